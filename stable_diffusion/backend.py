@@ -1,0 +1,70 @@
+"""What MLX runs on, decided before MLX is imported.
+
+MLX's wheel for Linux CPUs carries the reference BLAS: right, and some thirty times slower than a tuned one. A tuned one
+that is loaded first, with its symbols global, takes its place. On macOS MLX has Accelerate and Metal; with CUDA it has
+cuBLAS: there is nothing to do.
+"""
+
+import ctypes
+import ctypes.util
+import os
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+
+# In order of preference. Debian and Ubuntu, Fedora, Arch; then others that carry the same functions.
+_LIBRARIES = (
+    "libopenblas.so.0",
+    "libopenblasp.so.0",
+    "libopenblas.so",
+    "libflexiblas.so.3",
+    "libmkl_rt.so.2",
+    "libblis.so.4",
+)
+
+ADVICE = (
+    "matrix products run some 30 times slower than they could here; install a fast BLAS: sudo apt install libopenblas0"
+)
+
+
+def _needs_blas() -> bool:
+    """Does MLX run on its own wheel's reference BLAS?"""
+    if sys.platform != "linux":
+        return False
+    try:
+        metadata.version("mlx-cpu")
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def load_blas() -> str | None:
+    """Put a tuned BLAS in the place of MLX's, and return its name, or None where none was found.
+
+    It has no effect once MLX has been imported: then its own is bound already.
+    """
+    candidates = (*_LIBRARIES, ctypes.util.find_library("openblas"), str(Path(sys.prefix) / "lib" / "libmkl_rt.so.2"))
+    for name in filter(None, candidates):
+        try:
+            library = ctypes.CDLL(name, mode=ctypes.RTLD_LOCAL)
+            library.cblas_sgemm  # noqa: B018  a BLAS without its C interface is of no use to MLX
+            ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+        except (OSError, AttributeError):
+            continue
+        return name
+    return None
+
+
+def prepare() -> str | None:
+    """Make MLX fast where it would be slow; returns one line of advice where that takes the user's hand."""
+    if not _needs_blas():
+        return None
+    if not any(shutil.which(compiler) for compiler in ("g++", "c++")):
+        os.environ.setdefault("MLX_DISABLE_COMPILE", "1")  # MLX fuses CPU kernels with g++, and fails without one
+    if "mlx.core" in sys.modules:
+        return None
+    return None if load_blas() else ADVICE
+
+
+advice = prepare()

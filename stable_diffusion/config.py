@@ -1,0 +1,202 @@
+"""The shapes of the nets, read from a checkpoint's own config.json.
+
+Each dataclass keeps the keys it knows. A key that would change what the net computes, and that these nets do not
+implement, is an error that names it: a picture from a net that is silently another net is worth nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Config = Mapping[str, Any]
+
+
+def _per_level(value: int | list[int] | tuple[int, ...], levels: int, key: str) -> tuple[int, ...]:
+    """One number per level, from a number or a list."""
+    if isinstance(value, int):
+        return (value,) * levels
+    if len(value) != levels:
+        raise ValueError(f"{key} has {len(value)} entries for {levels} levels: {list(value)}")
+    return tuple(value)
+
+
+def _known(kind: str, types: list[str] | tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    for name in types:
+        if name not in known:
+            raise ValueError(f"unknown {kind} type {name!r}: this package knows {', '.join(known)}")
+    return tuple(types)
+
+
+def _refuse_others(net: str, config: Config, only: Mapping[str, tuple[object, ...]]) -> None:
+    """Raise for a key whose value asks for a net that is not implemented here."""
+    for key, values in only.items():
+        if key in config and config[key] not in values:
+            raise ValueError(f"{net} config: {key} = {config[key]!r} is not supported (only {values[0]!r})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetConfig:
+    """UNet2DConditionModel: SD 1.x, 2.x, XL, turbo, inpainting."""
+
+    in_channels: int = 4  # 9: latents, mask, masked image
+    out_channels: int = 4
+    sample_size: int = 64  # the latent side that the net was trained at
+    down_block_types: tuple[str, ...] = (*("CrossAttnDownBlock2D",) * 3, "DownBlock2D")
+    up_block_types: tuple[str, ...] = ("UpBlock2D", *("CrossAttnUpBlock2D",) * 3)
+    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    layers_per_block: tuple[int, ...] = (2, 2, 2, 2)
+    num_attention_heads: tuple[int, ...] = (8, 8, 8, 8)
+    transformer_layers_per_block: tuple[int, ...] = (1, 1, 1, 1)
+    cross_attention_dim: int = 768
+    norm_num_groups: int = 32
+    norm_eps: float = 1e-5
+    flip_sin_to_cos: bool = True
+    freq_shift: float = 0.0
+    upcast_attention: bool = False
+    has_mid_block: bool = True
+    addition_embed_type: str | None = None  # "text_time": XL's pooled text and sizes
+    addition_time_embed_dim: int = 256
+    projection_class_embeddings_input_dim: int = 2816
+    time_cond_proj_dim: int | None = None  # an LCM's embedding of the guidance scale
+
+    @classmethod
+    def from_diffusers(cls, config: Config) -> "UNetConfig":
+        """Read a diffusers `unet/config.json`. Raises ValueError for a layer type or an option that is not known."""
+        _refuse_others(
+            "unet",
+            config,
+            {
+                "act_fn": ("silu", "swish"),
+                "addition_embed_type": ("text_time", None),
+                "attention_type": ("default",),
+                "center_input_sample": (False,),
+                "class_embed_type": (None,),
+                "class_embeddings_concat": (False,),
+                "conv_in_kernel": (3,),
+                "conv_out_kernel": (3,),
+                "cross_attention_norm": (None,),
+                "downsample_padding": (1,),
+                "dual_cross_attention": (False,),
+                "encoder_hid_dim": (None,),
+                "encoder_hid_dim_type": (None,),
+                "mid_block_only_cross_attention": (None, False),
+                "mid_block_scale_factor": (1, 1.0),
+                "num_class_embeds": (None,),
+                "only_cross_attention": (False,),
+                "resnet_out_scale_factor": (1.0,),
+                "resnet_skip_time_act": (False,),
+                "resnet_time_scale_shift": ("default",),
+                "reverse_transformer_layers_per_block": (None,),
+                "time_embedding_act_fn": (None,),
+                "time_embedding_type": ("positional",),
+                "timestep_post_act": (None,),
+            },
+        )
+        known = {key: config[key] for key in _SAME_IN_UNET if config.get(key) is not None}
+        channels = tuple(config.get("block_out_channels", cls.block_out_channels))
+        levels = len(channels)
+        down = _known(
+            "unet down block",
+            config.get("down_block_types", cls.down_block_types),
+            ("CrossAttnDownBlock2D", "DownBlock2D"),
+        )
+        up = _known(
+            "unet up block", config.get("up_block_types", cls.up_block_types), ("CrossAttnUpBlock2D", "UpBlock2D")
+        )
+        if not len(down) == len(up) == levels:
+            raise ValueError(f"unet config: {len(down)} down, {len(up)} up blocks for {levels} levels of channels")
+        mid = config.get("mid_block_type", "UNetMidBlock2DCrossAttn")
+        if mid is not None:
+            _known("unet mid block", (mid,), ("UNetMidBlock2DCrossAttn",))
+        # diffusers' `attention_head_dim` is, by an old mistake that every checkpoint carries, the number of heads.
+        heads = config.get("num_attention_heads") or config.get("attention_head_dim", 8)
+        return cls(
+            **known,
+            down_block_types=down,
+            up_block_types=up,
+            block_out_channels=channels,
+            layers_per_block=_per_level(config.get("layers_per_block", 2), levels, "layers_per_block"),
+            num_attention_heads=_per_level(heads, levels, "attention_head_dim"),
+            transformer_layers_per_block=_per_level(
+                config.get("transformer_layers_per_block", 1), levels, "transformer_layers_per_block"
+            ),
+            has_mid_block=mid is not None,
+        )
+
+
+_SAME_IN_UNET = (
+    "in_channels",
+    "out_channels",
+    "sample_size",
+    "cross_attention_dim",
+    "norm_num_groups",
+    "norm_eps",
+    "flip_sin_to_cos",
+    "freq_shift",
+    "upcast_attention",
+    "addition_embed_type",
+    "addition_time_embed_dim",
+    "projection_class_embeddings_input_dim",
+    "time_cond_proj_dim",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VAEConfig:
+    """AutoencoderKL. Latents are `scaling_factor * mean`; a level halves the picture, but the last one does not."""
+
+    in_channels: int = 3
+    out_channels: int = 3
+    latent_channels: int = 4
+    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
+    layers_per_block: int = 2
+    norm_num_groups: int = 32
+    scaling_factor: float = 0.18215
+    shift_factor: float = 0.0
+    use_quant_conv: bool = True
+    use_post_quant_conv: bool = True
+    mid_block_add_attention: bool = True
+    force_upcast: bool = False  # only where the config says so: diffusers' own default is True, and nobody heeds it
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent, along a side."""
+        return 2 ** (len(self.block_out_channels) - 1)
+
+    @classmethod
+    def from_diffusers(cls, config: Config) -> "VAEConfig":
+        """Read a diffusers `vae/config.json`. Raises ValueError for a layer type or an option that is not known."""
+        _refuse_others("vae", config, {"act_fn": ("silu",), "latents_mean": (None,), "latents_std": (None,)})
+        _known("vae down block", config.get("down_block_types", ()), ("DownEncoderBlock2D",))
+        _known("vae up block", config.get("up_block_types", ()), ("UpDecoderBlock2D",))
+        known = {key: config[key] for key in cls.__dataclass_fields__ if config.get(key) is not None}
+        if "block_out_channels" in known:
+            known["block_out_channels"] = tuple(known["block_out_channels"])
+        return cls(**known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CLIPTextConfig:
+    """CLIPTextModel, with or without its projection."""
+
+    vocab_size: int = 49408
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    max_position_embeddings: int = 77
+    hidden_act: str = "quick_gelu"
+    layer_norm_eps: float = 1e-5
+    eos_token_id: int = 49407  # 2 in old configs: then the highest id of the text marks its end
+    projection_dim: int | None = None  # None: no projection
+
+    @classmethod
+    def from_diffusers(cls, config: Config) -> "CLIPTextConfig":
+        """Read a transformers `text_encoder/config.json`. Raises ValueError for a model or an option not known."""
+        plain, projected = "CLIPTextModel", "CLIPTextModelWithProjection"
+        architecture = (config.get("architectures") or [plain])[0]
+        _known("text encoder", (architecture,), (plain, projected))
+        _known("text encoder activation", (config.get("hidden_act", "quick_gelu"),), ("quick_gelu", "gelu"))
+        known = {key: config[key] for key in cls.__dataclass_fields__ if config.get(key) is not None}
+        known["projection_dim"] = config.get("projection_dim", 512) if architecture == projected else None
+        return cls(**known)

@@ -1,0 +1,118 @@
+"""From a strength to the levels that are run: readable before anything runs."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import mlx.core as mx
+
+from ..settings import StrengthMode
+from .samplers import SAMPLERS
+from .schedule import NoiseSchedule
+from .spacing import SPACINGS, Levels
+from .walk import walk
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do."""
+
+    sigmas: Levels  # the levels that are visited, the start first, 0 last; (0.0,) when nothing is run
+    times: tuple[float, ...]  # the train time of each level but the last: what the net is told
+    steps: int  # that were asked for
+    num_train_steps: int = 1000
+    image_weight: float | None = None  # of the image in the start; None: there is no image
+
+    @property
+    def steps_run(self) -> int:
+        return len(self.sigmas) - 1
+
+    @property
+    def start_sigma(self) -> float:
+        return self.sigmas[0]
+
+    @property
+    def strength(self) -> float:
+        """The strength whose level this run starts at, in [0, 1]."""
+        return (self.times[0] + 1) / self.num_train_steps if self.times else 0.0
+
+    @property
+    def image_left(self) -> float:
+        """The fraction of the image's amplitude that survives in the start: weight / sqrt(1 + sigma^2)."""
+        return (self.image_weight or 0.0) / math.sqrt(1 + self.start_sigma**2)
+
+    def calls(self, sampler: str, **options: Any) -> int:
+        """How many network calls the sampler makes, found by walking it over these levels without a network."""
+        count = 0
+
+        def denoise(x: mx.array, sigma: float) -> mx.array:
+            nonlocal count
+            count += 1
+            return x
+
+        nothing = mx.zeros((1,))
+        for _ in walk(denoise, SAMPLERS[sampler](nothing, self.sigmas, lambda i, k: nothing, **options)):
+            pass
+        return count
+
+    def __str__(self) -> str:
+        if self.steps_run == 0:
+            return f"no steps of {self.steps}: the image comes back as it is"
+        text = f"{self.steps_run} of {self.steps} steps from sigma {self.start_sigma:.4f} (time {self.times[0]:.1f})"
+        if self.image_weight is None:
+            return text
+        if self.image_weight == 0:
+            return f"{text}, from noise alone"
+        return f"{text}, {self.image_left:.1%} of the image left, as strength {self.strength:.4g}"
+
+
+def make_plan(
+    schedule: NoiseSchedule,
+    spacing: str,
+    steps: int,
+    strength: float | None = None,
+    strength_mode: StrengthMode = "level",
+    start_step: int | None = None,
+    image_weight: float | None = None,
+) -> Plan:
+    """Lay the levels of a run.
+
+    strength in [0, 1] starts part of the way up; `strength_mode` says how it becomes steps:
+    - `level`: start at the level of train time `strength * 1000 - 1`, and lay floor(steps * strength) steps from there;
+    - `skip`: lay all steps, and run the last floor(steps * strength);
+    - `full`: start as `level` does, and run all steps from there.
+    Or `start_step=k` drops the first k levels of all steps. Neither: all steps, from the top. Strength 0 runs nothing.
+    Raises ValueError for a strength outside [0, 1], a start_step outside [0, steps], or both at once.
+    """
+    if spacing not in SPACINGS:
+        raise ValueError(f"unknown spacing {spacing!r}: one of {', '.join(sorted(SPACINGS))}")
+    if strength_mode not in get_args(StrengthMode):
+        raise ValueError(f"unknown strength mode {strength_mode!r}: one of {', '.join(get_args(StrengthMode))}")
+    if strength is not None and start_step is not None:
+        raise ValueError(f"strength {strength} and start step {start_step}: give one of them")
+    lay = SPACINGS[spacing]
+    if strength is not None:
+        if not 0 <= strength <= 1:
+            raise ValueError(f"strength {strength} is outside [0, 1]")
+        # 50 * 0.58 is 28.999999999999996 in floating point, and means 29.
+        run = max(1, math.floor(steps * strength + 1e-9)) if strength > 0 else 0
+        if run == 0:
+            sigmas: Levels = (0.0,)
+        elif strength_mode == "skip":
+            sigmas = lay(schedule, steps)[steps - run :]
+        else:
+            start = schedule.sigma(max(0.0, strength * schedule.num_train_steps - 1))
+            sigmas = lay(schedule, run if strength_mode == "level" else steps, start)
+    elif start_step is not None:
+        if not 0 <= start_step <= steps:
+            raise ValueError(f"start step {start_step} is outside [0, {steps}]")
+        sigmas = lay(schedule, steps)[start_step:]
+    else:
+        sigmas = lay(schedule, steps)
+    return Plan(
+        sigmas=sigmas,
+        times=tuple(schedule.t(s) for s in sigmas[:-1]),
+        steps=steps,
+        num_train_steps=schedule.num_train_steps,
+        image_weight=image_weight,
+    )

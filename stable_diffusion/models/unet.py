@@ -1,0 +1,243 @@
+"""The UNet (Rombach et al. 2022, section 3.3; Podell et al. 2023 for XL). Its shape is all in UNetConfig."""
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..config import UNetConfig
+from .layers import Attention, Downsample2D, GroupNorm, ResnetBlock2D, Upsample2D
+
+
+def sinusoids(t: mx.array, dim: int, flip_sin_to_cos: bool = True, freq_shift: float = 0.0) -> mx.array:
+    """Embed numbers t (...) as sines and cosines (..., dim), float32 (Ho et al. 2020; frequencies 1 .. 1/10000)."""
+    half = dim // 2
+    frequencies = mx.exp(mx.arange(half) * (-math.log(10000) / (half - freq_shift)))
+    angles = t.astype(mx.float32)[..., None] * frequencies
+    sin, cos = mx.sin(angles), mx.cos(angles)
+    return mx.concatenate([cos, sin] if flip_sin_to_cos else [sin, cos], axis=-1)
+
+
+class TimestepEmbedding(nn.Module):
+    """Two layers over sinusoids; an LCM adds its guidance scale, embedded, to the input."""
+
+    def __init__(self, in_channels: int, time_embed_dim: int, cond_proj_dim: int | None = None) -> None:
+        super().__init__()
+        if cond_proj_dim is not None:
+            self.cond_proj = nn.Linear(cond_proj_dim, in_channels, bias=False)
+        self.linear_1 = nn.Linear(in_channels, time_embed_dim)
+        self.linear_2 = nn.Linear(time_embed_dim, time_embed_dim)
+
+    def __call__(self, x: mx.array, condition: mx.array | None = None) -> mx.array:
+        if condition is not None:
+            x = x + self.cond_proj(condition)
+        return self.linear_2(nn.silu(self.linear_1(x)))
+
+
+class GEGLU(nn.Module):
+    """x * gelu(gate) (Shazeer 2020)."""
+
+    def __init__(self, dim: int, inner: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(dim, 2 * inner)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        x, gate = mx.split(self.proj(x), 2, axis=-1)
+        return x * nn.gelu(gate)
+
+
+class FeedForward(nn.Module):
+    """GEGLU and a linear layer. Its middle is the checkpoint's dropout, which holds a place in the names."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.net = [GEGLU(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim)]
+
+    def __call__(self, x: mx.array) -> mx.array:
+        for layer in self.net:
+            x = layer(x)
+        return x
+
+
+class BasicTransformerBlock(nn.Module):
+    """Self-attention, attention to the text, feed-forward; each over a norm and added."""
+
+    def __init__(self, dim: int, heads: int, context_dim: int, upcast: bool) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn1 = Attention(dim, heads, upcast=upcast)
+        self.norm2 = nn.LayerNorm(dim)
+        self.attn2 = Attention(dim, heads, context_dim, upcast=upcast)
+        self.norm3 = nn.LayerNorm(dim)
+        self.ff = FeedForward(dim)
+
+    def __call__(self, x: mx.array, context: mx.array) -> mx.array:
+        x = x + self.attn1(self.norm1(x))
+        x = x + self.attn2(self.norm2(x), context)
+        return x + self.ff(self.norm3(x))
+
+
+class Transformer2DModel(nn.Module):
+    """Transformer blocks over the pixels of a level."""
+
+    def __init__(self, dim: int, heads: int, layers: int, context_dim: int, groups: int, upcast: bool) -> None:
+        super().__init__()
+        self.norm = GroupNorm(groups, dim, eps=1e-6)
+        # A 1x1 convolution in SD 1.x and a linear layer in the others: channel-last, they are the same thing.
+        self.proj_in = nn.Linear(dim, dim)
+        self.transformer_blocks = [BasicTransformerBlock(dim, heads, context_dim, upcast) for _ in range(layers)]
+        self.proj_out = nn.Linear(dim, dim)
+
+    def __call__(self, x: mx.array, context: mx.array) -> mx.array:
+        """x (B, H, W, C), context (B, N, context_dim) -> (B, H, W, C)."""
+        B, H, W, C = x.shape
+        y = self.proj_in(self.norm(x).reshape(B, H * W, C))
+        for block in self.transformer_blocks:
+            y = block(y, context)
+        return x + self.proj_out(y).reshape(B, H, W, C)
+
+
+class UNetBlock(nn.Module):
+    """One level, of either side: residual blocks, each with a transformer where the level's type has one."""
+
+    def __init__(self, channels: list[tuple[int, int]], level: int, attends: bool, config: UNetConfig) -> None:
+        """channels: (in, out) of each residual block; level: 0 is the widest picture."""
+        super().__init__()
+        time_embed_dim = 4 * config.block_out_channels[0]
+        self.resnets = [
+            ResnetBlock2D(i, o, config.norm_num_groups, config.norm_eps, time_embed_dim) for i, o in channels
+        ]
+        if attends:
+            self.attentions = [_transformer(level, config) for _ in channels]
+
+    def layer(self, j: int, x: mx.array, time: mx.array, context: mx.array) -> mx.array:
+        x = self.resnets[j](x, time)
+        return self.attentions[j](x, context) if "attentions" in self else x
+
+
+def _transformer(level: int, config: UNetConfig) -> Transformer2DModel:
+    return Transformer2DModel(
+        config.block_out_channels[level],
+        config.num_attention_heads[level],
+        config.transformer_layers_per_block[level],
+        config.cross_attention_dim,
+        config.norm_num_groups,
+        config.upcast_attention,
+    )
+
+
+class DownBlock(UNetBlock):
+    """A level on the way down: keeps what it makes for the way up, and halves the picture."""
+
+    def __init__(self, level: int, in_channels: int, config: UNetConfig) -> None:
+        out = config.block_out_channels[level]
+        channels = [(out if j else in_channels, out) for j in range(config.layers_per_block[level])]
+        super().__init__(channels, level, config.down_block_types[level].startswith("CrossAttn"), config)
+        if level < len(config.block_out_channels) - 1:
+            self.downsamplers = [Downsample2D(out, padding=1)]
+
+    def __call__(self, x: mx.array, time: mx.array, context: mx.array, skips: list[mx.array]) -> mx.array:
+        for j in range(len(self.resnets)):
+            x = self.layer(j, x, time, context)
+            skips.append(x)
+        if "downsamplers" in self:
+            x = self.downsamplers[0](x)
+            skips.append(x)
+        return x
+
+
+class MidBlock(nn.Module):
+    """The narrowest picture: residual block, transformer, residual block."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        dim, last = config.block_out_channels[-1], len(config.block_out_channels) - 1
+        time_embed_dim = 4 * config.block_out_channels[0]
+        self.attentions = [_transformer(last, config)]
+        self.resnets = [
+            ResnetBlock2D(dim, dim, config.norm_num_groups, config.norm_eps, time_embed_dim) for _ in range(2)
+        ]
+
+    def __call__(self, x: mx.array, time: mx.array, context: mx.array) -> mx.array:
+        x = self.attentions[0](self.resnets[0](x, time), context)
+        return self.resnets[1](x, time)
+
+
+class UpBlock(UNetBlock):
+    """A level on the way up: takes what the way down kept, and doubles the picture."""
+
+    def __init__(self, level: int, in_channels: int, config: UNetConfig) -> None:
+        widths = config.block_out_channels
+        out, below = widths[level], widths[max(level - 1, 0)]  # the first thing that a level kept has the width before
+        n = config.layers_per_block[level] + 1
+        channels = [((out if j else in_channels) + (below if j == n - 1 else out), out) for j in range(n)]
+        kind = config.up_block_types[len(widths) - 1 - level]
+        super().__init__(channels, level, kind.startswith("CrossAttn"), config)
+        if level > 0:
+            self.upsamplers = [Upsample2D(out)]
+
+    def __call__(self, x: mx.array, time: mx.array, context: mx.array, skips: list[mx.array]) -> mx.array:
+        for j in range(len(self.resnets)):
+            x = self.layer(j, mx.concatenate([x, skips.pop()], axis=-1), time, context)
+        if "upsamplers" in self:
+            _, H, W, _ = skips[-1].shape
+            x = self.upsamplers[0](x, size=(H, W))
+        return x
+
+
+class UNet2DConditionModel(nn.Module):
+    """Predicts the noise (or v, or the picture) in a scaled latent, at a time, for a text."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.block_out_channels
+        time_embed_dim = 4 * widths[0]
+        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
+        self.time_embedding = TimestepEmbedding(widths[0], time_embed_dim, config.time_cond_proj_dim)
+        if config.addition_embed_type is not None:
+            self.add_embedding = TimestepEmbedding(config.projection_class_embeddings_input_dim, time_embed_dim)
+        levels = range(len(widths))
+        self.down_blocks = [DownBlock(i, widths[max(i - 1, 0)], config) for i in levels]
+        if config.has_mid_block:
+            self.mid_block = MidBlock(config)
+        self.up_blocks = [UpBlock(i, widths[min(i + 1, levels[-1])], config) for i in reversed(levels)]
+        self.conv_norm_out = GroupNorm(config.norm_num_groups, widths[0], config.norm_eps)
+        self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
+
+    def _embed(self, t: mx.array, dim: int, dtype: mx.Dtype) -> mx.array:
+        # Angles up to 999 need float32: half precision has no fractions above 1024, and few above 512.
+        return sinusoids(t, dim, self.config.flip_sin_to_cos, self.config.freq_shift).astype(dtype)
+
+    def __call__(
+        self,
+        x: mx.array,
+        t: mx.array,
+        context: mx.array,
+        text_embeds: mx.array | None = None,
+        time_ids: mx.array | None = None,
+        time_cond: mx.array | None = None,
+    ) -> mx.array:
+        """x (B, H, W, in_channels), t (B,) train time, context (B, N, cross_attention_dim) -> (B, H, W, out_channels).
+
+        XL also takes text_embeds (B, D), the pooled text, and time_ids (B, 6): the original size (H, W), the crop's
+        corner (y, x) and the target size (H, W), in pixels. An LCM takes time_cond (B, time_cond_proj_dim).
+        """
+        time = self.time_embedding(self._embed(t, self.config.block_out_channels[0], x.dtype), time_cond)
+        if "add_embedding" in self:
+            if text_embeds is None or time_ids is None:
+                raise ValueError("this UNet also needs text_embeds and time_ids")
+            sizes = self._embed(time_ids, self.config.addition_time_embed_dim, x.dtype)  # (B, 6, D)
+            added = mx.concatenate([text_embeds, sizes.reshape(sizes.shape[0], -1)], axis=-1)
+            time = time + self.add_embedding(added)
+        time = nn.silu(time)  # every residual block would do it for itself
+
+        x = self.conv_in(x)
+        skips = [x]
+        for down in self.down_blocks:
+            x = down(x, time, context, skips)
+        if "mid_block" in self:
+            x = self.mid_block(x, time, context)
+        for up in self.up_blocks:
+            x = up(x, time, context, skips)
+        return self.conv_out(nn.silu(self.conv_norm_out(x)))

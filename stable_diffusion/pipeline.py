@@ -1,0 +1,427 @@
+"""StableDiffusion: the one place where nets and mathematics meet."""
+
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from .config import CLIPTextConfig, UNetConfig, VAEConfig
+from .diffusion.denoiser import Denoiser, Estimate, masked
+from .diffusion.guidance import Conditioning, guided
+from .diffusion.noise import start_noise, step_noise
+from .diffusion.plan import Plan, make_plan
+from .diffusion.samplers import SAMPLERS, Step, options_of
+from .diffusion.schedule import NoiseSchedule
+from .diffusion.walk import walk
+from .models.clip import CLIPTextModel
+from .models.tokenizer import CLIPTokenizer
+from .models.unet import UNet2DConditionModel
+from .models.vae import AutoencoderKL
+from .presets import DEFAULT_MODEL, Defaults, preset_of
+from .settings import CompleteSettings, Settings
+from .weights import names
+from .weights.checkpoint import CheckpointError, load, read_json, read_tokenizer, weight_files
+from .weights.locate import locate
+from .weights.quantize import quantize as quantize_net
+
+_SAMPLER_OPTIONS = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A prompt as the UNet takes it."""
+
+    context: mx.array  # (1, 77, D)
+    pooled: mx.array | None  # (1, D), XL only
+
+
+class StableDiffusion:
+    """A Stable Diffusion checkpoint: 1.x, 2.x, XL, turbo or inpainting; what it is, its own config files say.
+
+    model: a preset's name, a Hugging Face repo id, or a folder in the diffusers layout.
+    float16: half precision; None means on a GPU only, because MLX is slow at it on a CPU. Latents, noise levels and
+        coefficients are float32 always, and so is an autoencoder whose config says `force_upcast`.
+    quantize: bits (2, 3, 4, 6 or 8) of the weights of the UNet's and the text encoders' linear layers.
+
+    Weights are read when they are first used. `unet`, `text_encoder` (XL: `text_encoder_1`, `text_encoder_2`),
+    `autoencoder`, `tokenizer` and `sampler` can be deleted to free their memory.
+    Raises CheckpointError, a ValueError, for a model that cannot be loaded.
+    """
+
+    def __init__(self, model: str = DEFAULT_MODEL, float16: bool | None = None, quantize: int | None = None) -> None:
+        half = mx.default_device() == mx.gpu if float16 is None else float16
+        self.model = model
+        self.dtype = mx.float16 if half else mx.float32
+        self.folder = folder = locate(model, half)
+        preset = preset_of(model)
+        self.defaults = preset.defaults if preset else Defaults()
+        index = read_json(folder / "model_index.json")
+        self._zero_empty_negative = bool(index.get("force_zeros_for_empty_prompt", False))
+        self.schedule = NoiseSchedule.from_diffusers(read_json(folder / "scheduler" / "scheduler_config.json"))
+        self.sampler = self.schedule  # the older example's name
+
+        def net(kind: Any, config_kind: Any, part: str, table: names.Table, dtype: mx.Dtype) -> Any:
+            module = kind(config_kind.from_diffusers(read_json(folder / part / "config.json")))
+            load(module, weight_files(folder / part, half), table, dtype)
+            return module
+
+        def listed(part: str) -> bool:
+            return bool((index.get(part) or [None])[0])
+
+        self.unet: UNet2DConditionModel = net(UNet2DConditionModel, UNetConfig, "unet", names.UNET, self.dtype)
+        vae = VAEConfig.from_diffusers(read_json(folder / "vae" / "config.json"))
+        self.autoencoder: AutoencoderKL = net(
+            AutoencoderKL, VAEConfig, "vae", names.VAE, mx.float32 if vae.force_upcast else self.dtype
+        )
+        self._encoders = ["text_encoder"]
+        self._tokenizers = ["tokenizer"]
+        parts = ["text_encoder", "text_encoder_2"] if listed("text_encoder_2") else ["text_encoder"]
+        if len(parts) == 2:
+            self._encoders, self._tokenizers = ["text_encoder_1", "text_encoder_2"], ["tokenizer_1", "tokenizer_2"]
+        if not listed(parts[0]):
+            raise CheckpointError(f"{folder} has no text_encoder: XL's refiner and its like are not supported")
+        for part, encoder, tokenizer in zip(parts, self._encoders, self._tokenizers, strict=True):
+            setattr(self, encoder, net(CLIPTextModel, CLIPTextConfig, part, names.TEXT_ENCODER, self.dtype))
+            vocab, merges, pad = read_tokenizer(folder / part.replace("text_encoder", "tokenizer"))
+            setattr(self, tokenizer, CLIPTokenizer(vocab, merges, pad))
+        self._check_fit()
+        if quantize is not None:
+            for name in ("unet", *self._encoders):
+                quantize_net(getattr(self, name), quantize)
+
+    def _check_fit(self) -> None:
+        """The nets must belong together."""
+        unet, widths = self.unet.config, [getattr(self, e).config.hidden_size for e in self._encoders]
+        if sum(widths) != unet.cross_attention_dim:
+            raise CheckpointError(f"the text encoders' width {widths} is not the UNet's {unet.cross_attention_dim}")
+        latents = self.autoencoder.config.latent_channels
+        if unet.in_channels not in (latents, 2 * latents + 1) or unet.out_channels != latents:
+            raise CheckpointError(f"a UNet of {unet.in_channels} channels does not fit latents of {latents}")
+
+    @property
+    def nets(self) -> dict[str, nn.Module]:
+        """The nets that are still there, by name."""
+        names = ("unet", *self._encoders, "autoencoder")
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    def ensure_models_are_loaded(self) -> None:
+        """Read every weight now instead of when it is first used."""
+        for net in self.nets.values():
+            mx.eval(net.parameters())
+
+    # Settings
+
+    def completed(
+        self, settings: Settings, image: mx.array | None = None, mask: mx.array | None = None
+    ) -> CompleteSettings:
+        """The settings with every None filled in: by the model's defaults, and the size by the image (H, W, 3).
+
+        With an image and neither strength nor start_step, the strength is the model's default; for a UNet that was
+        trained to repaint, and a mask, it is 1.
+        """
+        d, f = self.defaults, self.autoencoder.config.factor
+        side = d.side or self.unet.config.sample_size * f
+        height, width = (side, side) if image is None else image.shape[:2]
+        defaults = {
+            "width": width,
+            "height": height,
+            "steps": d.steps,
+            "cfg": d.cfg,
+            "sampler": d.sampler,
+            "spacing": d.spacing,
+        }
+        if image is not None and settings.start_step is None:
+            defaults["strength"] = 1.0 if mask is not None and self._repaints else d.strength
+        given: dict[str, Any] = {field.name: getattr(settings, field.name) for field in fields(settings)}
+        s = CompleteSettings(**{n: defaults.get(n) if value is None else value for n, value in given.items()})
+
+        if s.sampler not in SAMPLERS:
+            raise ValueError(f"unknown sampler {s.sampler!r}: one of {', '.join(sorted(SAMPLERS))}")
+        for name, value in (("width", s.width), ("height", s.height)):
+            if value % f:
+                raise ValueError(f"{name} is {value}: this model's pictures are multiples of {f}")
+        if image is not None and image.shape[:2] != (s.height, s.width):
+            raise ValueError(
+                f"the image is {image.shape[1]} x {image.shape[0]}, and the settings ask for "
+                f"{s.width} x {s.height}: scale it, or leave width and height out"
+            )
+        return s
+
+    def plan(self, settings: Settings, image: mx.array | None = None, mask: mx.array | None = None) -> Plan:
+        """What `sample` with the same arguments would do, without doing it."""
+        s = self.completed(settings, image, mask)
+        weight = None if image is None and s.strength is None and s.start_step is None else s.image_weight
+        return make_plan(self.schedule, s.spacing, s.steps, s.strength, s.strength_mode, s.start_step, weight)
+
+    def calls(self, settings: Settings, image: mx.array | None = None, mask: mx.array | None = None) -> int:
+        """How often `sample` with the same arguments would call the network."""
+        s = self.completed(settings, image, mask)
+        return self.plan(settings, image, mask).calls(s.sampler, **self._sampler_options(s))
+
+    def _sampler_options(self, settings: CompleteSettings) -> dict[str, float]:
+        """The settings that this sampler takes. One that it does not take must not have been set."""
+        taken = options_of(settings.sampler)
+        for name in _SAMPLER_OPTIONS:
+            if name not in taken and settings.was_set(name):
+                others = ", ".join(other for other in sorted(SAMPLERS) if name in options_of(other))
+                raise ValueError(f"the sampler {settings.sampler!r} has no {name}: {others} have it")
+        values = {name: getattr(settings, name) for name in _SAMPLER_OPTIONS if name in taken}
+        return {name: value for name, value in values.items() if value is not None}
+
+    # Text
+
+    def _text(self, prompt: str, clip_skip: int) -> _Text:
+        xl = len(self._encoders) == 2
+        contexts, pooled = [], None
+        for encoder_name, tokenizer_name in zip(self._encoders, self._tokenizers, strict=True):
+            encoder, tokenizer = getattr(self, encoder_name), getattr(self, tokenizer_name)
+            ids, dropped = tokenizer(prompt)
+            if dropped and encoder_name == self._encoders[0]:
+                warnings.warn(f"the prompt is too long; left out: {dropped!r}", stacklevel=4)
+            output = encoder(mx.array([ids]))
+            back = clip_skip + xl  # XL was trained on the last layer but one, unnormed
+            if back >= len(output.hidden_states) - 1:
+                raise ValueError(f"clip_skip {clip_skip} leaves no layer of {len(output.hidden_states) - 1}")
+            if xl:
+                contexts.append(output.hidden_states[-1 - back])
+            elif back:
+                contexts.append(encoder.final_layer_norm(output.hidden_states[-1 - back]))
+            else:
+                contexts.append(output.last_hidden_state)
+            pooled = output.pooled if xl else None
+        return _Text(mx.concatenate(contexts, axis=-1), pooled)
+
+    def _conditioning(self, settings: CompleteSettings) -> tuple[Conditioning, Conditioning]:
+        """What the UNet is told for the prompt and for the negative prompt."""
+        prompt, negative = (self._text(t, settings.clip_skip) for t in (settings.prompt, settings.negative_prompt))
+        if not settings.negative_prompt and self._zero_empty_negative:
+            pooled = None if negative.pooled is None else mx.zeros_like(negative.pooled)
+            negative = _Text(mx.zeros_like(negative.context), pooled)
+
+        def arguments(text: _Text) -> Conditioning:
+            if text.pooled is None:
+                return {"context": text.context}
+            size = (settings.height, settings.width)
+            return {
+                "context": text.context,
+                "text_embeds": text.pooled,
+                "time_ids": mx.array([[*size, 0, 0, *size]]),  # made at this size, not cut, wanted at this size
+            }
+
+        return arguments(prompt), arguments(negative)
+
+    # Pictures and latents
+
+    @property
+    def _repaints(self) -> bool:
+        """Does the UNet take the mask and the masked image as channels of its own?"""
+        return self.unet.config.in_channels > self.autoencoder.config.latent_channels
+
+    def encode(self, image: mx.array) -> mx.array:
+        """A picture (H, W, 3) in [-1, 1], H and W multiples of 8 -> its latents (1, H / 8, W / 8, 4), float32.
+
+        They are the mean of the encoder's distribution: the same picture always gives the same latents.
+        """
+        f = self.autoencoder.config.factor
+        if image.ndim != 3 or image.shape[2] != 3 or image.shape[0] % f or image.shape[1] % f:
+            raise ValueError(f"the image has shape {image.shape}: it must be (H, W, 3), H and W multiples of {f}")
+        dtype = self.autoencoder.encoder.conv_in.weight.dtype
+        return _finite(self.autoencoder.encode(image[None].astype(dtype)).astype(mx.float32), "encoding the image")
+
+    def decode(self, latents: mx.array) -> mx.array:
+        """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], float32."""
+        dtype = self.autoencoder.decoder.conv_in.weight.dtype
+        pictures = self.autoencoder.decode(latents.astype(dtype)).astype(mx.float32)
+        return mx.clip(_finite(pictures, "decoding") / 2 + 0.5, 0, 1)
+
+    def _estimate(
+        self, settings: CompleteSettings, image: mx.array | None, mask: mx.array | None, x0: mx.array | None
+    ) -> Estimate:
+        """`denoise(x, sigma)` for these settings."""
+        extra: mx.array | None = None
+        if self._repaints:
+            extra = self._repaint_channels(settings, image, mask)
+        elif mask is not None:
+            assert x0 is not None
+            mask = _shrunk(mask, self.autoencoder.config.factor)
+
+        def net(x: mx.array, t: mx.array, **conditioning: mx.array) -> mx.array:
+            if extra is not None:
+                x = mx.concatenate([x, mx.broadcast_to(extra, (*x.shape[:3], extra.shape[3]))], axis=-1)
+            return self.unet(x.astype(self.dtype), t, **conditioning)
+
+        positive, negative = self._conditioning(settings)
+        denoise: Estimate = Denoiser(guided(net, positive, negative, settings.cfg, settings.cfg_rescale), self.schedule)
+        if mask is not None and x0 is not None and extra is None:
+            denoise = masked(denoise, x0, mask)
+        return denoise
+
+    def _repaint_channels(self, settings: CompleteSettings, image: mx.array | None, mask: mx.array | None) -> mx.array:
+        """What a 9-channel UNet sees besides the latents: the mask, and the latents of the image less the masked part.
+
+        (1, h, w, 5). The mask is hard; what it hides is mid grey. Without a mask everything is to be painted.
+        """
+        f = self.autoencoder.config.factor
+        if mask is None or image is None:
+            mask = mx.ones((settings.height, settings.width))
+            image = mx.zeros((settings.height, settings.width, 3))
+        hole = (mask >= 0.5).astype(mx.float32)
+        return mx.concatenate([hole[None, ::f, ::f, None], self.encode(image * (1 - hole[..., None]))], axis=-1)
+
+    # Runs
+
+    def sample(
+        self,
+        settings: Settings,
+        image: mx.array | None = None,
+        mask: mx.array | None = None,
+        noise: mx.array | None = None,
+    ) -> Iterator[Step]:
+        """Walk n_images pictures, as one batch, from their start to noise level 0; the last step's x is to be decoded.
+
+        image: (H, W, 3) in [-1, 1], to start from its noised latents; mask: (H, W) in [0, 1], 1 = repaint; noise:
+        (n_images, h, w, 4) N(0, 1), instead of the seeds'. Nothing is yielded when the plan runs no steps.
+        Raises ValueError before the first step for settings that cannot be run, and FloatingPointError where a latent
+        becomes NaN or infinite.
+        """
+        s, plan = self.completed(settings, image, mask), self.plan(settings, image, mask)
+        if mask is not None and image is None:
+            raise ValueError("a mask needs an image")
+        if mask is not None and mask.shape != (s.height, s.width):
+            raise ValueError(f"the mask has shape {mask.shape}: the image's is ({s.height}, {s.width})")
+        if plan.image_weight is not None and image is None:
+            raise ValueError("strength and start_step need an image")
+        f, seeds = self.autoencoder.config.factor, range(s.seed, s.seed + s.n_images)
+        shape = (s.height // f, s.width // f, self.autoencoder.config.latent_channels)
+        if noise is not None and noise.shape != (s.n_images, *shape):
+            raise ValueError(f"the noise has shape {noise.shape}: this run's is {(s.n_images, *shape)}")
+        options = self._sampler_options(s)
+        if plan.steps_run == 0:
+            return iter(())
+
+        n = start_noise(seeds, shape, s.perturb) if noise is None else noise.astype(mx.float32)
+        x0 = self.encode(image) if image is not None and (s.image_weight or mask is not None) else None
+        start = plan.start_sigma * n
+        if x0 is not None and s.image_weight:
+            start = s.image_weight * x0 + start
+        denoise = self._estimate(s, image, mask, x0)
+        sampler = SAMPLERS[s.sampler](start, plan.sigmas, step_noise(seeds, shape), **options)
+        return _evaluated(walk(denoise, sampler))
+
+    def _pictures(self, settings: Settings, image: mx.array | None, mask: mx.array | None) -> mx.array:
+        step = None
+        for step in self.sample(settings, image, mask):
+            pass
+        if step is not None:
+            return self.decode(step.x)
+        assert image is not None
+        return mx.broadcast_to(image / 2 + 0.5, (settings.n_images, *image.shape))
+
+    def txt2img(self, settings: Settings) -> mx.array:
+        """Pictures of the prompt: (n_images, H, W, 3) in [0, 1]."""
+        return self._pictures(settings, None, None)
+
+    def img2img(self, settings: Settings, image: mx.array) -> mx.array:
+        """Pictures of the prompt that start from an image (H, W, 3) in [-1, 1]: (n_images, H, W, 3) in [0, 1].
+
+        Strength 0 returns the image itself.
+        """
+        return self._pictures(settings, image, None)
+
+    def inpaint(self, settings: Settings, image: mx.array, mask: mx.array) -> mx.array:
+        """Repaint an image (H, W, 3) in [-1, 1] where the mask (H, W) is 1: (n_images, H, W, 3) in [0, 1].
+
+        Where the mask is 0, the pixels are the image's own.
+        """
+        painted, m = self._pictures(settings, image, mask), mask[..., None]
+        return m * painted + (1 - m) * (image / 2 + 0.5)
+
+    # The older MLX example's interface
+
+    def generate_latents(
+        self,
+        text: str,
+        n_images: int = 1,
+        num_steps: int | None = None,
+        cfg_weight: float | None = None,
+        negative_text: str = "",
+        latent_size: tuple[int, int] | None = None,
+        seed: int | None = None,
+    ) -> Iterator[mx.array]:
+        """The latents (n_images, h, w, 4) after each step of text-to-image, in variance-preserving scale.
+
+        The last of them can be decoded. None means the model's default, and for the seed the time.
+        """
+        f = self.autoencoder.config.factor
+        height, width = (None, None) if latent_size is None else (latent_size[0] * f, latent_size[1] * f)
+        settings = self._older(text, n_images, num_steps, cfg_weight, negative_text, seed)
+        return _variance_preserving(self.sample(replace(settings, height=height, width=width)))
+
+    def generate_latents_from_image(
+        self,
+        image: mx.array,
+        text: str,
+        n_images: int = 1,
+        strength: float = 0.8,
+        num_steps: int | None = None,
+        cfg_weight: float | None = None,
+        negative_text: str = "",
+        seed: int | None = None,
+    ) -> Iterator[mx.array]:
+        """The same for image-to-image. Strength 0 yields the image's own latents."""
+        settings = self._older(text, n_images, num_steps, cfg_weight, negative_text, seed)
+        settings = replace(settings, strength=strength)
+        if self.plan(settings, image).steps_run == 0:
+            x0 = self.encode(image)
+            return iter((mx.broadcast_to(x0, (n_images, *x0.shape[1:])),))
+        return _variance_preserving(self.sample(settings, image))
+
+    def _older(
+        self, text: str, n_images: int, steps: int | None, cfg: float | None, negative: str, seed: int | None
+    ) -> Settings:
+        return Settings(
+            prompt=text,
+            negative_prompt=negative,
+            n_images=n_images,
+            seed=int(time.time()) if seed is None else seed,
+            steps=steps,
+            cfg=cfg,
+            sampler="euler_a" if len(self._encoders) == 2 else "euler",
+            spacing="trailing",
+        )
+
+
+class StableDiffusionXL(StableDiffusion):
+    """StableDiffusion with another default model: what a checkpoint is, its config files say."""
+
+    def __init__(self, model: str = "sdxl-turbo", float16: bool | None = None, quantize: int | None = None) -> None:
+        super().__init__(model, float16, quantize)
+
+
+def _finite(x: mx.array, doing: str) -> mx.array:
+    if not mx.isfinite(x).all():
+        raise FloatingPointError(f"{doing} gave a NaN or an infinite number: run in full precision (--no-float16)")
+    return x
+
+
+def _evaluated(steps: Iterator[Step]) -> Iterator[Step]:
+    """Compute each step before it is handed on, and see that it is a number."""
+    for step in steps:
+        mx.eval(step.x, step.clean)
+        _finite(step.x, f"step {step.index + 1}")
+        yield step
+
+
+def _variance_preserving(steps: Iterator[Step]) -> Iterator[mx.array]:
+    for step in steps:
+        yield step.x / (step.sigma**2 + 1) ** 0.5
+
+
+def _shrunk(mask: mx.array, f: int) -> mx.array:
+    """A mask (H, W) of pixels as one of latents (H / f, W / f, 1): the share of each latent that is to be repainted."""
+    H, W = mask.shape
+    return mask.reshape(H // f, f, W // f, f).mean(axis=(1, 3))[..., None]

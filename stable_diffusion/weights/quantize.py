@@ -1,0 +1,15 @@
+"""Nets of fewer bits."""
+
+import mlx.nn as nn
+
+GROUP = 32  # weights that share a scale; the widths of all Stable Diffusion nets are multiples of it
+
+
+def quantize(net: nn.Module, bits: int) -> None:
+    """Quantise the linear layers of a net in place; those whose width is no multiple of 32 stay as they are."""
+    nn.quantize(
+        net,
+        group_size=GROUP,
+        bits=bits,
+        class_predicate=lambda _, module: isinstance(module, nn.Linear) and module.weight.shape[-1] % GROUP == 0,
+    )

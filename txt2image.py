@@ -1,0 +1,36 @@
+#!/usr/bin/env python3
+"""Pictures of a prompt."""
+
+import argparse
+import sys
+from dataclasses import replace
+
+from stable_diffusion.cli.options import Parser, add_common, settings_of
+from stable_diffusion.cli.run import Output, announce, decoded, load_model, multiple_of_8, parts, run, seed_of, walked
+
+
+def make(args: argparse.Namespace) -> None:
+    settings = settings_of(args, seed_of(args))
+    width, height = multiple_of_8(args.width, "width"), multiple_of_8(args.height, "height")
+    sd = load_model(args)
+    settings = sd.completed(replace(settings, width=width, height=height))
+    plan = sd.plan(settings)
+    announce(plan, sd.calls(settings), settings)
+    if args.plan:
+        return
+    with Output(args, settings) as output:
+        for part in parts(settings, args.batch_size):
+            latents = walked(sd.sample(part), plan)
+            for picture in decoded(sd, latents, args.decoding_batch_size):
+                output.add(picture)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser("Make pictures of a prompt.")
+    parser.add_argument("prompt", help="what the picture shows")
+    add_common(parser)
+    return run(make, parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
