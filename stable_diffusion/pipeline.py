@@ -137,7 +137,8 @@ class StableDiffusion:
         if image is not None and settings.start_step is None:
             defaults["strength"] = 1.0 if mask is not None and self._repaints else d.strength
         given: dict[str, Any] = {field.name: getattr(settings, field.name) for field in fields(settings)}
-        s = CompleteSettings(**{n: defaults.get(n) if value is None else value for n, value in given.items()})
+        given |= {name: value for name, value in defaults.items() if given[name] is None}
+        s = CompleteSettings(**given)
 
         if s.sampler not in SAMPLERS:
             raise ValueError(f"unknown sampler {s.sampler!r}: one of {', '.join(sorted(SAMPLERS))}")

@@ -67,7 +67,8 @@ def trailing(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> list
     count = _count(schedule, top)
     if count < n:  # more steps than train times: fractional times, down to the least level
         return _at_times(schedule, top, count, n, ((count - 1) * (1 - k / n) for k in range(n)))
-    return _at_times(schedule, top, count, n, (round(count - k * count / n) - 1 for k in range(n)))
+    width = (count - count / n) - count  # in numpy.arange's arithmetic: where two times are as near, its choice
+    return _at_times(schedule, top, count, n, (round(count + k * width) - 1 for k in range(n)))
 
 
 @_register
@@ -86,7 +87,8 @@ def linspace(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> list
     diffusers' Euler and Heun leave the times fractional and interpolate sigma, not its logarithm, between them.
     """
     count = _count(schedule, top)
-    return _at_times(schedule, top, count, n, ((count - 1) * (1 - k / max(n - 1, 1)) for k in range(n)))
+    width = (count - 1) / max(n - 1, 1)
+    return _at_times(schedule, top, count, n, (k * width for k in reversed(range(n))))
 
 
 @_register
