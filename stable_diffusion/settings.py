@@ -35,7 +35,7 @@ class Settings:
     start_step: int | None = None  # instead of a strength: the first of the steps to run
     image_weight: float = 1.0  # 0: start from noise alone
     perturb: tuple[tuple[int, float], ...] = ()  # (seed, amount) of each perturbation of the start, in order
-    clip_skip: int = 0  # text encoder layers to leave out, from the end
+    clip_skip: int = 0  # text encoder layers to leave out, from the end; for the negative prompt too, unlike diffusers
 
     def __post_init__(self) -> None:
         def check(fine: bool, name: str, wanted: str) -> None:

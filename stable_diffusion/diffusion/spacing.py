@@ -41,8 +41,7 @@ def _register(rule: Callable[[NoiseSchedule, int, float, float], Iterable[float]
             levels = (*rule(schedule, n, top, bottom), 0.0)
         else:  # a start at or below the least trained level leaves no room for a rule
             levels = tuple(top * (1 - k / n) for k in range(n + 1))
-        if any(t >= s for s, t in pairwise(levels)):
-            raise ValueError(f"{n} steps are too many for the spacing {rule.__name__!r}: its levels would repeat")
+        assert all(s > t for s, t in pairwise(levels)), (rule.__name__, n, top, bottom)
         return levels
 
     spacing.__name__ = rule.__name__
@@ -75,7 +74,7 @@ def trailing(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> list
 def leading(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> list[float]:
     """Equal steps in time up from the bottom: t = k * floor(T / n) + 1. SD 1.x's own rule; it never visits the top."""
     count = _count(schedule, top)
-    step = count // n or count / n
+    step = count // n or (count - 1) / n
     offset = 1 if (n - 1) * step + 1 <= count - 1 else 0  # SD's steps_offset, where it stays on the schedule
     return [schedule.sigma(k * step + offset) for k in reversed(range(n))]
 

@@ -1,5 +1,6 @@
 """Files to parameters: strict, and lazy. A tensor is read when it is first used."""
 
+import gzip
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,10 @@ from safetensors import SafetensorError, safe_open
 
 from .names import Table, renamed
 
+_START, _END = "<|startoftext|>", "<|endoftext|>"
+
+Merges = list[tuple[str, str]]
+
 
 class CheckpointError(ValueError):
     """A checkpoint that can't be loaded; the message is one sentence for the person who named it."""
@@ -20,14 +25,28 @@ class CheckpointError(ValueError):
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises CheckpointError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing: is {path.parent} a checkpoint in the diffusers layout?") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}): download it again") from None
+        content = json.loads(_read_text(path))
+    except ValueError as error:
+        raise _damaged(path, error) from None
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} does not hold a JSON object: download it again")
+        raise _damaged(path, "it holds no JSON object")
     return content
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(
+            f"{path} is missing: is {path.parent} part of a checkpoint in the diffusers layout?"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, why: object) -> CheckpointError:
+    first = next(iter(str(why).splitlines()), type(why).__name__)
+    return CheckpointError(f"{path} is damaged or cut short ({first}): download it again")
 
 
 def weight_files(folder: Path, half: bool) -> list[Path]:
@@ -39,7 +58,10 @@ def weight_files(folder: Path, half: bool) -> list[Path]:
         for stem in ("diffusion_pytorch_model", "model"):
             index = folder / f"{stem}.safetensors.index{variant}.json"
             if index.exists():
-                files = [folder / name for name in sorted(set(read_json(index)["weight_map"].values()))]
+                shards = read_json(index).get("weight_map")
+                if not isinstance(shards, dict) or not shards:
+                    raise _damaged(index, "it names no shards")
+                files = [folder / str(name) for name in sorted(set(shards.values()))]
                 for file in files:
                     if not file.exists():
                         raise CheckpointError(f"{file} is missing, and {index.name} names it: download it again")
@@ -58,7 +80,7 @@ def _open(file: Path) -> dict[str, mx.array]:
             pass
         return mx.load(str(file))  # type: ignore[return-value]
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise CheckpointError(f"{file} is damaged or cut short ({error}): download it again") from None
+        raise _damaged(file, error) from None
 
 
 def _fitted(tensor: mx.array, shape: tuple[int, ...]) -> mx.array:
@@ -70,10 +92,16 @@ def _fitted(tensor: mx.array, shape: tuple[int, ...]) -> mx.array:
     return tensor
 
 
+def _theirs(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape in PyTorch's layout of a parameter of ours."""
+    return (shape[0], shape[3], *shape[1:3]) if len(shape) == 4 else shape
+
+
 def load(net: nn.Module, files: list[Path], table: Table, dtype: mx.Dtype) -> None:
     """Put the files' tensors into the net, every one of them, as dtype.
 
-    Raises CheckpointError that names a tensor which is missing, left over, or of the wrong shape.
+    Raises CheckpointError that names a tensor which is missing, left over, there twice, of the wrong shape, or not
+    of floating-point numbers.
     """
     wanted: Mapping[str, mx.array] = dict(tree_flatten(net.parameters()))
     found: dict[str, mx.array] = {}
@@ -84,48 +112,85 @@ def load(net: nn.Module, files: list[Path], table: Table, dtype: mx.Dtype) -> No
                 continue
             if ours not in wanted:
                 raise CheckpointError(f"{file} has a tensor {name!r} that its config.json knows nothing of")
-            fitted = _fitted(tensor, wanted[ours].shape)
-            if fitted.shape != wanted[ours].shape:
+            if ours in found:
+                raise CheckpointError(f"{file} has the tensor {name!r} a second time: download it again")
+            if not mx.issubdtype(tensor.dtype, mx.floating):  # 8-bit floats come as integers, and would pass silently
                 raise CheckpointError(
-                    f"{file}: {name!r} has shape {tuple(tensor.shape)}, and config.json asks for {wanted[ours].shape}"
+                    f"{file}: {name!r} holds numbers of 8 bits or no floats: name a 16-bit checkpoint"
+                )
+            shape = wanted[ours].shape
+            fitted = _fitted(tensor, shape)
+            if fitted.shape != shape:
+                raise CheckpointError(
+                    f"{file}: {name!r} has shape {tuple(tensor.shape)}, and config.json asks for {_theirs(shape)}"
                 )
             found[ours] = fitted.astype(dtype)
     missing = sorted(wanted.keys() - found.keys())
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise CheckpointError(f"{files[0]} lacks the tensor {missing[0]!r}{more} that config.json asks for")
+        where = files[0] if len(files) == 1 else files[0].parent
+        raise CheckpointError(f"{where} lacks the tensor {missing[0]!r}{more} that config.json asks for")
     net.load_weights(list(found.items()))
 
 
-def read_tokenizer(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]], str]:
+def read_tokenizer(folder: Path) -> tuple[dict[str, int], Merges, str]:
     """A CLIP tokenizer's vocabulary, its merges (best first) and the token that it pads with.
 
     From vocab.json and merges.txt, or from the tokenizer.json that new versions of transformers save instead.
     """
-    config: dict[str, Any] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        if (folder / name).exists():
-            config |= read_json(folder / name)
-    pad = config.get("pad_token") or "<|endoftext|>"
-    pad = pad["content"] if isinstance(pad, dict) else pad
-    if not (folder / "vocab.json").exists() and (folder / "tokenizer.json").exists():
-        model = read_json(folder / "tokenizer.json")["model"]
-        pairs = [merge.split() if isinstance(merge, str) else merge for merge in model["merges"]]
-        return model["vocab"], [(left, right) for left, right in pairs], pad
-    return read_json(folder / "vocab.json"), _read_merges(folder / "merges.txt"), pad
-
-
-def _read_merges(path: Path) -> list[tuple[str, str]]:
+    if (folder / "vocab.json").exists() or not (whole := folder / "tokenizer.json").exists():
+        return read_json(folder / "vocab.json"), _read_merges(folder / "merges.txt"), _pad_token(folder)
+    content = read_json(whole)
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except OSError:
-        raise CheckpointError(f"{path} is missing: download it again") from None
+        model = content["model"]
+        vocab = model["vocab"] | {token["content"]: token["id"] for token in content.get("added_tokens") or ()}
+        pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
+        return vocab, [(left, right) for left, right in pairs], _pad_token(folder)
+    except (KeyError, TypeError, ValueError):
+        raise _damaged(whole, "it holds no byte-pair vocabulary") from None
+
+
+def _pad_token(folder: Path) -> str:
+    """The token that a tokenizer pads with, from its settings, read as transformers does.
+
+    SD 2.x's two files differ in it: there special_tokens_map.json is right. Since transformers 4.34 the tokens'
+    properties stand in tokenizer_config.json (`added_tokens_decoder`), and then that file alone counts.
+    """
+    paths = (folder / "tokenizer_config.json", folder / "special_tokens_map.json")
+    config, special = (read_json(path) if path.exists() else {} for path in paths)
+    both = special | config if "added_tokens_decoder" in config else config | special
+    pad = both.get("pad_token") or _END
+    return str(pad.get("content", _END) if isinstance(pad, dict) else pad)
+
+
+def _read_merges(path: Path) -> Merges:
+    lines = _read_text(path).split("\n")
     merges = []
-    for line in lines:
-        if not line.strip() or line.startswith("#version"):
+    for line in lines[lines[0].startswith("#version") :]:
+        if not line.strip():
             continue
         pair = line.split()
         if len(pair) != 2:
-            raise CheckpointError(f"{path} has a line {line!r} that is no pair: download it again")
+            raise _damaged(path, f"the line {line!r} is no pair")
         merges.append((pair[0], pair[1]))
     return merges
+
+
+def openai_tokenizer() -> tuple[dict[str, int], Merges, str]:
+    """The vocabulary, merges and padding of OpenAI's CLIP (Radford et al. 2021), for checkpoints that bring none.
+
+    49,408 tokens: 256 bytes, the same at the end of a word, what 48,894 merges join, and the two ends of a text.
+    """
+    with gzip.open(Path(__file__).parent / "clip_merges.txt.gz", "rt", encoding="utf-8") as file:
+        _, *lines = file.read().splitlines()
+    merges = [(left, right) for left, right in (line.split() for line in lines)]
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    symbols = [chr(code) for code in (*printable, *range(256, 512 - len(printable)))]
+    tokens = [
+        *symbols,
+        *(f"{symbol}</w>" for symbol in symbols),
+        *(left + right for left, right in merges),
+        _START,
+        _END,
+    ]
+    return {token: i for i, token in enumerate(tokens)}, merges, _END

@@ -1,42 +1,52 @@
 """From what a person calls a model to a folder in the diffusers layout. The only home of huggingface_hub."""
 
-import fnmatch
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
-    DryRunError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
+    OfflineModeIsEnabled,
 )
 
 from ..presets import PRESETS, preset_of
 from .checkpoint import CheckpointError
 
-_SMALL_FILES = [
+_SMALL_FILES = (
     "model_index.json",
     "scheduler/scheduler_config.json",
     "unet/config.json",
     "vae/config.json",
     *(
-        f"{folder}/{name}"
+        f"{folder}{i}/{name}"
         for i in ("", "_2")
         for folder, names in (
-            (f"text_encoder{i}", ("config.json",)),
+            ("text_encoder", ("config.json",)),
             (
-                f"tokenizer{i}",
+                "tokenizer",
                 ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
             ),
         )
         for name in names
     ),
-]
-_CHECK_NAME = "check the name; a gated one also needs `hf auth login`"
+)
 _NETS = ("unet", "vae", "text_encoder", "text_encoder_2")
+_WEIGHTS = re.compile(  # one file, or shards and the index that names them; ".fp16" stands before or after the number
+    r"(diffusion_pytorch_)?model(\.fp16)?(-\d+-of-\d+)?(\.fp16)?\.safetensors(\.index(\.fp16)?\.json)?"
+)
+_PATIENCE = 10.0  # seconds that the Hub has to answer
+
+
+def _weights(files: Iterable[str], net: str) -> set[str]:
+    return {name for name in files if name.startswith(f"{net}/") and _WEIGHTS.fullmatch(name, len(net) + 1)}
+
+
+def _unweighted(files: set[str]) -> str | None:
+    """The first net that has a config.json and no weights that can be read."""
+    return next((net for net in _NETS if f"{net}/config.json" in files and not _weights(files, net)), None)
 
 
 def needed(files: Iterable[str], half: bool) -> list[str]:
@@ -44,11 +54,9 @@ def needed(files: Iterable[str], half: bool) -> list[str]:
     names = set(files)
     chosen = [name for name in _SMALL_FILES if name in names]
     for net in _NETS:
-        for stem in (f"{net}/diffusion_pytorch_model", f"{net}/model"):
-            full = {n for n in names if fnmatch.fnmatch(n, f"{stem}*.safetensors*") and ".non_ema" not in n}
-            fp16 = {n for n in full if ".fp16" in n}
-            wanted = (fp16 or full) if half else (full - fp16 or fp16)
-            chosen += sorted(wanted)
+        weights = _weights(names, net)
+        fp16 = {name for name in weights if ".fp16" in name}
+        chosen += sorted((fp16 or weights) if half else (weights - fp16 or fp16))
     return chosen
 
 
@@ -56,13 +64,15 @@ def locate(model: str, half: bool) -> Path:
     """The folder of a preset, of a folder's path, or of a Hugging Face repo, which is downloaded once.
 
     Downloads go through huggingface_hub: its cache (HF_HOME), its login, its offline mode (HF_HUB_OFFLINE=1), its
-    progress bars. Raises CheckpointError, one sentence with the remedy.
+    progress bars. What was downloaded once is enough when the Hub is out of reach, or no longer gives it out.
+    Raises CheckpointError, one sentence with the remedy.
     """
     preset = PRESETS.get(model)
     source = preset.source if preset else model
     if isinstance(source, Path):
         return source
-    if (path := Path(source).expanduser()).is_dir():
+    path = Path(source).expanduser()
+    if path.is_dir():
         return path
     if path.is_file():
         raise CheckpointError(f"{model} is one file: name a folder in the diffusers layout, or a Hugging Face repo")
@@ -70,29 +80,49 @@ def locate(model: str, half: bool) -> Path:
         raise CheckpointError(f"there is no model {model!r}: name one of {', '.join(PRESETS)}, a folder, or a repo")
     try:
         return _download(source, half)
-    except (GatedRepoError, RepositoryNotFoundError):
-        preset = preset_of(source)
-        others = [repo for repo in (preset.repos if preset else ()) if repo != source]
-        remedy = "try " + " or ".join(f"--model {repo}" for repo in others) if others else _CHECK_NAME
-        raise CheckpointError(f"the Hub does not give out {source} (missing, withdrawn or gated): {remedy}") from None
+    except CheckpointError:
+        raise
     except HFValidationError:
         raise CheckpointError(f"{source!r} is neither a folder here nor a name that a Hub repo can have") from None
-    except LocalEntryNotFoundError:
-        raise CheckpointError(
-            f"{source} is not in the cache, and the Hub is out of reach: connect, and try again"
-        ) from None
-    except (HfHubHTTPError, OSError) as error:
-        raise CheckpointError(f"downloading {source} failed ({str(error).splitlines()[0]}): try again") from None
+    except Exception as error:  # httpx's or httpx2's among them: which of the two, huggingface_hub's version says
+        if folder := _cached(source):
+            return folder
+        raise CheckpointError(_refusal(source, error)) from error
 
 
 def _download(repo: str, half: bool) -> Path:
-    try:
-        files = needed((info.filename for info in snapshot_download(repo, dry_run=True)), half)
-    except DryRunError as error:
-        if isinstance(error.__cause__, HfHubHTTPError):
-            raise error.__cause__ from None
-        # No network: what was downloaded once is enough.
-        return Path(snapshot_download(repo, allow_patterns=_SMALL_FILES, local_files_only=True))
+    files = {file.rfilename for file in HfApi().model_info(repo, timeout=_PATIENCE).siblings or ()}
     if "model_index.json" not in files:
         raise CheckpointError(f"{repo} has no model_index.json: it is not in the diffusers layout")
-    return Path(snapshot_download(repo, allow_patterns=files))
+    if net := _unweighted(files):
+        raise CheckpointError(f"{repo} has no .safetensors file for its {net}: name a repo that has one")
+    return Path(snapshot_download(repo, allow_patterns=needed(files, half)))
+
+
+def _cached(repo: str) -> Path | None:
+    """The folder of a repo that was downloaded whole, or None."""
+    index = try_to_load_from_cache(repo, "model_index.json")
+    if not isinstance(index, str):
+        return None
+    folder = Path(index).parent
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return folder if {"unet/config.json", "vae/config.json"} <= files and _unweighted(files) is None else None
+
+
+def _refusal(repo: str, error: Exception) -> str:
+    """Why a repo that is not in the cache can't be had, and what to do, in one sentence."""
+    if isinstance(error, GatedRepoError):
+        return f"{repo} is gated: accept its terms at https://huggingface.co/{repo}, and log in with `hf auth login`"
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    if status in (401, 403, 404):
+        preset = preset_of(repo)
+        others = [other for other in (preset.repos if preset else ()) if other != repo]
+        if others:
+            return f"the Hub does not give out {repo}: try " + " or ".join(f"--model {other}" for other in others)
+        return f"the Hub gives out no {repo}: check the name; a private one also needs `hf auth login`"
+    if status is not None:
+        return f"the Hub answered {status} when it was asked for {repo}: try again later"
+    if isinstance(error, OfflineModeIsEnabled):
+        return f"{repo} is not in the cache, and HF_HUB_OFFLINE is set: unset it, and try again"
+    why = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return f"{repo} is not in the cache, and downloading it failed ({why}): check the connection, and try again"

@@ -1,0 +1,61 @@
+import math
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from stable_diffusion.diffusion.noise import key, perturbed, start_noise, step_noise
+from tests.oracles import largest_difference
+
+SHAPE = (16, 16, 4)
+
+
+def test_a_row_depends_on_its_own_seed_alone() -> None:
+    batch = start_noise([5, 6, 7], SHAPE)
+    assert mx.array_equal(batch[1], start_noise([6], SHAPE)[0])
+    steps, alone = step_noise([5, 6, 7], SHAPE), step_noise([6], SHAPE)
+    assert mx.array_equal(steps(3, 1)[1], alone(3, 1)[0])
+
+
+def test_every_use_has_a_noise_of_its_own() -> None:
+    noise = step_noise([5], SHAPE)
+    draws = [start_noise([5], SHAPE), start_noise([6], SHAPE), noise(0, 0), noise(0, 1), noise(1, 0), noise(10, 0)]
+    for i, a in enumerate(draws):
+        for b in draws[:i]:
+            assert abs(np.corrcoef(np.array(a).ravel(), np.array(b).ravel())[0, 1]) < 0.15
+
+
+def test_noise_is_the_same_in_every_version() -> None:
+    """Pictures are to be made again from their seed: these numbers may never change."""
+    assert key(7, "start").tolist() == [2966435647, 3657185236]
+    pinned = [[0.5750026, -0.1118822], [0.3866559, -0.4577328]]
+    assert largest_difference(start_noise([7], (2, 2))[0], pinned) < 1e-6
+
+
+def test_big_seeds_are_seeds_of_their_own() -> None:
+    a, b = start_noise([2**40], SHAPE), start_noise([2**40 + 2**32], SHAPE)
+    assert largest_difference(a, b) > 1
+
+
+def test_perturbed_noise_stays_standard_normal_however_often() -> None:
+    n = start_noise([0], (200, 200), tuple((seed, 0.3) for seed in range(1, 40)))
+    assert np.array(n).mean() == pytest.approx(0, abs=0.02)
+    assert np.array(n).std() == pytest.approx(1, abs=0.02)
+
+
+def test_many_perturbations_equal_their_closed_form() -> None:
+    lineage = tuple((seed, amount) for seed, amount in zip(range(100, 110), np.linspace(0.05, 0.6, 10), strict=True))
+    n = start_noise([42], SHAPE, lineage)
+    wanted = np.array(start_noise([42], SHAPE)) * math.prod(math.sqrt(1 - a**2) for _, a in lineage)
+    for j, (seed, a) in enumerate(lineage):
+        weight = a * math.prod(math.sqrt(1 - later**2) for _, later in lineage[j + 1 :])
+        wanted = wanted + weight * np.array(start_noise([seed], SHAPE))
+    assert largest_difference(n, wanted) < 1e-5
+
+
+def test_amounts_zero_and_one_are_the_ends() -> None:
+    a, b = start_noise([1], SHAPE), start_noise([2], SHAPE)
+    assert mx.array_equal(perturbed(a, b, 0.0), a)
+    assert mx.array_equal(perturbed(a, b, 1.0), b)
+    correlation = np.corrcoef(np.array(perturbed(a, b, 0.6)).ravel(), np.array(a).ravel())[0, 1]
+    assert correlation == pytest.approx(0.8, abs=0.05)

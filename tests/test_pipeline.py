@@ -1,0 +1,314 @@
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from stable_diffusion import SAMPLERS, Settings, StableDiffusion, StableDiffusionXL
+from tests.oracles import largest_difference
+
+DATA = Path(__file__).parent / "data"
+TINY = Settings(prompt="a house by the sea", seed=3, steps=4, cfg=3.0, sampler="euler", width=64, height=48)
+
+
+@pytest.fixture(scope="module")
+def sd() -> StableDiffusion:
+    return StableDiffusion(str(DATA / "sd1"), float16=False)
+
+
+@pytest.fixture(scope="module")
+def image() -> mx.array:
+    return mx.array(np.random.default_rng(0).uniform(-1, 1, (48, 64, 3)).astype(np.float32))
+
+
+@pytest.fixture
+def net_calls(sd: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The batch size of every call of the UNet."""
+    calls: list[int] = []
+    kind = type(sd.unet)
+    original = kind.__call__
+
+    def counted(self: object, x: mx.array, *args: object, **kwargs: object) -> mx.array:
+        calls.append(x.shape[0])
+        return original(self, x, *args, **kwargs)
+
+    monkeypatch.setattr(kind, "__call__", counted)
+    yield calls
+
+
+def test_pictures_have_their_size_and_range(sd: StableDiffusion, image: mx.array) -> None:
+    for made in (sd.txt2img(replace(TINY, n_images=2)), sd.img2img(replace(TINY, n_images=2, strength=0.5), image)):
+        assert made.shape == (2, 48, 64, 3)
+        assert made.dtype == mx.float32
+        assert 0 <= made.min().item() <= made.max().item() <= 1
+        assert mx.std(made).item() > 0.01
+
+
+def test_the_trained_side_is_the_default_size(sd: StableDiffusion) -> None:
+    plain = replace(TINY, width=None, height=None)
+    assert (sd.completed(plain).width, sd.completed(plain).height) == (64, 64)
+    assert sd.completed(plain, mx.zeros((40, 56, 3))).width == 56
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 72), (56, 24), (104, 40)])
+def test_any_multiple_of_8_is_a_size(sd: StableDiffusion, size: tuple[int, int]) -> None:
+    made = sd.txt2img(replace(TINY, height=size[0], width=size[1], steps=1))
+    assert made.shape == (1, *size, 3)
+
+
+def test_picture_k_of_a_batch_is_that_of_seed_plus_k_alone(sd: StableDiffusion, image: mx.array) -> None:
+    settings = replace(TINY, sampler="euler_a", n_images=3, strength=None)
+    for source in (None, image):
+        batch = list(sd.sample(settings, source))[-1].x
+        for k in range(3):
+            alone = list(sd.sample(replace(settings, seed=3 + k, n_images=1), source))[-1].x
+            assert largest_difference(batch[k : k + 1], alone) < 1e-4
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_pure_noise_at_strength_1_is_text_to_image_bit_for_bit(
+    sd: StableDiffusion, image: mx.array, sampler: str
+) -> None:
+    from_text = list(sd.sample(replace(TINY, sampler=sampler)))
+    settings = replace(TINY, sampler=sampler, strength=1.0, image_weight=0.0)
+    from_image = list(sd.sample(settings, image))
+    assert len(from_text) == len(from_image) == 4
+    for one, other in zip(from_text, from_image, strict=True):
+        assert mx.array_equal(one.x, other.x)
+
+
+def test_strength_1_keeps_a_little_of_the_image(sd: StableDiffusion, image: mx.array) -> None:
+    kept, replaced = (sd.img2img(replace(TINY, strength=1.0, image_weight=w), image) for w in (1.0, 0.0))
+    assert largest_difference(kept, replaced) > 1e-3
+
+
+def test_strength_0_is_the_picture_itself(sd: StableDiffusion, image: mx.array, net_calls: list[int]) -> None:
+    same = sd.img2img(replace(TINY, strength=0.0, n_images=2), image)
+    assert largest_difference(same, np.stack([np.array(image) / 2 + 0.5] * 2)) < 1e-6
+    assert net_calls == []
+    assert list(sd.sample(replace(TINY, strength=0.0), image)) == []
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("strength", [0.1, 0.6, 1.0])
+def test_the_planned_calls_are_the_calls_that_happen(
+    sd: StableDiffusion, image: mx.array, net_calls: list[int], sampler: str, strength: float
+) -> None:
+    settings = replace(TINY, sampler=sampler, strength=strength, steps=5)
+    steps = list(sd.sample(settings, image))
+    assert len(net_calls) == sd.calls(settings, image) == sd.plan(settings, image).calls(sampler)
+    assert len(steps) == sd.plan(settings, image).steps_run
+
+
+@pytest.mark.parametrize(("cfg", "rows"), [(0.0, 2), (1.0, 2), (1.5, 4)])
+def test_without_guidance_the_net_runs_once(sd: StableDiffusion, net_calls: list[int], cfg: float, rows: int) -> None:
+    list(sd.sample(replace(TINY, cfg=cfg, n_images=2, steps=2)))
+    assert net_calls == [rows, rows]
+
+
+def test_the_noise_can_be_given(sd: StableDiffusion) -> None:
+    noise = mx.random.normal((2, 6, 8, 4), key=mx.random.key(1))
+    a, b = (list(sd.sample(replace(TINY, n_images=2, seed=seed), noise=noise))[-1].x for seed in (1, 2))
+    assert mx.array_equal(a, b)
+    with pytest.raises(ValueError, match="noise has shape"):
+        sd.sample(TINY, noise=noise)
+
+
+def test_a_small_perturbation_is_a_small_change_with_every_sampler(sd: StableDiffusion) -> None:
+    for sampler in SAMPLERS:
+        settings = replace(TINY, sampler=sampler)
+        parent, near, far = (sd.txt2img(replace(settings, perturb=p)) for p in ((), ((9, 0.05),), ((9, 0.5),)))
+        assert 0 < mx.abs(near - parent).mean().item() < mx.abs(far - parent).mean().item(), sampler
+
+
+def test_steps_end_at_zero_and_can_be_decoded(sd: StableDiffusion) -> None:
+    steps = list(sd.sample(TINY))
+    assert [step.sigma for step in steps] == list(sd.plan(TINY).sigmas[1:])
+    assert mx.array_equal(sd.decode(steps[-1].x), sd.txt2img(TINY))
+
+
+def test_the_prompt_the_negative_prompt_and_clip_skip_matter(sd: StableDiffusion) -> None:
+    pictures = [
+        sd.txt2img(replace(TINY, **change))  # type: ignore[arg-type]
+        for change in ({}, {"prompt": "a boat"}, {"negative_prompt": "fog"}, {"clip_skip": 1}, {"cfg_rescale": 0.7})
+    ]
+    for i, a in enumerate(pictures):
+        for b in pictures[:i]:
+            assert largest_difference(a, b) > 1e-4
+
+
+def test_words_that_do_not_fit_are_told(sd: StableDiffusion) -> None:
+    with pytest.warns(UserWarning, match="left out: '.*zebra'"):
+        sd.txt2img(replace(TINY, steps=1, prompt="house " * 40 + "zebra"))
+
+
+def test_a_number_that_is_none_is_an_error_and_not_a_black_picture(sd: StableDiffusion) -> None:
+    with pytest.raises(FloatingPointError, match="step 1 gave a NaN"):
+        list(sd.sample(TINY, noise=mx.full((1, 6, 8, 4), mx.inf)))
+    with pytest.raises(FloatingPointError, match="decoding"):
+        sd.decode(mx.full((1, 6, 8, 4), mx.nan))
+    with pytest.raises(FloatingPointError, match="encoding"):
+        sd.encode(mx.full((48, 64, 3), mx.nan))
+
+
+@pytest.mark.parametrize(
+    ("change", "given", "word"),
+    [
+        ({"sampler": "eulr"}, {}, "eulr"),
+        ({"spacing": "karas"}, {}, "karas"),
+        ({"strength": 0.5}, {}, "need an image"),
+        ({"start_step": 9}, {"image": True}, "start step 9"),
+        ({"eta": 0.5}, {}, "euler_a"),
+        ({"sampler": "dpmpp_2m", "s_churn": 1.0}, {}, "'dpmpp_2m' has no s_churn"),
+        ({"clip_skip": 3}, {}, "clip_skip 3"),
+        ({"width": 128}, {"image": True}, "64 x 48"),
+        ({}, {"mask": True}, "a mask needs an image"),
+    ],
+)
+def test_what_cannot_be_run_is_an_error_before_the_first_step(
+    sd: StableDiffusion, image: mx.array, change: dict[str, object], given: dict[str, bool], word: str
+) -> None:
+    with pytest.raises(ValueError, match=word):
+        sd.sample(
+            replace(TINY, **change),  # type: ignore[arg-type]
+            image if given.get("image") else None,
+            mx.ones((48, 64)) if given.get("mask") else None,
+        )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"strength": 1.5}, {"strength": float("nan")}, {"cfg": float("inf")}, {"seed": -1}, {"n_images": 0}, {"width": 60},
+        {"steps": 0}, {"perturb": ((1, 1.5),)}, {"cfg_rescale": 2}, {"strength": 0.5, "start_step": 1}, {"eta": -1},
+    ],
+)  # fmt: skip
+def test_settings_that_no_run_could_have_are_errors(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(reversed(change))):
+        Settings(**change)  # type: ignore[arg-type]
+
+
+def test_zero_is_a_setting(sd: StableDiffusion) -> None:
+    s = sd.completed(Settings(cfg=0.0, seed=0, strength=0.0), mx.zeros((8, 8, 3)))
+    assert (s.cfg, s.seed, s.strength) == (0.0, 0, 0.0)
+
+
+# Other families
+
+
+def test_v_prediction_and_xl_run_too(image: mx.array) -> None:
+    for family in ("sd2", "xl"):
+        other = StableDiffusion(str(DATA / family), float16=False)
+        assert other.schedule.prediction_type == ("v_prediction" if family == "sd2" else "epsilon")
+        assert other.txt2img(replace(TINY, n_images=2)).shape == (2, 48, 64, 3)
+        assert other.img2img(replace(TINY, strength=0.5, sampler="dpmpp_2m"), image).shape == (1, 48, 64, 3)
+
+
+def test_xl_is_told_the_true_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    xl = StableDiffusionXL(str(DATA / "xl"), float16=False)
+    seen: list[mx.array] = []
+    kind = type(xl.unet)
+    original = kind.__call__
+
+    def watched(self: object, *args: object, **kwargs: mx.array) -> mx.array:
+        seen.append(kwargs["time_ids"])
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(kind, "__call__", watched)
+    list(xl.sample(replace(TINY, steps=1)))
+    assert seen[0].tolist() == [[48, 64, 0, 0, 48, 64]] * 2
+
+
+def test_xl_takes_nothing_for_an_empty_negative_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    xl = StableDiffusion(str(DATA / "xl"), float16=False)
+    empty, zeroed = xl._conditioning(xl.completed(TINY))[1], xl._zero_empty_negative
+    assert zeroed
+    assert mx.abs(empty["context"]).max().item() == mx.abs(empty["text_embeds"]).max().item() == 0
+    some = xl._conditioning(xl.completed(replace(TINY, negative_prompt="fog")))[1]
+    assert mx.abs(some["context"]).max().item() > 0
+
+
+@pytest.mark.parametrize("family", ["sd1", "inpainting"])
+def test_kept_pixels_are_the_originals(family: str, image: mx.array) -> None:
+    sd = StableDiffusion(str(DATA / family), float16=False)
+    mask = np.zeros((48, 64), dtype=np.float32)
+    mask[:, 32:] = 1
+    made = np.array(sd.inpaint(replace(TINY, n_images=2, strength=0.9), image, mx.array(mask)))
+    original = np.array(image) / 2 + 0.5
+    assert np.abs(made[:, :, :32] - original[:, :32]).max() < 1e-6
+    assert np.abs(made[:, :, 32:] - original[:, 32:]).mean() > 0.01
+
+
+def test_outside_the_mask_the_latents_stay_on_the_line_to_the_image(sd: StableDiffusion, image: mx.array) -> None:
+    mask = mx.concatenate([mx.zeros((48, 32)), mx.ones((48, 32))], axis=1)
+    noise = mx.random.normal((1, 6, 8, 4), key=mx.random.key(1))
+    x0 = sd.encode(image)
+    for step in sd.sample(replace(TINY, strength=0.8), image, mask, noise):
+        assert largest_difference(step.x[:, :, :4], (x0 + step.sigma * noise)[:, :, :4]) < 1e-4
+
+
+def test_a_net_for_repainting_paints_from_text_too() -> None:
+    sd = StableDiffusion(str(DATA / "inpainting"), float16=False)
+    assert sd.txt2img(TINY).shape == (1, 48, 64, 3)
+
+
+# The older MLX example
+
+
+def test_code_for_the_older_example_runs(sd: StableDiffusion, image: mx.array) -> None:
+    sd = StableDiffusion(str(DATA / "sd1"), float16=False)
+    sd.ensure_models_are_loaded()
+    latents = sd.generate_latents(
+        "a photo of an astronaut",
+        n_images=2,
+        cfg_weight=7.5,
+        num_steps=3,
+        seed=0,
+        negative_text="fog",
+        latent_size=(6, 8),
+    )
+    seen = list(latents)
+    assert len(seen) == 3
+    x_t = seen[-1]
+    from_image = list(
+        sd.generate_latents_from_image(
+            image, "a lit fireplace", strength=0.5, n_images=2, num_steps=4, cfg_weight=7.5, seed=1
+        )
+    )
+    assert len(from_image) == 2
+    (unchanged,) = sd.generate_latents_from_image(image, "a lit fireplace", strength=0.0)
+    assert largest_difference(unchanged, sd.encode(image)) == 0
+    del sd.text_encoder
+    del sd.unet
+    del sd.sampler
+    decoded = sd.decode(x_t)
+    assert decoded.shape == (2, 48, 64, 3)
+    assert 0 <= decoded.min().item() <= decoded.max().item() <= 1
+    assert set(sd.nets) == {"autoencoder"}
+    del sd.autoencoder
+    del sd.tokenizer
+
+
+def test_the_older_steps_are_those_of_sample(sd: StableDiffusion) -> None:
+    older = list(sd.generate_latents("a house", num_steps=3, cfg_weight=2.0, seed=0, latent_size=(6, 8)))
+    settings = replace(TINY, prompt="a house", steps=3, cfg=2.0, seed=0, spacing="trailing")
+    for x_t, step in zip(older, sd.sample(settings), strict=True):
+        assert largest_difference(x_t, step.x / (1 + step.sigma**2) ** 0.5) < 1e-6
+
+
+def test_the_older_xl_has_its_two_encoders() -> None:
+    xl = StableDiffusionXL(str(DATA / "xl"), float16=False)
+    latents = list(xl.generate_latents("a house", num_steps=2, cfg_weight=0.0, seed=0, latent_size=(8, 8)))
+    del xl.text_encoder_1
+    del xl.text_encoder_2
+    assert len(latents) == 2
+    assert set(xl.nets) == {"unet", "autoencoder"}
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_quantised_nets_paint_nearly_the_same(bits: int) -> None:
+    plain, fewer = (StableDiffusion(str(DATA / "xl"), float16=False, quantize=q) for q in (None, bits))
+    change = mx.abs(plain.txt2img(TINY) - fewer.txt2img(TINY)).mean().item()
+    assert 0 < change < (0.2 if bits == 4 else 0.05)

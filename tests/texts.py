@@ -1,0 +1,26 @@
+"""Prompts that break tokenizers."""
+
+TEXTS = [
+    "",
+    " ",
+    "a photo of a cat",
+    "A Photo Of A CAT!",
+    "café déjà vu, naïve façade",
+    "cafe\u0301 in two code points",
+    "東京タワーの夜景、雨",
+    "한국어 프롬프트",
+    "مرحبا بالعالم",
+    "🌅🏠👩‍👩‍👧 emoji",
+    "“curly quotes” and ‘single’ ones — dashes…",
+    "it's we've I'm they'll he'd don't you're",
+    "tab\tnewline\nreturn\r\x00nul\x07bell\u200bzero width\ufeff",
+    "!!! wow !!! what a house!",
+    "1234567890 3.14 2nd 10%",
+    "<|endoftext|> in the middle <|startoftext|>",
+    "snake_case kebab-case CamelCase path/to/file.png",
+    "ﬁ ligature Ⅳ ½ ² İstanbul ß ẞ Σίσυφος",
+    "word " * 200,
+    "x" * 300,
+    "a" + "\u0301" * 50,
+    "\ud7ff\ue000\U0010ffff",
+]
