@@ -4,26 +4,40 @@
 import argparse
 import sys
 
-from stable_diffusion.cli.options import Parser, add_common, settings_of
-from stable_diffusion.cli.run import Output, announce, decoded, load_model, note, parts, run, seed_of, walked
+from stable_diffusion.cli.options import Parser, add_common, number, settings_of, whole
+from stable_diffusion.cli.run import (
+    Output,
+    announce,
+    decoded,
+    load_model,
+    multiple_of_8,
+    note,
+    parts,
+    run,
+    seed_of,
+    walked,
+)
 from stable_diffusion.pictures.images import fitted, read_picture, to_array
 
 
 def make(args: argparse.Namespace) -> None:
     settings = settings_of(args, seed_of(args))
     original = read_picture(args.image)
-    picture = fitted(original, args.width, args.height, inside=args.fit)
+    width, height = multiple_of_8(args.width, "width"), multiple_of_8(args.height, "height")
+    picture = fitted(original, width, height, inside=args.fit)
     if picture.size != original.size:
-        note(f"note: the picture is made {picture.width} x {picture.height} from {original.width} x {original.height}")
+        sizes = f"from {original.width} x {original.height} to {picture.width} x {picture.height}"
+        note(f"note: the picture is scaled and cut {sizes}, multiples of 8")
     image = to_array(picture)
 
+    files = Output(args, settings)
     sd = load_model(args)
     settings = sd.completed(settings, image)
     plan = sd.plan(settings, image)
-    announce(plan, sd.calls(settings, image), settings)
+    announce(args, plan, sd.calls(settings, image), settings)
     if args.plan:
         return
-    with Output(args, settings) as output:
+    with files as output:
         for part in parts(settings, args.batch_size):
             if plan.steps_run == 0:  # strength 0: the picture as it is
                 for _ in range(part.n_images):
@@ -35,26 +49,29 @@ def make(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser("Make pictures of a prompt that start from a picture.")
+    parser = Parser("Make pictures of a prompt, starting from a picture.")
     parser.add_argument("image", help="the picture to start from")
     parser.add_argument("prompt", help="what the new picture shows")
     group = parser.add_argument_group("how much of the picture is kept")
     start, add = group.add_mutually_exclusive_group(), group.add_argument
     start.add_argument(
-        "--strength", type=float, metavar="0..1", help="0 keeps the picture, 1 starts at the highest noise"
+        "--strength",
+        type=number,
+        metavar="0..1",
+        help="how much may change: 0 nothing, 1 nearly everything",
     )
     start.add_argument(
-        "--start-step", type=int, metavar="K", help="instead of a strength: leave out the first K of the steps"
+        "--start-step", type=whole(), metavar="K", help="instead of a strength: leave out the first K of the steps"
     )
     add(
         "--strength-mode",
         choices=("level", "skip", "full"),
         default="level",
-        help="level: fewer steps from exactly that noise level; skip: all levels, less the first ones; "
-        "full: all steps from exactly that level (default: level)",
+        help="level: start at exactly the noise of this strength, with fewer steps; full: start there, with all steps; "
+        "skip: lay the steps of a whole run, and leave out the first ones (default: level)",
     )
-    add("--pure-noise", action="store_true", help="start from noise alone, with nothing of the picture in it")
-    add("--fit", action="store_true", help="scale the picture to fit into --width x --height, instead of cutting it")
+    add("--pure-noise", action="store_true", help="start from noise alone, without the picture")
+    add("--fit", action="store_true", help="scale the picture to fit into --width x --height, instead of filling it")
     add_common(parser)
     return run(make, parser.parse_args(argv))
 

@@ -6,19 +6,30 @@ import sys
 from dataclasses import replace
 
 from stable_diffusion.cli.options import Parser, add_common, settings_of
-from stable_diffusion.cli.run import Output, announce, decoded, load_model, multiple_of_8, parts, run, seed_of, walked
+from stable_diffusion.cli.run import (
+    Output,
+    announce,
+    decoded,
+    load_model,
+    multiple_of_8,
+    parts,
+    run,
+    seed_of,
+    walked,
+)
 
 
 def make(args: argparse.Namespace) -> None:
-    settings = settings_of(args, seed_of(args))
     width, height = multiple_of_8(args.width, "width"), multiple_of_8(args.height, "height")
+    settings = replace(settings_of(args, seed_of(args)), width=width, height=height)
+    files = Output(args, settings)
     sd = load_model(args)
-    settings = sd.completed(replace(settings, width=width, height=height))
+    settings = sd.completed(settings)
     plan = sd.plan(settings)
-    announce(plan, sd.calls(settings), settings)
+    announce(args, plan, sd.calls(settings), settings)
     if args.plan:
         return
-    with Output(args, settings) as output:
+    with files as output:
         for part in parts(settings, args.batch_size):
             latents = walked(sd.sample(part), plan)
             for picture in decoded(sd, latents, args.decoding_batch_size):

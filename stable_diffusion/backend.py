@@ -23,13 +23,13 @@ _LIBRARIES = (
     "libblis.so.4",
 )
 
-ADVICE = (
-    "matrix products run some 30 times slower than they could here; install a fast BLAS: sudo apt install libopenblas0"
-)
+_SLOW = "matrix products run some 30 times slower than they could here"
+ADVICE = f"{_SLOW}; install a fast BLAS: sudo apt install libopenblas0"
+TOO_LATE = f"{_SLOW}; import stable_diffusion before mlx, which then takes a fast BLAS"
 
 
-def _needs_blas() -> bool:
-    """Does MLX run on its own wheel's reference BLAS?"""
+def _on_linux_cpu() -> bool:
+    """Is MLX here its wheel for Linux CPUs?"""
     if sys.platform != "linux":
         return False
     try:
@@ -42,7 +42,7 @@ def _needs_blas() -> bool:
 def load_blas() -> str | None:
     """Put a tuned BLAS in the place of MLX's, and return its name, or None where none was found.
 
-    It has no effect once MLX has been imported: then its own is bound already.
+    It has no effect once MLX has been imported: its own is bound then.
     """
     candidates = (*_LIBRARIES, ctypes.util.find_library("openblas"), str(Path(sys.prefix) / "lib" / "libmkl_rt.so.2"))
     for name in filter(None, candidates):
@@ -58,13 +58,20 @@ def load_blas() -> str | None:
 
 def prepare() -> str | None:
     """Make MLX fast where it would be slow; returns one line of advice where that takes the user's hand."""
-    if not _needs_blas():
+    if not _on_linux_cpu():
         return None
-    if not any(shutil.which(compiler) for compiler in ("g++", "c++")):
-        os.environ.setdefault("MLX_DISABLE_COMPILE", "1")  # MLX fuses CPU kernels with g++, and fails without one
+    if shutil.which("g++") is None:
+        os.environ.setdefault("MLX_DISABLE_COMPILE", "1")  # it fuses kernels with g++, and fails without it up to 0.31
+    if hasattr(ctypes.CDLL(None), "cblas_sgemm"):
+        return None  # LD_PRELOAD has brought one
     if "mlx.core" in sys.modules:
-        return None
+        return TOO_LATE
     return None if load_blas() else ADVICE
+
+
+def memory() -> int:
+    """Bytes of memory that this machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 advice = prepare()

@@ -4,24 +4,28 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
+from .backend import memory
 from .config import CLIPTextConfig, UNetConfig, VAEConfig
+from .diffusion.aliases import sampler_name, spacing_name
 from .diffusion.denoiser import Denoiser, Estimate, masked
 from .diffusion.guidance import Conditioning, guided
-from .diffusion.noise import start_noise, step_noise
+from .diffusion.noise import StepNoise, start_noise
 from .diffusion.plan import Plan, make_plan
-from .diffusion.samplers import SAMPLERS, Step, options_of
+from .diffusion.samplers import SAMPLERS, Step
 from .diffusion.schedule import NoiseSchedule
+from .diffusion.spacing import by_hand
 from .diffusion.walk import walk
 from .models.clip import CLIPTextModel
 from .models.tokenizer import CLIPTokenizer
-from .models.unet import UNet2DConditionModel
+from .models.unet import UNet2DConditionModel, guidance_embedding
 from .models.vae import AutoencoderKL
-from .presets import DEFAULT_MODEL, Defaults, preset_of
+from .presets import DEFAULT_MODEL, defaults_of, preset_of
 from .settings import CompleteSettings, Settings
 from .weights import names
 from .weights.checkpoint import CheckpointError, load, read_json, read_tokenizer, weight_files
@@ -52,33 +56,44 @@ class StableDiffusion:
     Raises CheckpointError, a ValueError, for a model that cannot be loaded.
     """
 
+    unet: UNet2DConditionModel
+    autoencoder: AutoencoderKL
+    text_encoder: CLIPTextModel
+    text_encoder_1: CLIPTextModel
+    text_encoder_2: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    sampler: NoiseSchedule  # the older example's name for `schedule`
+
     def __init__(self, model: str = DEFAULT_MODEL, float16: bool | None = None, quantize: int | None = None) -> None:
         half = mx.default_device() == mx.gpu if float16 is None else float16
         self.model = model
         self.dtype = mx.float16 if half else mx.float32
         self.folder = folder = locate(model, half)
         preset = preset_of(model)
-        self.defaults = preset.defaults if preset else Defaults()
         index = read_json(folder / "model_index.json")
         self._zero_empty_negative = bool(index.get("force_zeros_for_empty_prompt", False))
-        self.schedule = NoiseSchedule.from_diffusers(read_json(folder / "scheduler" / "scheduler_config.json"))
-        self.sampler = self.schedule  # the older example's name
+        self.schedule = _config(NoiseSchedule, folder / "scheduler" / "scheduler_config.json")
+        self.sampler = self.schedule
+        self.defaults = (
+            preset.defaults if preset else defaults_of(read_json(folder / "scheduler" / "scheduler_config.json"))
+        )
 
         def net(kind: Any, config_kind: Any, part: str, table: names.Table, dtype: mx.Dtype) -> Any:
-            module = kind(config_kind.from_diffusers(read_json(folder / part / "config.json")))
+            module = kind(_config(config_kind, folder / part / "config.json"))
             load(module, weight_files(folder / part, half), table, dtype)
             return module
 
         def listed(part: str) -> bool:
             return bool((index.get(part) or [None])[0])
 
-        self.unet: UNet2DConditionModel = net(UNet2DConditionModel, UNetConfig, "unet", names.UNET, self.dtype)
-        vae = VAEConfig.from_diffusers(read_json(folder / "vae" / "config.json"))
-        self.autoencoder: AutoencoderKL = net(
+        self.unet = net(UNet2DConditionModel, UNetConfig, "unet", names.UNET, self.dtype)
+        vae = _config(VAEConfig, folder / "vae" / "config.json")
+        self.autoencoder = net(
             AutoencoderKL, VAEConfig, "vae", names.VAE, mx.float32 if vae.force_upcast else self.dtype
         )
         self._encoders = ["text_encoder"]
         self._tokenizers = ["tokenizer"]
+        self._layers: list[int] = []  # of each text encoder
         parts = ["text_encoder", "text_encoder_2"] if listed("text_encoder_2") else ["text_encoder"]
         if len(parts) == 2:
             self._encoders, self._tokenizers = ["text_encoder_1", "text_encoder_2"], ["tokenizer_1", "tokenizer_2"]
@@ -86,6 +101,7 @@ class StableDiffusion:
             raise CheckpointError(f"{folder} has no text_encoder: XL's refiner and its like are not supported")
         for part, encoder, tokenizer in zip(parts, self._encoders, self._tokenizers, strict=True):
             setattr(self, encoder, net(CLIPTextModel, CLIPTextConfig, part, names.TEXT_ENCODER, self.dtype))
+            self._layers.append(getattr(self, encoder).config.num_hidden_layers)
             vocab, merges, pad = read_tokenizer(folder / part.replace("text_encoder", "tokenizer"))
             setattr(self, tokenizer, CLIPTokenizer(vocab, merges, pad))
         self._check_fit()
@@ -133,15 +149,27 @@ class StableDiffusion:
             "cfg": d.cfg,
             "sampler": d.sampler,
             "spacing": d.spacing,
+            "cfg_rescale": d.cfg_rescale,
         }
         if image is not None and settings.start_step is None:
             defaults["strength"] = 1.0 if mask is not None and self._repaints else d.strength
         given: dict[str, Any] = {field.name: getattr(settings, field.name) for field in fields(settings)}
+        layers = min(self._layers)
+        if settings.clip_skip + len(self._encoders) > layers:
+            raise ValueError(f"clip_skip is {settings.clip_skip}: this model's text encoder has {layers} layers")
+        if settings.sampler is not None:
+            given["sampler"], brought = sampler_name(settings.sampler)
+            given["spacing"] = settings.spacing or brought
+        if given["spacing"] is not None:
+            given["spacing"] = spacing_name(given["spacing"])
+        if settings.times is not None:
+            given["sigmas"], given["times"] = tuple(self.schedule.sigma(t) for t in settings.times), None
+        if given["sigmas"] is not None:
+            given["sigmas"] = by_hand(given["sigmas"])
+            given["steps"] = len(given["sigmas"]) - 1
         given |= {name: value for name, value in defaults.items() if given[name] is None}
         s = CompleteSettings(**given)
 
-        if s.sampler not in SAMPLERS:
-            raise ValueError(f"unknown sampler {s.sampler!r}: one of {', '.join(sorted(SAMPLERS))}")
         for name, value in (("width", s.width), ("height", s.height)):
             if value % f:
                 raise ValueError(f"{name} is {value}: this model's pictures are multiples of {f}")
@@ -156,21 +184,35 @@ class StableDiffusion:
         """What `sample` with the same arguments would do, without doing it."""
         s = self.completed(settings, image, mask)
         weight = None if image is None and s.strength is None and s.start_step is None else s.image_weight
-        return make_plan(self.schedule, s.spacing, s.steps, s.strength, s.strength_mode, s.start_step, weight)
+        return make_plan(
+            self.schedule,
+            s.spacing,
+            s.steps,
+            s.strength,
+            s.strength_mode,
+            s.start_step,
+            weight,
+            s.sigmas,
+            s.discretize == "schedule",
+        )
 
     def calls(self, settings: Settings, image: mx.array | None = None, mask: mx.array | None = None) -> int:
         """How often `sample` with the same arguments would call the network."""
         s = self.completed(settings, image, mask)
         return self.plan(settings, image, mask).calls(s.sampler, **self._sampler_options(s))
 
-    def _sampler_options(self, settings: CompleteSettings) -> dict[str, float]:
+    def _sampler_options(self, settings: CompleteSettings) -> dict[str, Any]:
         """The settings that this sampler takes. One that it does not take must not have been set."""
-        taken = options_of(settings.sampler)
+        taken = SAMPLERS[settings.sampler].options
         for name in _SAMPLER_OPTIONS:
             if name not in taken and settings.was_set(name):
-                others = ", ".join(other for other in sorted(SAMPLERS) if name in options_of(other))
+                others = ", ".join(other for other in sorted(SAMPLERS) if name in SAMPLERS[other].options)
                 raise ValueError(f"the sampler {settings.sampler!r} has no {name}: {others} have it")
-        values = {name: getattr(settings, name) for name in _SAMPLER_OPTIONS if name in taken}
+        values: dict[str, Any] = {name: getattr(settings, name) for name in _SAMPLER_OPTIONS if name in taken}
+        if "nearest" in taken and settings.discretize == "schedule":
+            values["nearest"] = self.schedule.nearest
+        if "schedule" in taken:
+            values["schedule"] = self.schedule
         return {name: value for name, value in values.items() if value is not None}
 
     # Text
@@ -185,8 +227,6 @@ class StableDiffusion:
                 warnings.warn(f"the prompt is too long; left out: {dropped!r}", stacklevel=4)
             output = encoder(mx.array([ids]))
             back = clip_skip + xl  # XL was trained on the last layer but one, unnormed
-            if back >= len(output.hidden_states) - 1:
-                raise ValueError(f"clip_skip {clip_skip} leaves no layer of {len(output.hidden_states) - 1}")
             if xl:
                 contexts.append(output.hidden_states[-1 - back])
             elif back:
@@ -204,14 +244,14 @@ class StableDiffusion:
             negative = _Text(mx.zeros_like(negative.context), pooled)
 
         def arguments(text: _Text) -> Conditioning:
-            if text.pooled is None:
-                return {"context": text.context}
-            size = (settings.height, settings.width)
-            return {
-                "context": text.context,
-                "text_embeds": text.pooled,
-                "time_ids": mx.array([[*size, 0, 0, *size]]),  # made at this size, not cut, wanted at this size
-            }
+            told = {"context": text.context}
+            if text.pooled is not None:
+                size = (settings.height, settings.width)
+                told["text_embeds"] = text.pooled
+                told["time_ids"] = mx.array([[*size, 0, 0, *size]])  # made at this size, not cut, wanted at this size
+            if (dim := self.unet.config.time_cond_proj_dim) is not None:
+                told["time_cond"] = guidance_embedding(settings.cfg, dim).astype(self.dtype)
+            return told
 
         return arguments(prompt), arguments(negative)
 
@@ -231,13 +271,15 @@ class StableDiffusion:
         if image.ndim != 3 or image.shape[2] != 3 or image.shape[0] % f or image.shape[1] % f:
             raise ValueError(f"the image has shape {image.shape}: it must be (H, W, 3), H and W multiples of {f}")
         dtype = self.autoencoder.encoder.conv_in.weight.dtype
-        return _finite(self.autoencoder.encode(image[None].astype(dtype)).astype(mx.float32), "encoding the image")
+        return _finite(
+            self.autoencoder.encode(image[None].astype(dtype)).astype(mx.float32), "encoding the image", dtype
+        )
 
     def decode(self, latents: mx.array) -> mx.array:
         """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], float32."""
         dtype = self.autoencoder.decoder.conv_in.weight.dtype
         pictures = self.autoencoder.decode(latents.astype(dtype)).astype(mx.float32)
-        return mx.clip(_finite(pictures, "decoding") / 2 + 0.5, 0, 1)
+        return mx.clip(_finite(pictures, "decoding", dtype) / 2 + 0.5, 0, 1)
 
     def _estimate(
         self, settings: CompleteSettings, image: mx.array | None, mask: mx.array | None, x0: mx.array | None
@@ -256,7 +298,10 @@ class StableDiffusion:
             return self.unet(x.astype(self.dtype), t, **conditioning)
 
         positive, negative = self._conditioning(settings)
-        denoise: Estimate = Denoiser(guided(net, positive, negative, settings.cfg, settings.cfg_rescale), self.schedule)
+        # A net that was distilled with guidance is told the scale, and is not to be guided once more.
+        cfg = settings.cfg if self.unet.config.time_cond_proj_dim is None else 1.0
+        guided_net = guided(net, positive, negative, cfg, settings.cfg_rescale)
+        denoise: Estimate = Denoiser(guided_net, self.schedule, whole_times=settings.discretize == "timestep")
         if mask is not None and x0 is not None and extra is None:
             denoise = masked(denoise, x0, mask)
         return denoise
@@ -272,6 +317,29 @@ class StableDiffusion:
             image = mx.zeros((settings.height, settings.width, 3))
         hole = (mask >= 0.5).astype(mx.float32)
         return mx.concatenate([hole[None, ::f, ::f, None], self.encode(image * (1 - hole[..., None]))], axis=-1)
+
+    def _check_memory(self, settings: CompleteSettings) -> None:
+        """Raise MemoryError for a run that this machine can't hold: on a CPU, MLX would crash without a word.
+
+        What is counted is the largest array alone: the attention of every place of a picture to every other.
+        """
+        if mx.default_device() != mx.cpu:
+            return
+        unet, vae, f = self.unet.config, self.autoencoder.config, self.autoencoder.config.factor
+        h, w = settings.height // f, settings.width // f
+        rows = settings.n_images * (1 if settings.cfg in (0, 1) else 2)
+        numbers = [settings.height * settings.width * vae.block_out_channels[0]]
+        if vae.mid_block_add_attention:
+            numbers.append((h * w) ** 2)
+        for level, (kind, heads) in enumerate(zip(unet.down_block_types, unet.num_attention_heads, strict=True)):
+            if kind.startswith("CrossAttn"):
+                numbers.append(rows * heads * ((h >> level) * (w >> level)) ** 2)
+        needed, there = 4 * max(numbers), memory()
+        if needed > there:
+            raise MemoryError(
+                f"{settings.n_images} of {settings.width} x {settings.height} at the same time take over "
+                f"{needed / 2**30:.0f} GiB of memory, and there are {there / 2**30:.0f}: make them smaller, or fewer"
+            )
 
     # Runs
 
@@ -303,6 +371,7 @@ class StableDiffusion:
         options = self._sampler_options(s)
         if plan.steps_run == 0:
             return iter(())
+        self._check_memory(s)
 
         n = start_noise(seeds, shape, s.perturb) if noise is None else noise.astype(mx.float32)
         x0 = self.encode(image) if image is not None and (s.image_weight or mask is not None) else None
@@ -310,8 +379,15 @@ class StableDiffusion:
         if x0 is not None and s.image_weight:
             start = s.image_weight * x0 + start
         denoise = self._estimate(s, image, mask, x0)
-        sampler = SAMPLERS[s.sampler](start, plan.sigmas, step_noise(seeds, shape), **options)
-        return _evaluated(walk(denoise, sampler))
+        sampler = SAMPLERS[s.sampler](start, plan.sigmas, StepNoise(seeds, shape), **options)
+        return self._evaluated(walk(denoise, sampler))
+
+    def _evaluated(self, steps: Iterator[Step]) -> Iterator[Step]:
+        """Compute each step before it is handed on, and see that it is a number."""
+        for step in steps:
+            mx.eval(step.x, step.clean)
+            _finite(step.x, f"step {step.index + 1}", self.dtype)
+            yield step
 
     def _pictures(self, settings: Settings, image: mx.array | None, mask: mx.array | None) -> mx.array:
         step = None
@@ -403,18 +479,22 @@ class StableDiffusionXL(StableDiffusion):
         super().__init__(model, float16, quantize)
 
 
-def _finite(x: mx.array, doing: str) -> mx.array:
+def _config(kind: Any, path: Path) -> Any:
+    """A config dataclass from its file. Raises CheckpointError, which names the file."""
+    try:
+        return kind.from_diffusers(read_json(path))
+    except CheckpointError:
+        raise
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def _finite(x: mx.array, doing: str, dtype: mx.Dtype) -> mx.array:
+    """x itself. Raises FloatingPointError where it holds what is no number: a black picture would say nothing."""
     if not mx.isfinite(x).all():
-        raise FloatingPointError(f"{doing} gave a NaN or an infinite number: run in full precision (--no-float16)")
+        remedy = "half precision is too small for it: float16=False" if dtype == mx.float16 else "try a smaller cfg"
+        raise FloatingPointError(f"{doing} gave a NaN or an infinite number; {remedy}")
     return x
-
-
-def _evaluated(steps: Iterator[Step]) -> Iterator[Step]:
-    """Compute each step before it is handed on, and see that it is a number."""
-    for step in steps:
-        mx.eval(step.x, step.clean)
-        _finite(step.x, f"step {step.index + 1}")
-        yield step
 
 
 def _variance_preserving(steps: Iterator[Step]) -> Iterator[mx.array]:

@@ -1,7 +1,9 @@
 """The checkpoints that have a name, and the settings that suit each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 DEMO = Path(__file__).parent / "demo"
 
@@ -16,6 +18,22 @@ class Defaults:
     spacing: str = "trailing"
     strength: float = 0.75
     side: int | None = None  # pixels; None: the side that the net was trained at
+    cfg_rescale: float = 0.0
+
+
+TURBO = Defaults(steps=2, cfg=0.0, sampler="euler_a", spacing="trailing", strength=0.5, side=512)
+
+
+def defaults_of(scheduler: Mapping[str, Any]) -> Defaults:
+    """The defaults of a checkpoint without a name, as far as its scheduler_config.json tells what it is."""
+    kind, spacing = scheduler.get("_class_name", ""), scheduler.get("timestep_spacing", "leading")
+    if kind in ("LCMScheduler", "TCDScheduler"):  # distilled for few steps; guidance is in the weights or in the UNet
+        return Defaults(steps=4, cfg=1.0, sampler=kind.removesuffix("Scheduler").lower(), spacing="lcm", strength=0.5)
+    if scheduler.get("rescale_betas_zero_snr"):  # high guidance overexposes: Lin et al. 2023, section 3.4
+        return Defaults(spacing="trailing", cfg_rescale=0.7)
+    if kind in ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler") and spacing == "trailing":
+        return TURBO  # of Stability's own checkpoints, only the distilled ones are spaced so
+    return Defaults()
 
 
 @dataclass(frozen=True)
@@ -33,8 +51,6 @@ class Preset:
         """The repos that still have it, best first."""
         return () if isinstance(self.source, Path) else (self.source, *self.mirrors)
 
-
-_TURBO = Defaults(steps=2, cfg=0.0, sampler="euler_a", strength=0.5, side=512)
 
 PRESETS: dict[str, Preset] = {
     "demo": Preset(DEMO, about="the small landscape painter inside this package, 128 x 128"),
@@ -62,9 +78,9 @@ PRESETS: dict[str, Preset] = {
         ("stabilityai/stable-diffusion-2-1",),
         about="Stable Diffusion 2.1, 768 x 768",
     ),
-    "sd-turbo": Preset("stabilityai/sd-turbo", defaults=_TURBO, about="SD Turbo: 1 to 4 steps, 512 x 512"),
+    "sd-turbo": Preset("stabilityai/sd-turbo", defaults=TURBO, about="SD Turbo: 1 to 4 steps, 512 x 512"),
     "sdxl": Preset("stabilityai/stable-diffusion-xl-base-1.0", about="Stable Diffusion XL, 1024 x 1024"),
-    "sdxl-turbo": Preset("stabilityai/sdxl-turbo", defaults=_TURBO, about="SDXL Turbo: 1 to 4 steps, 512 x 512"),
+    "sdxl-turbo": Preset("stabilityai/sdxl-turbo", defaults=TURBO, about="SDXL Turbo: 1 to 4 steps, 512 x 512"),
 }
 
 DEFAULT_MODEL = "demo"

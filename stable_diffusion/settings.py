@@ -22,9 +22,12 @@ class Settings:
     height: int | None = None
     steps: int | None = None
     cfg: float | None = None  # classifier-free guidance; 1 or 0: off
-    cfg_rescale: float = 0.0
+    cfg_rescale: float | None = None  # take back the contrast that cfg adds; 0: no, 1: all of it
     sampler: str | None = None
-    spacing: str | None = None
+    spacing: str | None = None  # a name, perhaps with options: "karras:rho=5,sigma_min=0.1"
+    sigmas: tuple[float, ...] | None = None  # noise levels chosen by hand, instead of a spacing's
+    times: tuple[float, ...] | None = None  # or their train times
+    discretize: Literal["none", "timestep", "schedule"] = "none"  # round to trained levels: nothing, times, or levels
     eta: float | None = None  # None: 1 for ancestral samplers, 0 for ddim
     s_churn: float = 0.0
     s_tmin: float = 0.0
@@ -45,13 +48,13 @@ class Settings:
         for name in ("cfg", "cfg_rescale", "eta", "s_churn", "s_tmin", "s_noise", "strength", "image_weight"):
             value = getattr(self, name)
             check(value is None or math.isfinite(value), name, "a finite number")
-        check(0 <= self.seed < 2**63, "seed", "a whole number from 0 to 2^63 - 1")
         check(self.n_images >= 1, "n_images", "at least 1")
+        check(0 <= self.seed <= 2**63 - self.n_images, "seed", "from 0 to 2^63 - 1, and so the seeds that follow it")
         for name in ("width", "height"):
             value = getattr(self, name)
             check(value is None or (value >= 8 and value % 8 == 0), name, "a multiple of 8")
         check(self.steps is None or self.steps >= 1, "steps", "at least 1")
-        check(0 <= self.cfg_rescale <= 1, "cfg_rescale", "from 0 to 1")
+        check(self.cfg_rescale is None or 0 <= self.cfg_rescale <= 1, "cfg_rescale", "from 0 to 1")
         for name in ("eta", "s_churn", "s_tmin", "s_noise", "image_weight"):
             value = getattr(self, name)
             check(value is None or value >= 0, name, "0 or more")
@@ -64,6 +67,8 @@ class Settings:
             all(0 <= amount <= 1 for _, amount in self.perturb), "perturb", "pairs of a seed and an amount from 0 to 1"
         )
         check(self.clip_skip >= 0, "clip_skip", "0 or more")
+        check(self.discretize in ("none", "timestep", "schedule"), "discretize", "none, timestep or schedule")
+        check(self.sigmas is None or self.times is None, "times", "left out where sigmas are given")
 
     def was_set(self, name: str) -> bool:
         """Was this setting given a value of its own?"""
@@ -78,6 +83,7 @@ class CompleteSettings(Settings):
     height: int
     steps: int
     cfg: float
+    cfg_rescale: float
     sampler: str
     spacing: str
 

@@ -41,7 +41,7 @@ class Repo:
 
 @dataclass
 class FakeHub:
-    """repos by name. `given` are the paths that were downloaded. A silent Hub takes a call and never answers."""
+    """repos by name. `given` are the paths that were downloaded. A silent Hub takes a call and does not answer."""
 
     repos: dict[str, Repo] = field(default_factory=dict)
     given: list[str] = field(default_factory=list)
@@ -67,12 +67,12 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(body)
 
         def do_GET(self) -> None:
-            if hub.silent:
-                time.sleep(3)
-                return
             path = unquote(urlsplit(self.path).path).removeprefix("/")
             api = path.startswith("api/models/")
-            owner, name, *rest = path.removeprefix("api/models/").split("/")
+            if hub.silent and api:
+                time.sleep(3)
+                return
+            owner, name, *rest = [*path.removeprefix("api/models/").split("/"), ""]
             repo = hub.repos.get(f"{owner}/{name}", Repo(refusal=404, code="RepoNotFound"))
             if repo.refusal and not (api and repo.refuses_files_only):
                 self.answer(repo.refusal, X_Error_Code=repo.code, X_Error_Message="refused")
@@ -86,7 +86,7 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 siblings = [{"rfilename": path} for path in repo.files]
                 info = {"id": f"{owner}/{name}", "sha": _COMMIT, "siblings": siblings, "tags": []}
                 self.answer(200, json.dumps(info).encode(), Content_Type="application/json")
-            elif rest[:1] == ["resolve"] and (file := "/".join(rest[2:])) in repo.files:
+            elif rest[:1] == ["resolve"] and (file := "/".join(rest[2:-1])) in repo.files:
                 data = repo.files[file]
                 if self.command == "GET":
                     hub.given.append(file)

@@ -4,12 +4,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
-from tests.fake_hub import FakeHub, Repo, ask, fake_hub
+import safetensors.numpy
 
 from stable_diffusion import CheckpointError, StableDiffusion
 from stable_diffusion.presets import DEMO
 from stable_diffusion.weights.locate import locate, needed
+from tests.fake_hub import FakeHub, Repo, ask, fake_hub
 
 SD1 = Path(__file__).parent / "data" / "sd1"
 FILES = {
@@ -42,15 +44,19 @@ def fp16(name: str) -> str:
     return name.replace(".safetensors", ".fp16.safetensors")
 
 
+def halved(file: bytes) -> bytes:
+    tensors = safetensors.numpy.load(file)
+    return safetensors.numpy.save({name: tensor.astype(np.float16) for name, tensor in tensors.items()})
+
+
 @pytest.fixture(scope="module")
 def hub() -> Iterator[FakeHub]:
-    # The fp16 files are the full ones again: here it matters only which of them is asked for.
-    both = FILES | USELESS | {fp16(name): FILES[name] for name in (UNET, VAE, TEXT)}
+    both = FILES | USELESS | {fp16(name): halved(FILES[name]) for name in (UNET, VAE, TEXT)}
     with fake_hub(
         **{
             "some/both": Repo(both),
-            "some/mixed": Repo(FILES | {fp16(UNET): FILES[UNET]}),
-            "some/half": Repo({fp16(name) if name in (UNET, VAE, TEXT) else name: d for name, d in FILES.items()}),
+            "some/mixed": Repo(FILES | {fp16(UNET): halved(FILES[UNET])}),
+            "some/half": Repo({name: both[name] for name in (*SMALL, fp16(UNET), fp16(VAE), fp16(TEXT))}),
             "some/pickles": Repo({n.replace("safetensors", "bin"): data for n, data in FILES.items()}),
             "some/file": Repo({"model.safetensors": b"everything in one", "README.md": b""}),
             "some/gated": Repo(FILES, 403, "GatedRepo", refuses_files_only=True),
@@ -82,8 +88,7 @@ def test_only_what_is_needed_is_downloaded_in_half_precision_and_it_loads(hub: F
     answer = ask(hub, tmp_path, "some/both", half=True)
     assert answer.folder, answer.error
     assert sorted(hub.given) == sorted(SMALL | {fp16(UNET), fp16(VAE), fp16(TEXT)})
-    sd = StableDiffusion(str(answer.folder), float16=True)
-    sd.ensure_models_are_loaded()
+    StableDiffusion(str(answer.folder), float16=True).ensure_models_are_loaded()
 
     # The full files come when they are wanted, and nothing comes twice.
     hub.given.clear()
@@ -210,7 +215,7 @@ def test_folders_are_found_as_they_are_and_presets_by_name(tmp_path: Path, monke
     assert locate("~/mine", half=False) == tmp_path / "mine"
 
 
-@pytest.mark.parametrize("model", ["nothing", "./no/folder", "/no/folder", "~/no", "a/b/c", ""])
+@pytest.mark.parametrize("model", ["nothing", "./no/folder", "/no/folder", "~/no", "a/b/c"])
 def test_what_can_be_no_repo_is_not_looked_for_on_the_hub(model: str) -> None:
     with pytest.raises(CheckpointError, match=f"^there is no model {re.escape(repr(model))}: name one of demo, "):
         locate(model, half=False)

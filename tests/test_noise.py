@@ -4,7 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from stable_diffusion.diffusion.noise import key, perturbed, start_noise, step_noise
+from stable_diffusion.diffusion.noise import BrownianPath, StepNoise, key, perturbed, start_noise
 from tests.oracles import largest_difference
 
 SHAPE = (16, 16, 4)
@@ -13,12 +13,12 @@ SHAPE = (16, 16, 4)
 def test_a_row_depends_on_its_own_seed_alone() -> None:
     batch = start_noise([5, 6, 7], SHAPE)
     assert mx.array_equal(batch[1], start_noise([6], SHAPE)[0])
-    steps, alone = step_noise([5, 6, 7], SHAPE), step_noise([6], SHAPE)
+    steps, alone = StepNoise([5, 6, 7], SHAPE), StepNoise([6], SHAPE)
     assert mx.array_equal(steps(3, 1)[1], alone(3, 1)[0])
 
 
 def test_every_use_has_a_noise_of_its_own() -> None:
-    noise = step_noise([5], SHAPE)
+    noise = StepNoise([5], SHAPE)
     draws = [start_noise([5], SHAPE), start_noise([6], SHAPE), noise(0, 0), noise(0, 1), noise(1, 0), noise(10, 0)]
     for i, a in enumerate(draws):
         for b in draws[:i]:
@@ -59,3 +59,24 @@ def test_amounts_zero_and_one_are_the_ends() -> None:
     assert mx.array_equal(perturbed(a, b, 1.0), b)
     correlation = np.corrcoef(np.array(perturbed(a, b, 0.6)).ravel(), np.array(a).ravel())[0, 1]
     assert correlation == pytest.approx(0.8, abs=0.05)
+
+
+def test_the_path_is_brownian() -> None:
+    """W(b) - W(a) has variance b - a, and increments over separate stretches have nothing to do with each other."""
+    levels = [0.0, 0.0292, 0.0413, 0.9, 3.3211, 14.6146, 4095.9]
+    values = [np.array(path) for path in map(BrownianPath(3, (30_000,)), levels)]
+    increments = [b - a for a, b in zip(values, values[1:], strict=False)]
+    for increment, low, high in zip(increments, levels, levels[1:], strict=False):
+        assert increment.std() == pytest.approx(math.sqrt(high - low), rel=0.03)
+    correlations = np.corrcoef(increments) - np.eye(len(increments))
+    assert np.abs(correlations).max() < 0.03
+
+
+def test_the_path_answers_the_same_whatever_was_asked_before() -> None:
+    one, other = BrownianPath(3, (8,)), BrownianPath(3, (8,))
+    for sigma in (14.0, 2.0, 7.0):
+        one(sigma)
+    assert mx.array_equal(one(3.3), other(3.3))
+    noise = StepNoise([3, 4], (8,))
+    assert mx.array_equal(noise.between(7.0, 3.3)[0], StepNoise([3], (8,)).between(7.0, 3.3)[0])
+    assert largest_difference(noise.between(7.0, 3.3)[0] * 3.7**0.5, other(7.0) - other(3.3)) < 1e-5

@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 
 from stable_diffusion import SAMPLERS, SPACINGS
-from stable_diffusion.diffusion.noise import step_noise
+from stable_diffusion.diffusion.denoiser import Denoiser
+from stable_diffusion.diffusion.noise import StepNoise
 from stable_diffusion.diffusion.plan import make_plan
-from stable_diffusion.diffusion.samplers import options_of
 from stable_diffusion.diffusion.schedule import NoiseSchedule
 from stable_diffusion.diffusion.walk import walk
 from tests.oracles import constant_noise, gaussian, gaussian_end, largest_difference, no_noise
 
 SCHEDULE = NoiseSchedule()
-DETERMINISTIC = {"euler": 1, "ddim": 1, "heun": 2, "dpmpp_2m": 2, "lms": 2}  # and their orders; lms starts with Euler
+# Deterministic samplers and the least order of the whole walk: lms, deis and unipc begin with a step of order 1, whose
+# error of second order stays. Their own rules are tested below.
+DETERMINISTIC = {"ddim": 1, "deis": 2, "dpm2": 2, "dpmpp_2m": 2, "euler": 1, "heun": 2, "lms": 2, "unipc": 2}
+STOCHASTIC = sorted(SAMPLERS.keys() - DETERMINISTIC.keys())
 STRENGTHS = (0.03, 0.3, 0.58, 0.75, 0.999, 1.0)
 
 
@@ -25,7 +28,7 @@ def last(steps: Iterator) -> mx.array:  # type: ignore[type-arg]
 
 
 def test_every_sampler_is_either_here_or_stochastic() -> None:
-    assert SAMPLERS.keys() == DETERMINISTIC.keys() | {"euler_a"}
+    assert {name for name, method in SAMPLERS.items() if not method.noise} == DETERMINISTIC.keys()
 
 
 @pytest.mark.parametrize("mode", ["level", "skip", "full"])
@@ -36,9 +39,16 @@ def test_the_true_noise_gives_the_picture_back(sampler: str, spacing: str, mode:
     x0, n = mx.array([0.7, -0.2, 0.0, 1.4]), mx.array([-1.3, 0.4, 2.5, 0.1])
     for strength in STRENGTHS:
         plan = make_plan(SCHEDULE, spacing, 20, strength, mode)  # type: ignore[arg-type]
-        options = {"eta": 0.0} if sampler == "euler_a" else {}  # with fresh noise there is no single true noise
         start = x0 + plan.start_sigma * n
-        end = last(walk(constant_noise(n), SAMPLERS[sampler](start, plan.sigmas, no_noise, **options)))
+        if "eta" in SAMPLERS[sampler].options or sampler in DETERMINISTIC:
+            options = {"eta": 0.0} if sampler in STOCHASTIC else {}
+            end = last(walk(constant_noise(n), SAMPLERS[sampler](start, plan.sigmas, no_noise, **options)))
+        else:  # with fresh noise, the true noise at a level is what separates x from the picture
+            noise = StepNoise([1], (4,))
+            true = walk(
+                lambda x, sigma: x - sigma * ((x - x0) / sigma), SAMPLERS[sampler](start[None], plan.sigmas, noise)
+            )
+            end = last(true)[0]
         assert largest_difference(end, x0) < 1e-5, strength
 
 
@@ -53,7 +63,7 @@ def test_one_step_lands_on_the_estimate(sampler: str) -> None:
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_steps_say_where_they_are(sampler: str) -> None:
     sigmas = SPACINGS["karras"](SCHEDULE, 5)
-    noise = step_noise([0], (2,))
+    noise = StepNoise([0], (2,))
     steps = list(walk(gaussian(0, 1), SAMPLERS[sampler](mx.ones((1, 2)), sigmas, noise)))
     assert [step.index for step in steps] == [0, 1, 2, 3, 4]
     assert [step.sigma for step in steps] == list(sigmas[1:])
@@ -100,7 +110,7 @@ def test_the_error_falls_with_the_order_of_the_method(sampler: str, order: int) 
         return abs(step.x.value - exact)  # type: ignore[attr-defined]
 
     observed = math.log2(error(640) / error(1280))
-    assert observed == pytest.approx(order, abs=0.15), observed
+    assert order - 0.15 < observed < (3 if sampler == "deis" else order + 0.15), observed
 
 
 def test_lms_is_exact_for_directions_that_are_cubic_in_sigma() -> None:
@@ -114,18 +124,36 @@ def test_lms_is_exact_for_directions_that_are_cubic_in_sigma() -> None:
         assert moved == pytest.approx(float(integral(after.sigma) - integral(before.sigma)), rel=1e-12)
 
 
-@pytest.mark.parametrize("sampler", ["euler_a", "ddim", "euler", "heun"])
+def test_deis_is_exact_for_directions_that_are_quadratic_in_log_sigma() -> None:
+    sigmas = [9.0 * 0.8**k for k in range(16)]
+    quadratic = np.poly1d([0.3, -1.0, 2.0])
+
+    def integral(sigma: float) -> float:  # of the quadratic in u = log sigma, times e^u
+        u = math.log(sigma)
+        return float(quadratic(u) - quadratic.deriv()(u) + quadratic.deriv(2)(u)) * sigma
+
+    walker = SAMPLERS["deis"](Float64(1.0), sigmas, no_noise)  # type: ignore[arg-type]
+    denoise = lambda x, sigma: x - sigma * float(quadratic(math.log(sigma)))  # noqa: E731
+    steps = list(walk(denoise, walker))  # type: ignore[arg-type]
+    for before, after in list(pairwise(steps))[1:]:
+        moved = after.x.value - before.x.value  # type: ignore[attr-defined]
+        assert moved == pytest.approx(integral(after.sigma) - integral(before.sigma), rel=1e-11)
+
+
+# lcm is not among them: a net must be distilled for its estimate to be a sample.
+@pytest.mark.parametrize("sampler", sorted(set(STOCHASTIC) - {"lcm"}) + ["ddim", "dpm2", "euler", "heun"])
 def test_stochastic_samplers_keep_the_exact_gaussian(sampler: str) -> None:
-    """Mean and variance of 20,000 walks that start from the marginal at the top and end at the data's."""
-    mean, std, N = 0.4, 0.8, 20_000
-    options = {"s_churn": 20.0} if sampler in ("euler", "heun") else {"eta": 1.0}
-    sigmas = SPACINGS["karras"](SCHEDULE, 400)
+    """Mean and variance of many walks that start from the marginal at the top and end at the data's."""
+    mean, std, N, steps = 0.4, 0.8, 20_000, 300 if SAMPLERS[sampler].order == 1 else 60
+    options = {"s_churn": 10.0} if not SAMPLERS[sampler].noise else {}
+    options = {"eta": 1.0} if sampler == "ddim" else options
+    sigmas = SPACINGS["karras"](SCHEDULE, steps)
     n = mx.random.normal((N,), key=mx.random.key(3))
     start = mean + math.sqrt(std**2 + sigmas[0] ** 2) * n
-    noise = step_noise([5], (N,))
+    noise = StepNoise([5], (N,))
     end = np.array(last(walk(gaussian(mean, std), SAMPLERS[sampler](start[None], sigmas, noise, **options))))
     assert end.mean() == pytest.approx(mean, abs=4 * std / N**0.5)
-    assert end.std() == pytest.approx(std, rel=0.025)
+    assert end.std() == pytest.approx(std, rel=0.03)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
@@ -159,6 +187,87 @@ def test_churn_is_algorithm_2_of_karras(sampler: str, s_churn: float) -> None:
     assert last(walk(denoise, walker)).item() == pytest.approx(KARRAS_2022[sampler, s_churn], rel=2e-6)
 
 
+# The same with levels and sigma-hat rounded to the trained grid (Karras et al. 2022, C.3.4; NVlabs/edm): mode D.
+ROUNDED = {("euler", 0): 0.3778958064, ("heun", 0): 0.5828496855, ("euler", 1): 0.2587032430,
+           ("heun", 1): 0.4750556738, ("euler", 1e9): 0.1358546047, ("heun", 1e9): 0.3840592106}  # fmt: skip
+
+# And with nothing rounded but the time that the net is told: mode B.
+TOLD = {("euler", 0): 0.3775156330, ("heun", 0): 0.5827966987, ("euler", 1): 0.3188552625,
+        ("heun", 1): 0.5896705759, ("euler", 1e9): 0.1676773903, ("heun", 1e9): 0.4621187929}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["schedule", "timestep"])
+@pytest.mark.parametrize(("sampler", "s_churn"), ROUNDED)
+def test_discretisation_is_that_of_karras(sampler: str, s_churn: float, mode: str) -> None:
+    draws = [0.9, -1.1, 0.4, 1.3, -0.7, 0.2, -0.5]
+
+    def net(x: mx.array, t: mx.array) -> mx.array:
+        s = SCHEDULE.sigma(t.item())  # type: ignore[arg-type]
+        return s * math.sqrt(1 + s**2) / (0.25 + s**2) * x
+
+    sigmas = make_plan(SCHEDULE, "karras", 7, discretize=mode == "schedule").sigmas
+    denoise = Denoiser(net, SCHEDULE, whole_times=mode == "timestep")
+    nearest = SCHEDULE.nearest if mode == "schedule" else None
+    walker = SAMPLERS[sampler](
+        mx.array([sigmas[0]]), sigmas, lambda i, k: mx.array([draws[i]]), s_churn=s_churn, nearest=nearest
+    )
+    wanted = (ROUNDED if mode == "schedule" else TOLD)[sampler, s_churn]
+    assert last(walk(denoise, walker)).item() == pytest.approx(wanted, rel=3e-6)
+
+
+def test_rounded_churn_never_leaves_the_trained_levels() -> None:
+    for s_churn in (0.01, 0.5, 1, 2.9, 1e9):
+        asked: list[float] = []
+
+        def denoise(x: mx.array, sigma: float, asked: list[float] = asked) -> mx.array:
+            asked.append(sigma)
+            return x * 0
+
+        sigmas = make_plan(SCHEDULE, "karras", 7, discretize=True).sigmas
+        noise = StepNoise([0], (2,))
+        walker = SAMPLERS["heun"](mx.ones((1, 2)), sigmas, noise, s_churn=s_churn, nearest=SCHEDULE.nearest)
+        end = last(walk(denoise, walker))
+        assert mx.isfinite(end).all()
+        assert set(asked) <= set(SCHEDULE.sigmas)
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp_sde", "dpmpp_2m_sde", "dpmpp_3m_sde"])
+def test_doubling_the_steps_refines_the_same_path(sampler: str) -> None:
+    """With one Brownian path, walks of more and more steps come together; with draws by step they do not."""
+
+    class ByStep:
+        def __call__(self, i: int, k: int) -> mx.array:
+            return StepNoise([7], (400,))(i, k)
+
+    def ends(noise: object) -> list[mx.array]:
+        x = StepNoise([1], (400,))(0, 0) * 8
+        walks = ([8.0 * (0.25 / 8) ** (k / n) for k in range(n + 1)] for n in (50, 100, 200))
+        return [last(walk(gaussian(0, 1), SAMPLERS[sampler](x, levels, noise))) for levels in walks]  # type: ignore[arg-type]
+
+    def apart(a: mx.array, b: mx.array) -> float:
+        return mx.abs(a - b).mean().item()  # type: ignore[return-value]
+
+    coarse, fine, finer = ends(StepNoise([7], (400,)))
+    assert apart(fine, finer) < 0.75 * apart(coarse, fine) < 0.1
+    coarse, fine, finer = ends(ByStep())
+    assert apart(fine, finer) > 0.3
+
+
+def test_restart_goes_back_up_once_and_never_above_the_start() -> None:
+    for start in (14.6, 1.0):
+        sigmas = SPACINGS["karras"](SCHEDULE, 12, start)
+        asked: list[float] = []
+
+        def denoise(x: mx.array, sigma: float, asked: list[float] = asked) -> mx.array:
+            asked.append(sigma)
+            return x * 0
+
+        steps = list(walk(denoise, SAMPLERS["restart"](mx.ones((1, 2)), sigmas, StepNoise([0], (2,)))))
+        assert [step.sigma for step in steps] == list(sigmas[1:])
+        assert asked.count(min(2.0, start)) == (1 if start > 2 else 2)
+        assert max(asked) == start
+
+
 def test_churn_stays_within_its_range() -> None:
     sigmas, drawn = SPACINGS["karras"](SCHEDULE, 7), []
 
@@ -178,6 +287,6 @@ def test_the_ode_ends_where_the_gaussian_says() -> None:
 
 
 def test_options_are_those_of_the_signature() -> None:
-    assert options_of("euler_a") == {"eta"}
-    assert options_of("heun") == {"s_churn", "s_tmin", "s_tmax", "s_noise"}
-    assert options_of("dpmpp_2m") == frozenset()
+    assert SAMPLERS["euler_a"].options == {"eta", "s_noise"}
+    assert SAMPLERS["heun"].options == {"s_churn", "s_tmin", "s_tmax", "s_noise", "nearest"}
+    assert SAMPLERS["dpmpp_2m"].options == frozenset()

@@ -3,9 +3,12 @@ from itertools import pairwise
 import pytest
 
 from stable_diffusion import SPACINGS
+from stable_diffusion.diffusion.plan import make_plan
 from stable_diffusion.diffusion.schedule import NoiseSchedule
+from stable_diffusion.diffusion.spacing import spacing_named
 
 SCHEDULE = NoiseSchedule()
+BELOW = {"leading", "ddim_uniform"}  # by their rules these never visit the top
 
 # n = 10, from k-diffusion, diffusers and ComfyUI: shared reference, sections 0 and 2.2.
 TEN_STEPS = {
@@ -14,6 +17,11 @@ TEN_STEPS = {
     "linspace": "14.614641 7.839883 4.609174 2.918307 1.950161 1.344928 .932358 .624977 .368658 .029167 0",
     "trailing": "14.614641 8.302803 5.087763 3.321083 2.276463 1.612886 1.160578 .829860 .569285 .341674 0",
     "leading": "8.390685 5.134431 3.347764 2.292854 1.623692 1.168216 .835653 .574050 .346187 .041314 0",
+    "ddim_uniform": "8.390685 5.134431 3.347764 2.292854 1.623692 1.168216 .835653 .574050 .346187 .041314 0",
+    "uniform": "14.614641 7.839883 4.609174 2.918307 1.950161 1.344928 .932358 .624977 .368658 .029167 0",
+    "sgm_uniform": "14.614641 8.307171 5.092408 3.325069 2.279731 1.615580 1.162865 .831884 .571189 .343705 0",
+    "beta": "14.614641 11.542770 7.371844 4.372802 2.615236 1.618279 1.027329 .654885 .395510 .199059 0",
+    "align_your_steps": "14.615 6.113514 3.565114 2.393873 1.649956 1.135787 .742518 .445007 .169205 .029 0",
 }
 
 
@@ -33,7 +41,7 @@ def test_levels_fall_and_end_in_zero(name: str, n: int) -> None:
     assert all(type(s) is float for s in levels)
 
 
-@pytest.mark.parametrize("name", sorted(SPACINGS.keys() - {"leading"}))
+@pytest.mark.parametrize("name", sorted(SPACINGS.keys() - BELOW))
 @pytest.mark.parametrize("n", [1, 2, 7, 30])
 @pytest.mark.parametrize("start", [14.0, 3.3333, 0.2, 0.0293, 0.0291671581, 0.01])
 def test_a_lower_start_is_visited_exactly(name: str, n: int, start: float) -> None:
@@ -44,8 +52,8 @@ def test_a_lower_start_is_visited_exactly(name: str, n: int, start: float) -> No
 
 
 def test_one_step_starts_at_the_top() -> None:
-    for name in SPACINGS.keys() - {"leading"}:
-        assert SPACINGS[name](SCHEDULE, 1) == (SCHEDULE.sigma_max, 0.0), name
+    for name in SPACINGS.keys() - BELOW:
+        assert SPACINGS[name](SCHEDULE, 1) == pytest.approx((SCHEDULE.sigma_max, 0.0), rel=3e-5), name
     assert SPACINGS["leading"](SCHEDULE, 1) == (SCHEDULE.sigmas[1], 0.0)  # by its rule
 
 
@@ -60,6 +68,85 @@ def test_one_step_starts_at_the_top() -> None:
 )
 def test_whole_times_are_rounded_as_diffusers_rounds(name: str, n: int, times: list[int]) -> None:
     assert [SCHEDULE.t(s) for s in SPACINGS[name](SCHEDULE, n)[:-1]] == pytest.approx(times, abs=1e-9)
+
+
+def test_ten_steps_of_the_kl_optimal_spacing_are_comfyuis() -> None:
+    wanted = [14.614641, 4.232350, 2.393719, 1.597066, 1.132997, 0.815244, 0.572914, 0.372484, 0.195288, 0.029167, 0]
+    assert SPACINGS["kl_optimal"](SCHEDULE, 10) == pytest.approx(wanted, abs=2e-6)
+
+
+def test_karras_with_20_steps() -> None:
+    wanted = """14.614641 11.725365 9.340203 7.383617 5.789412 4.499835 3.464747 2.640840 1.990915 1.483211 1.090786
+    .790946 .564721 .396390 .273038 .184168 .121341 .077860 .048481 .029167 0"""
+    assert SPACINGS["karras"](SCHEDULE, 20) == pytest.approx([float(w) for w in wanted.split()], abs=2e-6)
+
+
+def test_lcm_visits_the_times_that_diffusers_visits() -> None:
+    """diffusers 0.42.1: LCMScheduler.set_timesteps(4), and (8)."""
+    for n, times in ((4, [999, 759, 499, 259]), (8, [999, 879, 759, 639, 499, 379, 259, 139])):
+        assert [SCHEDULE.t(s) for s in SPACINGS["lcm"](SCHEDULE, n)[:-1]] == pytest.approx(times, abs=1e-9)
+
+
+# Shared reference, section 3: the discussion of seven Karras steps on a net of discrete times (k-diffusion PR 23).
+SEVEN_STEPS = {
+    "karras": ("14.6146 7.0944 3.1686 1.2741 .4469 .1303 .0292", "14.6146 7.0796 3.1667 1.2721 .4471 .1308 .0292",
+               (999, 868, 687, 427, 146, 18, 0)),
+    "karras:sigma_min=0.107198": ("14.6146 7.9029 4.0277 1.9104 .8289 .3211 .1072",
+                                  "14.6146 7.9216 4.0300 1.9103 .8299 .3213 .1072", (999, 890, 746, 549, 299, 90, 12)),
+    "karras:sigma_min=0.130308": ("14.6146 8.0451 4.1888 2.0392 .9141 .3692 .1303",
+                                  "14.6146 8.0461 4.1878 2.0402 .9136 .3687 .1308", (999, 893, 755, 568, 327, 111, 18)),
+    "karras:discard=1": ("14.6146 7.9029 4.0277 1.9104 .8289 .3211 .1072",
+                         "14.6146 7.9216 4.0300 1.9103 .8299 .3213 .1072", (999, 890, 746, 549, 299, 90, 12)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEVEN_STEPS)
+def test_seven_karras_steps_and_the_trained_levels_nearest_to_them(name: str) -> None:
+    levels, rounded, times = SEVEN_STEPS[name]
+    plan = make_plan(SCHEDULE, name, 7)
+    assert plan.sigmas[:-1] == pytest.approx([float(w) for w in levels.split()], abs=5e-5)
+    plan = make_plan(SCHEDULE, name, 7, discretize=True)
+    assert plan.sigmas[:-1] == pytest.approx([float(w) for w in rounded.split()], abs=5.1e-5)
+    assert plan.times == pytest.approx(times, abs=1e-9)
+
+
+def test_levels_that_become_the_same_are_merged() -> None:
+    plan = make_plan(SCHEDULE, "karras", 100, discretize=True)
+    assert plan.steps_run == 95  # 5 repeat on SD's grid
+    assert make_plan(SCHEDULE, "karras", 43, discretize=True).steps_run == 43
+    assert make_plan(SCHEDULE, "karras", 44, discretize=True).steps_run == 43
+
+
+def test_options_are_written_behind_the_name() -> None:
+    rho = spacing_named("karras:rho=3")(SCHEDULE, 5)
+    roots = [s ** (1 / 3) for s in rho[:-1]]
+    widths = [a - b for a, b in pairwise(roots)]
+    assert widths == pytest.approx([widths[0]] * 4, rel=1e-9)
+    assert spacing_named("polyexponential:rho=1")(SCHEDULE, 9) == pytest.approx(SPACINGS["exponential"](SCHEDULE, 9))
+    assert spacing_named("beta:alpha=1,beta=1")(SCHEDULE, 10) == pytest.approx(
+        SPACINGS["trailing"](SCHEDULE, 10), rel=0.01
+    )
+    for text, word in (("karras:roh=3", "roh"), ("karras:rho", "rho"), ("karas", "karras"), ("zzz", "list")):
+        with pytest.raises(ValueError, match=word):
+            spacing_named(text)
+
+
+def test_levels_can_be_chosen_by_hand() -> None:
+    plan = make_plan(SCHEDULE, "karras", 3, sigmas=[9.0, 2.5, 0.5])
+    assert (plan.sigmas, plan.steps) == ((9.0, 2.5, 0.5, 0.0), 3)
+    assert make_plan(SCHEDULE, "karras", 3, sigmas=[9, 2.5, 0.5, 0], start_step=1).sigmas == (2.5, 0.5, 0.0)
+    assert make_plan(SCHEDULE, "karras", 3, 0.7, "skip", sigmas=[9, 2.5, 0.5]).sigmas == (2.5, 0.5, 0.0)
+    for levels, word in (
+        ([2.0, 3.0], "2 to 3"),
+        ([2.0, 2.0], "2 to 2"),
+        ([3.0, -1.0], "-1"),
+        ([], "empty"),
+        ([0.0], "empty"),
+    ):
+        with pytest.raises(ValueError, match=word):
+            make_plan(SCHEDULE, "karras", 3, sigmas=levels)
+    with pytest.raises(ValueError, match="strength mode skip"):
+        make_plan(SCHEDULE, "karras", 3, 0.7, "level", sigmas=[9, 2.5, 0.5])
 
 
 def test_the_low_end_can_be_raised() -> None:

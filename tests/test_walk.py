@@ -4,9 +4,9 @@ import mlx.core as mx
 import pytest
 
 from stable_diffusion import SAMPLERS, SPACINGS, Step
-from stable_diffusion.diffusion.noise import step_noise
-from stable_diffusion.diffusion.samplers import Sampler
+from stable_diffusion.diffusion.noise import StepNoise
 from stable_diffusion.diffusion.schedule import NoiseSchedule
+from stable_diffusion.diffusion.steps import Sampler
 from stable_diffusion.diffusion.walk import lockstep, walk
 from tests.oracles import gaussian, largest_difference
 
@@ -28,7 +28,7 @@ class Counting:
 def triangle(names: list[str], rows: int = 1) -> list[Sampler]:
     """Samplers of 1, 2, 3, ... steps."""
     x = mx.arange(1.0, 1 + rows)[:, None]
-    noise = step_noise(range(rows), (1,))
+    noise = StepNoise(range(rows), (1,))
     return [SAMPLERS[name](x, SPACINGS["karras"](SCHEDULE, i + 1), noise) for i, name in enumerate(names)]
 
 
@@ -75,9 +75,9 @@ def test_rows_of_one_sampler_are_never_split() -> None:
 
 
 def test_samplers_that_ask_nothing_end_quietly() -> None:
-    silent = SAMPLERS["euler"](mx.ones((1, 1)), (0.0,), step_noise([0], (1,)))
+    silent = SAMPLERS["euler"](mx.ones((1, 1)), (0.0,), StepNoise([0], (1,)))
     assert list(walk(gaussian(0, 1), silent)) == []
     denoise = Counting()
-    samplers = [SAMPLERS["euler"](mx.ones((1, 1)), (0.0,), step_noise([0], (1,))), *triangle(["euler"] * 2)]
+    samplers = [SAMPLERS["euler"](mx.ones((1, 1)), (0.0,), StepNoise([0], (1,))), *triangle(["euler"] * 2)]
     assert by_sampler(lockstep(denoise, samplers)).keys() == {1, 2}
     assert list(lockstep(denoise, [])) == []

@@ -1,6 +1,7 @@
 """What both commands do around the library: messages, bars, files, and the exit status."""
 
 import argparse
+import os
 import random
 import sys
 import time
@@ -11,13 +12,12 @@ from pathlib import Path
 from types import TracebackType
 
 import mlx.core as mx
-from PIL.Image import Image
 from tqdm import tqdm
 
 from .. import backend
 from ..diffusion.plan import Plan
 from ..diffusion.samplers import Step
-from ..pictures import images
+from ..pictures.images import Picture, check_writable, free_stem, grid, multiple, save, to_picture
 from ..pipeline import StableDiffusion
 from ..settings import CompleteSettings, Settings
 
@@ -29,23 +29,32 @@ def note(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
 
 
+def tell(text: str) -> None:
+    """One line of the result."""
+    tqdm.write(text, file=sys.stdout)
+
+
 def run(command: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:
     """Run a command and turn what goes wrong into one sentence and an exit status."""
-    warnings.showwarning = lambda message, *_, **__: note(f"note: {message}")
     started = time.perf_counter()
-    try:
-        if args.print_parser:
-            for name, value in sorted(vars(args).items()):
-                print(f"{name} = {value!r}")
-        if backend.advice:
-            note(f"note: {backend.advice}")
-        command(args)
-    except KeyboardInterrupt:
-        note("stopped")
-        return INTERRUPTED
-    except (ValueError, FloatingPointError, OSError, MemoryError) as error:
-        note(f"error: {error}")
-        return 1
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: note(f"note: {message}")
+        try:
+            if args.print_parser:
+                for name, value in sorted(vars(args).items()):
+                    tell(f"{name} = {value!r}")
+            if backend.advice:
+                note(f"note: {backend.advice}")
+            command(args)
+        except KeyboardInterrupt:
+            note("stopped")
+            return INTERRUPTED
+        except MemoryError:
+            note("error: there is not enough memory: make fewer or smaller pictures at a time")
+            return 1
+        except (ValueError, ArithmeticError, OSError, RuntimeError) as error:  # RuntimeError: MLX's own
+            note(f"error: {error}")
+            return 1
     if args.verbose:
         note(f"{time.perf_counter() - started:.1f} s, at most {mx.get_peak_memory() / 2**30:.2f} GiB of memory")
     return 0
@@ -67,18 +76,18 @@ def load_model(args: argparse.Namespace) -> StableDiffusion:
 
 def multiple_of_8(side: int | None, name: str) -> int | None:
     """A side that pictures can have; says so where it is not the one that was asked for."""
-    if side is None or side % images.MULTIPLE == 0:
+    if side is None or side == multiple(side):
         return side
-    fitting = side // images.MULTIPLE * images.MULTIPLE
-    note(f"note: {name} {side} is not a multiple of {images.MULTIPLE}: taking {fitting}")
-    return fitting
+    note(f"note: {name} {side} is not a multiple of 8: {multiple(side)} is taken")
+    return multiple(side)
 
 
-def announce(plan: Plan, calls: int, settings: CompleteSettings) -> None:
-    """The plan in one line."""
+def announce(args: argparse.Namespace, plan: Plan, calls: int, settings: CompleteSettings) -> None:
+    """The plan in one line: the result where only the plan was asked for."""
     s, last = settings, settings.seed + settings.n_images - 1
     seeds = f"seed {s.seed}" if s.n_images == 1 else f"seeds {s.seed} to {last}"
-    note(f"{plan}; {s.sampler}, {s.spacing}, {calls} network calls; {s.width} x {s.height}, {seeds}")
+    times = "1 network call" if calls == 1 else f"{calls} network calls"
+    (tell if args.plan else note)(f"{plan}; {s.sampler}, {s.spacing}, {times}; {s.width} x {s.height}, {seeds}")
 
 
 def parts(settings: Settings, batch_size: int | None) -> Iterator[Settings]:
@@ -97,12 +106,13 @@ def walked(steps: Iterable[Step], plan: Plan) -> mx.array:
     return last.x
 
 
-def decoded(sd: StableDiffusion, latents: mx.array, size: int) -> Iterator[Image]:
+def decoded(sd: StableDiffusion, latents: mx.array, size: int) -> Iterator[Picture]:
     """The pictures of latents, decoded so many at a time, with a bar."""
+    size = min(size, latents.shape[0])
     with tqdm(total=latents.shape[0], desc="decoding", unit="picture", leave=False) as bar:
         for first in range(0, latents.shape[0], size):
             for picture in sd.decode(latents[first : first + size]):
-                yield images.to_picture(picture)
+                yield to_picture(picture)
                 bar.update()
 
 
@@ -110,30 +120,37 @@ class Output:
     """The files of a run: each picture is written as soon as it is there, a sheet of them at the end.
 
     One picture gets the name of the sheet. Leaving the context writes the sheet of what there is, also after Ctrl-C.
+    Raises ValueError, before anything is made, for a name that can't be written.
     """
 
     def __init__(self, args: argparse.Namespace, settings: Settings) -> None:
-        path = Path(args.output).expanduser()
+        path = Path(os.path.expanduser(args.output))
+        if path.is_dir() or args.output.endswith("/"):
+            raise ValueError(f"{path} is a folder: name a file in it, such as {path / 'out.png'}")
         path = path if path.suffix else path.with_suffix(".png")
-        images.check_writable(path)
-        self._n_images, self._rows = settings.n_images, args.n_rows
-        self._endings = [f"-seed{settings.seed + k}" for k in range(self._n_images)] if self._n_images > 1 else [""]
-        self._path = path if args.overwrite else images.free_stem(path, self._endings)
-        self._pictures: list[Image] = []
+        n, seed = settings.n_images, settings.seed
+        self._endings = [f"-seed{seed + k}" for k in range(n)] if n > 1 else [""]
+        check_writable(path.with_stem(path.stem + self._endings[-1]))
+        self._overwrite, self._rows = args.overwrite, args.n_rows
+        self._path = path if args.overwrite else free_stem(path, self._endings)
+        self._pictures: list[Picture] = []
 
     def __enter__(self) -> "Output":
         return self
 
-    def add(self, picture: Image) -> None:
+    def add(self, picture: Picture) -> None:
         """Write the next picture."""
-        path = self._path.with_stem(self._path.stem + self._endings[len(self._pictures)])
-        images.save(picture, path)
+        self._write(picture, self._endings[len(self._pictures)])
         self._pictures.append(picture)
-        print(path)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._n_images > 1 and self._pictures:
-            images.save(images.grid(self._pictures, self._rows), self._path)
-            print(self._path)
+        if len(self._endings) > 1 and self._pictures:
+            self._write(grid(self._pictures, self._rows), "")
+
+    def _write(self, picture: Picture, ending: str) -> None:
+        path = self._path.with_stem(self._path.stem + ending)
+        path = path if self._overwrite else free_stem(path)  # another run may have taken the name by now
+        save(picture, path)
+        tell(str(path))

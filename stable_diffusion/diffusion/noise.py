@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 
-Noise = Callable[[int, int], mx.array]  # (step, draw) -> N(0, 1), shaped like x
+Noise = Callable[[int, int], mx.array]  # (step, draw) -> N(0, 1), shaped like x; it may also have `between`
 Perturbations = tuple[tuple[int, float], ...]  # (seed, amount), in the order in which they are applied
 
 
@@ -41,10 +41,65 @@ def start_noise(seeds: Sequence[int], shape: tuple[int, ...], perturb: Perturbat
     return n
 
 
-def step_noise(seeds: Sequence[int], shape: tuple[int, ...]) -> Noise:
-    """The noise that a sampler adds on its way: `noise(i, k)` is draw k of step i, (len(seeds), *shape)."""
+class StepNoise:
+    """The noise that a sampler adds on its way, (len(seeds), *shape), row k of seeds[k] alone.
 
-    def noise(i: int, k: int) -> mx.array:
-        return mx.stack([mx.random.normal(shape, key=key(seed, "step", i, k)) for seed in seeds])
+    `noise(i, k)` is draw k of step i. `noise.between(s, t)` is the increment, scaled to N(0, 1), of one Brownian path
+    over the noise levels: runs of more steps see the same path, only finer.
+    """
 
-    return noise
+    def __init__(self, seeds: Sequence[int], shape: tuple[int, ...]) -> None:
+        self._shape = shape
+        self._seeds = tuple(seeds)
+        self._paths = [BrownianPath(seed, shape) for seed in seeds]
+
+    def __call__(self, i: int, k: int) -> mx.array:
+        return mx.stack([mx.random.normal(self._shape, key=key(seed, "step", i, k)) for seed in self._seeds])
+
+    def between(self, s: float, t: float) -> mx.array:
+        return mx.stack([path(s) - path(t) for path in self._paths]) * abs(s - t) ** -0.5
+
+
+class BrownianPath:
+    """A Brownian motion W(sigma), W(0) = 0, that can be asked anywhere and answers every time the same.
+
+    A virtual Brownian tree (Li et al. 2020, 2001.01328, algorithm 3): the path is halved again and again towards the
+    level, and the key of each mid-point is its place in the tree.
+    """
+
+    TOP = 2.0**13  # above every noise level there is
+    DEPTH = 37  # halves 2^13 to 6e-8, well below the smallest difference of two levels
+
+    def __init__(self, seed: int, shape: tuple[int, ...]) -> None:
+        self._seed = seed
+        self._shape = shape
+        self._known: dict[float, mx.array] = {}
+
+    def _draw(self, *place: int) -> mx.array:
+        return mx.random.normal(self._shape, key=key(self._seed, "path", *place))
+
+    def __call__(self, sigma: float) -> mx.array:
+        """W(sigma), sigma from 0 to TOP."""
+        if sigma not in self._known:
+            self._known[sigma] = self._walk_down(sigma)
+        return self._known[sigma]
+
+    def _walk_down(self, sigma: float) -> mx.array:
+        assert 0 <= sigma <= self.TOP
+        a, b = 0.0, self.TOP
+        at_a, at_b = mx.zeros(self._shape), math.sqrt(self.TOP) * self._draw()
+        place = 1
+        for _ in range(self.DEPTH):
+            mid = (a + b) / 2
+            at_mid = (at_a + at_b) / 2 + math.sqrt((b - a) / 4) * self._draw(place)
+            if sigma < mid:
+                b, at_b, place = mid, at_mid, 2 * place
+            else:
+                a, at_a, place = mid, at_mid, 2 * place + 1
+        return at_a + (sigma - a) / (b - a) * (at_b - at_a)
+
+
+def increment(noise: Noise, s: float, t: float, i: int, k: int) -> mx.array:
+    """N(0, 1) for the way from level s to level t: of the noise's path where it has one, else draw k of step i."""
+    between = getattr(noise, "between", None)
+    return noise(i, k) if between is None else between(s, t)

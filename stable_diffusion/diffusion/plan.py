@@ -1,7 +1,9 @@
 """From a strength to the levels that are run: readable before anything runs."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, get_args
 
 import mlx.core as mx
@@ -9,7 +11,7 @@ import mlx.core as mx
 from ..settings import StrengthMode
 from .samplers import SAMPLERS
 from .schedule import NoiseSchedule
-from .spacing import SPACINGS, Levels
+from .spacing import Levels, Spacing, by_hand, spacing_named
 from .walk import walk
 
 
@@ -66,6 +68,11 @@ class Plan:
         return f"{text}, {self.image_left:.1%} of the image left, as strength {self.strength:.4g}"
 
 
+def _chosen(levels: Levels, schedule: NoiseSchedule, n: int, sigma_max: float | None = None, **_: float) -> Levels:
+    """A spacing whose levels somebody chose."""
+    return levels
+
+
 def make_plan(
     schedule: NoiseSchedule,
     spacing: str,
@@ -74,6 +81,8 @@ def make_plan(
     strength_mode: StrengthMode = "level",
     start_step: int | None = None,
     image_weight: float | None = None,
+    sigmas: Sequence[float] | None = None,
+    discretize: bool = False,
 ) -> Plan:
     """Lay the levels of a run.
 
@@ -81,37 +90,46 @@ def make_plan(
     - `level`: start at the level of train time `strength * 1000 - 1`, and lay floor(steps * strength) steps from there;
     - `skip`: lay all steps, and run the last floor(steps * strength);
     - `full`: start as `level` does, and run all steps from there.
+    Levels that are given by hand (sigmas) take the place of a spacing's, with `skip` or a start_step. With discretize,
+    every level but the last is rounded to the nearest trained one, and levels that become the same are merged, because
+    a multistep method divides by their distance (Karras et al. 2022, C.3.4).
     Or `start_step=k` drops the first k levels of all steps. Neither: all steps, from the top. Strength 0 runs nothing.
     Raises ValueError for a strength outside [0, 1], a start_step outside [0, steps], or both at once.
     """
-    if spacing not in SPACINGS:
-        raise ValueError(f"unknown spacing {spacing!r}: one of {', '.join(sorted(SPACINGS))}")
     if strength_mode not in get_args(StrengthMode):
         raise ValueError(f"unknown strength mode {strength_mode!r}: one of {', '.join(get_args(StrengthMode))}")
     if strength is not None and start_step is not None:
         raise ValueError(f"strength {strength} and start step {start_step}: give one of them")
-    lay = SPACINGS[spacing]
+    lay: Spacing = spacing_named(spacing)
+    if sigmas is not None:
+        chosen = by_hand(sigmas)
+        steps = len(chosen) - 1
+        if strength not in (None, 0) and strength_mode != "skip":
+            raise ValueError("levels chosen by hand start where they start: use strength mode skip, or a start step")
+        lay = partial(_chosen, chosen)
     if strength is not None:
         if not 0 <= strength <= 1:
             raise ValueError(f"strength {strength} is outside [0, 1]")
         # 50 * 0.58 is 28.999999999999996 in floating point, and means 29.
         run = max(1, math.floor(steps * strength + 1e-9)) if strength > 0 else 0
         if run == 0:
-            sigmas: Levels = (0.0,)
+            levels: Levels = (0.0,)
         elif strength_mode == "skip":
-            sigmas = lay(schedule, steps)[steps - run :]
+            levels = lay(schedule, steps)[steps - run :]
         else:
             start = schedule.sigma(max(0.0, strength * schedule.num_train_steps - 1))
-            sigmas = lay(schedule, run if strength_mode == "level" else steps, start)
+            levels = lay(schedule, run if strength_mode == "level" else steps, start)
     elif start_step is not None:
         if not 0 <= start_step <= steps:
             raise ValueError(f"start step {start_step} is outside [0, {steps}]")
-        sigmas = lay(schedule, steps)[start_step:]
+        levels = lay(schedule, steps)[start_step:]
     else:
-        sigmas = lay(schedule, steps)
+        levels = lay(schedule, steps)
+    if discretize:
+        levels = (*dict.fromkeys(schedule.nearest(s) for s in levels[:-1]), 0.0)
     return Plan(
-        sigmas=sigmas,
-        times=tuple(schedule.t(s) for s in sigmas[:-1]),
+        sigmas=levels,
+        times=tuple(schedule.t(s) for s in levels[:-1]),
         steps=steps,
         num_train_steps=schedule.num_train_steps,
         image_weight=image_weight,

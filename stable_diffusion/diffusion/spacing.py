@@ -1,14 +1,19 @@
 """Which noise levels n steps visit.
 
-A spacing takes `(schedule, n, sigma_max=None, sigma_min=None)` and returns n + 1 floats that fall and end in 0. Given a
-sigma_max below the schedule's own, it lays the same n steps from there: that is image-to-image.
+A spacing takes `(schedule, n, sigma_max=None, sigma_min=None)` and returns n + 1 floats that fall and end in 0. Given
+a sigma_max below the schedule's own, it lays the same n steps from there: that is image-to-image. Some take options,
+which may also be written behind the name: "karras:rho=5,sigma_min=0.1".
 """
 
+import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from functools import partial
 from itertools import pairwise
 from typing import Protocol
 
+from .incomplete_beta import beta_quantile
 from .schedule import NoiseSchedule
 
 Levels = tuple[float, ...]
@@ -18,18 +23,85 @@ class Spacing(Protocol):
     """How every entry of SPACINGS is called."""
 
     def __call__(
-        self, schedule: NoiseSchedule, n: int, sigma_max: float | None = None, sigma_min: float | None = None
+        self,
+        schedule: NoiseSchedule,
+        n: int,
+        sigma_max: float | None = None,
+        sigma_min: float | None = None,
+        **options: float,
     ) -> Levels: ...
 
 
 SPACINGS: dict[str, Spacing] = {}
 
 
-def _register(rule: Callable[[NoiseSchedule, int, float, float], Iterable[float]]) -> Spacing:
+def spacing_named(text: str) -> Spacing:
+    """The spacing of a name, or of a name and options, "name:option=number,...".
+
+    Every spacing has the options sigma_min, the lowest level above 0, and discard=1, which lays one level more and
+    leaves out the last but one (A1111's "discard penultimate sigma"). Raises ValueError for what is unknown.
+    """
+    name, _, rest = text.partition(":")
+    if name not in SPACINGS:
+        raise ValueError(unknown("spacing", name, SPACINGS))
+    options: dict[str, float] = {}
+    for word in filter(None, rest.split(",")):
+        option, _, value = word.partition("=")
+        try:
+            options[option] = float(value)
+        except ValueError:
+            raise ValueError(f"spacing {text!r}: {word!r} is not an option and a number") from None
+    known = spacing_options(name)
+    for option in options:
+        if option not in known:
+            raise ValueError(f"the spacing {name!r} has no option {option!r}: it has {', '.join(sorted(known))}")
+    discard = bool(options.pop("discard", 0.0))
+    lay: Spacing = partial(SPACINGS[name], **options)  # type: ignore[arg-type]
+    return partial(_discarding, lay) if discard else lay
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """The sentence for a name that is not in a registry, with the nearest ones that are."""
+    near = get_close_matches(name.lower().replace(" ", "_"), list(known), n=3, cutoff=0.5)
+    return f"unknown {kind} {name!r}: " + (f"did you mean {' or '.join(near)}?" if near else f"--{kind} list shows all")
+
+
+def spacing_options(name: str) -> set[str]:
+    """The options that may be written behind a spacing's name."""
+    return {"sigma_min", "discard", *list(inspect.signature(inspect.unwrap(SPACINGS[name])).parameters)[4:]}
+
+
+def _discarding(
+    lay: Spacing, schedule: NoiseSchedule, n: int, sigma_max: float | None = None, **options: float
+) -> Levels:
+    levels = lay(schedule, n + 1, sigma_max, **options)
+    return (*levels[:-2], 0.0)
+
+
+def by_hand(levels: Sequence[float]) -> Levels:
+    """Levels that somebody chose, as a spacing's: falling, with the final 0 if it is not there.
+
+    Raises ValueError for levels that rise, repeat or are negative.
+    """
+    levels = tuple(float(s) for s in levels)
+    levels = levels if levels and levels[-1] == 0 else (*levels, 0.0)
+    if len(levels) < 2:
+        raise ValueError("the noise levels are empty: give at least one above 0")
+    for s, t in pairwise(levels):
+        if not math.isfinite(s) or t < 0 or not s > t:
+            raise ValueError(f"the noise levels go from {s:g} to {t:g}: they must fall, and stay above 0 until the end")
+    return levels
+
+
+def _register(rule: Callable[..., Iterable[float]]) -> Spacing:
     """Give a rule its defaults, its checks and the final 0, and a name on the command line."""
 
     def spacing(
-        schedule: NoiseSchedule, n: int, sigma_max: float | None = None, sigma_min: float | None = None
+        schedule: NoiseSchedule,
+        n: int,
+        sigma_max: float | None = None,
+        sigma_min: float | None = None,
+        **options: float,
     ) -> Levels:
         if n < 1:
             raise ValueError(f"{n} steps: at least 1 is needed")
@@ -38,71 +110,176 @@ def _register(rule: Callable[[NoiseSchedule, int, float, float], Iterable[float]
         if not (top > 0 and bottom > 0):
             raise ValueError(f"noise levels must be above 0, not {top} .. {bottom}")
         if top > bottom:
-            levels = (*rule(schedule, n, top, bottom), 0.0)
-        else:  # a start at or below the least trained level leaves no room for a rule
+            levels = (*rule(schedule, n, top, bottom, **options), 0.0)
+        else:  # a start at or below the least level leaves no room for a rule
             levels = tuple(top * (1 - k / n) for k in range(n + 1))
         assert all(s > t for s, t in pairwise(levels)), (rule.__name__, n, top, bottom)
         return levels
 
     spacing.__name__ = rule.__name__
     spacing.__doc__ = rule.__doc__
+    spacing.__wrapped__ = rule  # type: ignore[attr-defined]
     SPACINGS[rule.__name__] = spacing
     return spacing
-
-
-def _at_times(schedule: NoiseSchedule, top: float, count: float, n: int, times: Iterable[float]) -> list[float]:
-    """The levels at train times: whole ones, as nets were trained, where there are as many as steps.
-
-    The start stays exactly where it was asked for: strength is continuous.
-    """
-    whole = count >= n
-    levels = [schedule.sigma(round(t) if whole else t) for t in times]
-    return [top, *levels[1:]]
-
-
-@_register
-def trailing(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> list[float]:
-    """Equal steps in time from the top, whole times: t = round(T - k T / n) - 1 (Lin et al. 2023, table 2)."""
-    count = _count(schedule, top)
-    if count < n:  # more steps than train times: fractional times, down to the least level
-        return _at_times(schedule, top, count, n, ((count - 1) * (1 - k / n) for k in range(n)))
-    width = (count - count / n) - count  # in numpy.arange's arithmetic: where two times are as near, its choice
-    return _at_times(schedule, top, count, n, (round(count + k * width) - 1 for k in range(n)))
-
-
-@_register
-def leading(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> list[float]:
-    """Equal steps in time up from the bottom: t = k * floor(T / n) + 1. SD 1.x's own rule; it never visits the top."""
-    count = _count(schedule, top)
-    step = count // n or (count - 1) / n
-    offset = 1 if (n - 1) * step + 1 <= count - 1 else 0  # SD's steps_offset, where it stays on the schedule
-    return [schedule.sigma(k * step + offset) for k in reversed(range(n))]
-
-
-@_register
-def linspace(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> list[float]:
-    """Equal steps in time from the top to the very bottom, whole times (Lin et al. 2023, table 2; diffusers' DDIM).
-
-    diffusers' Euler and Heun leave the times fractional and interpolate sigma, not its logarithm, between them.
-    """
-    count = _count(schedule, top)
-    width = (count - 1) / max(n - 1, 1)
-    return _at_times(schedule, top, count, n, (k * width for k in reversed(range(n))))
-
-
-@_register
-def karras(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> list[float]:
-    """Equal steps in sigma^(1/7), from sigma_max to sigma_min (Karras et al. 2022, equation 5)."""
-    high, low = top ** (1 / 7), bottom ** (1 / 7)
-    return [top, *((high + k / (n - 1) * (low - high)) ** 7 for k in range(1, n))]
-
-
-@_register
-def exponential(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> list[float]:
-    """Equal steps in log sigma, from sigma_max to sigma_min."""
-    return [top, *(top * math.exp(k / (n - 1) * math.log(bottom / top)) for k in range(1, n))]
 
 
 def _count(schedule: NoiseSchedule, top: float) -> float:
     """How many train times there are from the least level up to this one: 1 .. num_train_steps, perhaps fractional."""
     return schedule.t(top) + 1
+
+
+def _at_times(schedule: NoiseSchedule, top: float, bottom: float, times: Sequence[float], whole: bool = True) -> Levels:
+    """The levels at train times, none below bottom: at whole ones, as nets were trained, unless that repeats one.
+
+    The start stays exactly where it was asked for: strength is continuous.
+    """
+    rounded = [round(t) for t in times[1:]]
+    if whole and all(a > b for a, b in pairwise([times[0], *rounded])):
+        times = [times[0], *rounded]
+    lowest = schedule.t(bottom) if bottom > schedule.sigma_min else 0.0
+    if lowest > 0:  # the same times, squeezed into what is left
+        last = times[-1]
+        times = (
+            [lowest + (t - last) * (times[0] - lowest) / (times[0] - last) for t in times] if len(times) > 1 else times
+        )
+    return (top, *(schedule.sigma(t) for t in times[1:]))
+
+
+@_register
+def trailing(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
+    """Equal steps in time from the top, whole times: t = round(T - k T / n) - 1 (Lin et al. 2023, table 2)."""
+    count = _count(schedule, top)
+    if count < n:  # more steps than train times: down to the least level, which stays above 0
+        return _at_times(schedule, top, bottom, [(count - 1) * (1 - k / n) for k in range(n)])
+    width = (count - count / n) - count  # in numpy.arange's arithmetic: where two times are as near, its choice
+    return _at_times(schedule, top, bottom, [count - 1, *(round(count + k * width) - 1 for k in range(1, n))])
+
+
+@_register
+def leading(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
+    """Equal steps in time up from the bottom: t = k * floor(T / n) + 1. SD 1.x's own rule; it never visits the top."""
+    count = _count(schedule, top)
+    step = count // n or (count - 1) / n
+    offset = 1 if (n - 1) * step + 1 <= count - 1 else 0  # SD's steps_offset, where it stays on the schedule
+    times = [k * step + offset for k in reversed(range(n))]
+    return _at_times(schedule, schedule.sigma(times[0]), bottom, times)
+
+
+@_register
+def linspace(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
+    """Equal steps in time from the top to the very bottom, whole times (Lin et al. 2023, table 2; diffusers' DDIM).
+
+    diffusers' Euler and Heun leave the times fractional and interpolate sigma, not its logarithm, between them.
+    """
+    last = _count(schedule, top) - 1
+    width = last / max(n - 1, 1)
+    return _at_times(schedule, top, bottom, [last, *(k * width for k in reversed(range(n - 1)))])
+
+
+@_register
+def uniform(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
+    """Equal steps in time from the top to the very bottom, fractional times: k-diffusion's, A1111's "normal"."""
+    last = _count(schedule, top) - 1
+    return _at_times(schedule, top, bottom, [last, *(last * (1 - k / (n - 1)) for k in range(1, n))], whole=False)
+
+
+@_register
+def sgm_uniform(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
+    """Equal steps in time from the top, fractional times, the last level left out: Stability's generative-models."""
+    last = _count(schedule, top) - 1
+    return _at_times(schedule, top, bottom, [last * (1 - k / n) for k in range(n)], whole=False)
+
+
+@_register
+def ddim_uniform(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
+    """Every T / n-th time from 1, rounded down: ComfyUI's "ddim_uniform", which never visits the top.
+
+    ComfyUI's own gives a step more than asked where T is no multiple of n; this gives n.
+    """
+    count = _count(schedule, top)
+    times = [min(1 + k * count / n, count - 1) for k in reversed(range(n))]
+    whole: list[float] = [math.floor(t) for t in times]
+    if any(a <= b for a, b in pairwise(whole)):
+        whole = [(k + 1) * (count - 1) / n for k in reversed(range(n))]
+    return _at_times(schedule, schedule.sigma(whole[0]), bottom, whole, whole=False)
+
+
+@_register
+def lcm(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
+    """Some of the 50 times that latent consistency models were distilled at (Luo et al. 2023; as diffusers chooses)."""
+    count = _count(schedule, top)
+    if n > 50 or count < 50:
+        return SPACINGS["trailing"](schedule, n, top, bottom)[:-1]
+    return _at_times(schedule, top, bottom, [count * (50 - k * 50 // n) / 50 - 1 for k in range(n)])
+
+
+@_register
+def karras(schedule: NoiseSchedule, n: int, top: float, bottom: float, rho: float = 7.0) -> Levels:
+    """Equal steps in sigma^(1 / rho), from sigma_max to sigma_min (Karras et al. 2022, equation 5)."""
+    high, low = top ** (1 / rho), bottom ** (1 / rho)
+    return (top, *((high + k / (n - 1) * (low - high)) ** rho for k in range(1, n)))
+
+
+@_register
+def exponential(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
+    """Equal steps in log sigma, from sigma_max to sigma_min."""
+    return (top, *(top * math.exp(k / (n - 1) * math.log(bottom / top)) for k in range(1, n)))
+
+
+@_register
+def polyexponential(schedule: NoiseSchedule, n: int, top: float, bottom: float, rho: float = 1.0) -> Levels:
+    """log sigma falls as a polynomial of order rho, from sigma_max to sigma_min (k-diffusion); rho 1 is exponential."""
+    return (top, *(bottom * math.exp((1 - k / (n - 1)) ** rho * math.log(top / bottom)) for k in range(1, n)))
+
+
+@_register
+def kl_optimal(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
+    """Equal steps in arctan sigma (Sabour et al. 2024, 2404.14507, the closed form for a Gaussian)."""
+    high, low = math.atan(top), math.atan(bottom)
+    return (top, *(math.tan(high + k / (n - 1) * (low - high)) for k in range(1, n)))
+
+
+@_register
+def beta(schedule: NoiseSchedule, n: int, top: float, bottom: float, alpha: float = 0.6, beta: float = 0.6) -> Levels:
+    """Times at the quantiles of a beta distribution, more of them at both ends (Lee et al. 2024, 2407.12173).
+
+    As in ComfyUI; A1111 and diffusers take the quantiles of sigma instead of time, which is another thing.
+    """
+    last = _count(schedule, top) - 1
+    return _at_times(
+        schedule, top, bottom, [last, *(last * beta_quantile(1 - k / n, alpha, beta) for k in range(1, n))]
+    )
+
+
+def _tabled(schedule: NoiseSchedule, table: Sequence[float], top: float, bottom: float, n: int) -> Levels:
+    """n levels, evenly along a table whose logarithm is linear in between, from the place where it is at top."""
+    logs = [math.log(s) for s in table]
+
+    def at(u: float) -> float:
+        i = min(int(u), len(logs) - 2)
+        return math.exp(logs[i] + (u - i) * (logs[i + 1] - logs[i]))
+
+    def place(sigma: float) -> float:
+        i = next((i for i, s in enumerate(table[1:]) if s <= sigma), len(table) - 2)
+        return min(max(i + (math.log(sigma) - logs[i]) / (logs[i + 1] - logs[i]), 0.0), len(table) - 1.0)
+
+    start, end = place(top), place(bottom) if bottom > schedule.sigma_min else len(table) - 1.0
+    if math.isclose(top, table[0], rel_tol=1e-4):  # it is the highest trained level, rounded
+        start, top = 0.0, table[0]
+    return (top, *(at(start + k / (n - 1) * (end - start)) for k in range(1, n)))
+
+
+@_register
+def align_your_steps(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
+    """The levels that Sabour et al. 2024 (2404.14507) optimised for Stable Diffusion 1.5."""
+    return _tabled(
+        schedule, (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029), top, bottom, n
+    )
+
+
+@_register
+def align_your_steps_xl(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
+    """The levels that Sabour et al. 2024 (2404.14507) optimised for Stable Diffusion XL."""
+    return _tabled(
+        schedule, (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029), top, bottom, n
+    )

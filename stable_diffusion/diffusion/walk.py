@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
-from .samplers import Ask, Sampler, Step
+from .steps import Ask, Sampler, Step
 
 Denoise = Callable[[mx.array, float], mx.array]
 DenoiseRows = Callable[[mx.array, mx.array, mx.array], mx.array]

@@ -44,6 +44,10 @@ class CLIPTokenizer:
 
     def __call__(self, text: str) -> tuple[list[int], str]:
         """The text's `length` ids (start, words, end, padding), and the rest of the text that did not fit, or ""."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"the text {text!r} is not valid Unicode") from None
         encoding = self._bpe.encode(text, add_special_tokens=False)
         room = self.length - 2
         ids = [self.bos, *encoding.ids[:room], self.eos]

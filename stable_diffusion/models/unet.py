@@ -18,6 +18,11 @@ def sinusoids(t: mx.array, dim: int, flip_sin_to_cos: bool = True, freq_shift: f
     return mx.concatenate([cos, sin] if flip_sin_to_cos else [sin, cos], axis=-1)
 
 
+def guidance_embedding(cfg: float, dim: int) -> mx.array:
+    """An LCM's embedding (1, dim) of the guidance scale (Luo et al. 2023; diffusers' get_guidance_scale_embedding)."""
+    return sinusoids(mx.array([1000 * (cfg - 1)]), dim, flip_sin_to_cos=False, freq_shift=1.0)
+
+
 class TimestepEmbedding(nn.Module):
     """Two layers over sinusoids; an LCM adds its guidance scale, embedded, to the input."""
 

@@ -1,19 +1,22 @@
 """Arrays to pictures, pictures to arrays, and both to and from files."""
 
 import contextlib
-import os
-import tempfile
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+Picture = Image.Image
+
 MULTIPLE = 8  # every Stable Diffusion latent is 8 x 8 pixels
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")  # of the files that can be written
+_MOST_PIXELS = 2**27  # more are a mistake, or a trap
 
 
-def read_picture(path: str | Path) -> Image.Image:
+def read_picture(path: str | Path) -> Picture:
     """A picture file of any mode as RGB, upright; colours under transparent pixels are used as they are.
 
     Raises ValueError, in one sentence, for a file that is missing or is no picture.
@@ -22,60 +25,77 @@ def read_picture(path: str | Path) -> Image.Image:
         with Image.open(path) as opened:
             picture = ImageOps.exif_transpose(opened)
             picture.load()
+            return _rgb(picture, deep=opened.format == "PNG" or opened.mode.startswith("I;16"))
     except FileNotFoundError:
         raise ValueError(f"there is no picture {str(path)!r}") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
-        raise ValueError(f"{str(path)!r} is not a picture that can be read ({error})") from None
-    if picture.mode.startswith(("I", "F")):  # 16 bits or more: Pillow's own conversion cuts them off at 255
-        values = np.asarray(picture, dtype=np.float64)
-        scale = 255 / 65535 if values.max() > 255 else 255 if values.min() >= 0 and values.max() <= 1 else 1
-        picture = Image.fromarray(np.clip(values * scale + 0.5, 0, 255).astype(np.uint8))
+    except IsADirectoryError:
+        raise ValueError(f"{str(path)!r} is a folder, not a picture") from None
+    except UnidentifiedImageError:
+        raise ValueError(f"{str(path)!r} is not a picture, or of a kind that is not known here") from None
+    except Exception as error:  # Pillow's readers raise whatever a damaged file makes them stumble over
+        raise ValueError(f"the picture {str(path)!r} can't be read ({error})") from None
+
+
+def _rgb(picture: Picture, deep: bool) -> Picture:
+    """Any mode to RGB; deep: values of more than 8 bits are known to have 16."""
+    if picture.mode.startswith(("I", "F")):  # Pillow's own conversion cuts these off at 255
+        values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
+        largest = values.max()
+        white = 65535 if deep else next((white for white in (1, 255, 65535) if largest <= white), largest)
+        return Image.fromarray(np.clip(values * (255 / white) + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
     if picture.mode == "P":  # a palette may hold its transparency as one of its colours
         picture = picture.convert("RGBA")
     return picture.convert("RGB")
 
 
-def fitted(
-    picture: Image.Image, width: int | None = None, height: int | None = None, inside: bool = False
-) -> Image.Image:
+def multiple(side: float) -> int:
+    """A side, in pixels, down to a multiple of 8."""
+    return max(MULTIPLE, int(side // MULTIPLE) * MULTIPLE)
+
+
+def fitted(picture: Picture, width: int | None = None, height: int | None = None, inside: bool = False) -> Picture:
     """The picture at a size that a model can work on: both sides multiples of 8, Lanczos-resampled where it changes.
 
     Without width and height it keeps its size, as near as can be. With one of them, the other follows from its shape.
-    With both, it is scaled to cover width x height and what juts out is cut off evenly, or, with inside=True, scaled to
-    fit into width x height and keep its shape.
+    With both, it is scaled to cover width x height, or, with inside=True, to fit into it and keep its shape. What juts
+    out is cut off evenly: nothing is ever stretched. Raises ValueError for a size beyond all reason.
     """
-
-    def near(side: float) -> int:
-        return max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE)
-
     W, H = picture.size
     if width is None and height is None:
-        # Down and not to the nearest: a photograph is cut by some pixels rather than stretched by as many.
-        size = (max(MULTIPLE, W // MULTIPLE * MULTIPLE), max(MULTIPLE, H // MULTIPLE * MULTIPLE))
+        size = (multiple(W), multiple(H))
     elif width is not None and height is not None:
-        scale = min(width / W, height / H)
-        size = (near(W * scale), near(H * scale)) if inside else (near(width), near(height))
+        size = (multiple(width), multiple(height))
+        if inside:
+            scale = min(size[0] / W, size[1] / H)
+            size = (_nearest(W * scale), _nearest(H * scale))
     elif width is not None:
-        size = (near(width), near(H * width / W))
+        size = (multiple(width), _nearest(H * multiple(width) / W))
     else:
         assert height is not None
-        size = (near(W * height / H), near(height))
+        size = (_nearest(W * multiple(height) / H), multiple(height))
+    if size[0] * size[1] > _MOST_PIXELS:
+        raise ValueError(f"a picture of {size[0]} x {size[1]} pixels is too large: name a smaller width or height")
     return picture if size == picture.size else ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
 
 
-def to_array(picture: Image.Image) -> mx.array:
+def _nearest(side: float) -> int:
+    return max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE)
+
+
+def to_array(picture: Picture) -> mx.array:
     """An RGB picture as (H, W, 3) float32 in [-1, 1]."""
     return mx.array(np.asarray(picture, dtype=np.float32) / 127.5 - 1)
 
 
-def to_picture(array: mx.array) -> Image.Image:
+def to_picture(array: mx.array) -> Picture:
     """(H, W, 3) in [0, 1] as an RGB picture, rounded to the nearest of 256 values."""
     return Image.fromarray(np.array(mx.round(array * 255)).astype(np.uint8))
 
 
-def grid(pictures: Sequence[Image.Image], rows: int, gap: int = 8) -> Image.Image:
-    """The pictures in rows, left to right, on white; places that no picture fills stay empty."""
+def grid(pictures: Sequence[Picture], rows: int, gap: int = 8) -> Picture:
+    """The pictures in rows, left to right, on white; places that no picture fills stay empty, rows are left out."""
     columns = -(-len(pictures) // rows)
+    rows = -(-len(pictures) // columns)
     W, H = max(p.width for p in pictures), max(p.height for p in pictures)
     sheet = Image.new("RGB", (columns * (W + gap) + gap, rows * (H + gap) + gap), "white")
     for i, picture in enumerate(pictures):
@@ -85,36 +105,38 @@ def grid(pictures: Sequence[Image.Image], rows: int, gap: int = 8) -> Image.Imag
 
 
 def check_writable(path: Path) -> None:
-    """Raise ValueError, before any work is done, for a file that `save` could not write."""
-    if path.suffix.lower() not in Image.registered_extensions():
-        raise ValueError(f"{path} has no ending of a picture file: name it {path.with_suffix('.png')}")
-    if not path.parent.is_dir():
-        raise ValueError(f"the folder {path.parent} does not exist: make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise ValueError(f"the folder {path.parent} can't be written to")
-
-
-def save(picture: Image.Image, path: Path) -> None:
-    """Write a picture beside its place and move it there: under its name there is a whole picture, or none."""
-    handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=f".{path.stem}-", dir=path.parent)
-    os.close(handle)
+    """Raise ValueError, in one sentence and before any work is done, for a file that `save` could not write."""
+    folder = path.parent
+    if path.suffix.lower() not in ENDINGS:
+        raise ValueError(f"{path} must end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}: name it {path.name}.png")
+    if not folder.is_dir():
+        raise ValueError(f"the folder {folder} does not exist: make it first")
     try:
-        picture.save(name)
-        Path(name).chmod(0o666 & ~_umask())
-        Path(name).replace(path)
-    except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            Path(name).unlink()
+            path.lstat()  # finds a name that is too long
+        trial = _unfinished(path)
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise ValueError(f"{path} can't be written ({error.strerror})") from None
+
+
+def save(picture: Picture, path: Path) -> None:
+    """Write a picture beside its place and move it there: under its name there is a whole picture, or none."""
+    unfinished = _unfinished(path)
+    try:
+        picture.save(unfinished, quality=95)  # of JPEG and WebP
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
         raise
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".unfinished-{secrets.token_hex(4)}{path.suffix}")
 
 
-def free_stem(path: Path, endings: Sequence[str]) -> Path:
+def free_stem(path: Path, endings: Iterable[str] = ()) -> Path:
     """path, or the first of path-1, path-2, ... of which no file exists, nor one with an ending before the suffix."""
     k = 0
     while True:

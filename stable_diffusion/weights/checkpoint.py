@@ -1,8 +1,8 @@
 """Files to parameters: strict, and lazy. A tensor is read when it is first used."""
 
-import gzip
 import json
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 
 from .names import Table, renamed
 
-_START, _END = "<|startoftext|>", "<|endoftext|>"
-
 Merges = list[tuple[str, str]]
+
+_END = "<|endoftext|>"  # pads where a tokenizer does not say what does
 
 
 class CheckpointError(ValueError):
@@ -26,7 +26,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises CheckpointError."""
     try:
         content = json.loads(_read_text(path))
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         raise _damaged(path, error) from None
     if not isinstance(content, dict):
         raise _damaged(path, "it holds no JSON object")
@@ -106,7 +106,7 @@ def load(net: nn.Module, files: list[Path], table: Table, dtype: mx.Dtype) -> No
     wanted: Mapping[str, mx.array] = dict(tree_flatten(net.parameters()))
     found: dict[str, mx.array] = {}
     for file in files:
-        for name, tensor in _open(file).items():
+        for name, tensor in sorted(_open(file).items(), key=itemgetter(0)):  # so that always the same one is named
             ours = renamed(name, table)
             if ours is None:
                 continue
@@ -115,9 +115,7 @@ def load(net: nn.Module, files: list[Path], table: Table, dtype: mx.Dtype) -> No
             if ours in found:
                 raise CheckpointError(f"{file} has the tensor {name!r} a second time: download it again")
             if not mx.issubdtype(tensor.dtype, mx.floating):  # 8-bit floats come as integers, and would pass silently
-                raise CheckpointError(
-                    f"{file}: {name!r} holds numbers of 8 bits or no floats: name a 16-bit checkpoint"
-                )
+                raise CheckpointError(f"{file}: {name!r} holds no 16- or 32-bit floats: name a checkpoint that does")
             shape = wanted[ours].shape
             fitted = _fitted(tensor, shape)
             if fitted.shape != shape:
@@ -174,23 +172,3 @@ def _read_merges(path: Path) -> Merges:
             raise _damaged(path, f"the line {line!r} is no pair")
         merges.append((pair[0], pair[1]))
     return merges
-
-
-def openai_tokenizer() -> tuple[dict[str, int], Merges, str]:
-    """The vocabulary, merges and padding of OpenAI's CLIP (Radford et al. 2021), for checkpoints that bring none.
-
-    49,408 tokens: 256 bytes, the same at the end of a word, what 48,894 merges join, and the two ends of a text.
-    """
-    with gzip.open(Path(__file__).parent / "clip_merges.txt.gz", "rt", encoding="utf-8") as file:
-        _, *lines = file.read().splitlines()
-    merges = [(left, right) for left, right in (line.split() for line in lines)]
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    symbols = [chr(code) for code in (*printable, *range(256, 512 - len(printable)))]
-    tokens = [
-        *symbols,
-        *(f"{symbol}</w>" for symbol in symbols),
-        *(left + right for left, right in merges),
-        _START,
-        _END,
-    ]
-    return {token: i for i, token in enumerate(tokens)}, merges, _END

@@ -1,7 +1,5 @@
 """The tokenizer against transformers' CLIPTokenizer, on any text."""
 
-from pathlib import Path
-
 import pytest
 from families import tokenizer
 from hypothesis import given, settings

@@ -1,0 +1,93 @@
+"""The names that AUTOMATIC1111, ComfyUI and diffusers have for samplers and spacings."""
+
+from .samplers import SAMPLERS
+from .spacing import SPACINGS, unknown
+
+# Written in lower case, with single spaces. What is not here is looked up by its words: see `sampler_named`.
+_SAMPLER_WORDS = {
+    # AUTOMATIC1111
+    "euler": "euler",
+    "euler a": "euler_a",
+    "lms": "lms",
+    "heun": "heun",
+    "dpm2": "dpm2",
+    "dpm2 a": "dpm2_a",
+    "dpm++ 2s a": "dpmpp_2s_a",
+    "dpm++ 2m": "dpmpp_2m",
+    "dpm++ sde": "dpmpp_sde",
+    "dpm++ 2m sde": "dpmpp_2m_sde",
+    "dpm++ 2m sde heun": "dpmpp_2m_sde_heun",
+    "dpm++ 3m sde": "dpmpp_3m_sde",
+    "restart": "restart",
+    "ddim": "ddim",
+    "unipc": "unipc",
+    "lcm": "lcm",
+    # ComfyUI
+    "euler ancestral": "euler_a",
+    "dpm 2": "dpm2",
+    "dpm 2 ancestral": "dpm2_a",
+    "dpmpp 2s ancestral": "dpmpp_2s_a",
+    "uni pc": "unipc",
+    "uni pc bh2": "unipc",
+    # diffusers
+    "eulerdiscretescheduler": "euler",
+    "eulerancestraldiscretescheduler": "euler_a",
+    "heundiscretescheduler": "heun",
+    "kdpm2discretescheduler": "dpm2",
+    "kdpm2ancestraldiscretescheduler": "dpm2_a",
+    "lmsdiscretescheduler": "lms",
+    "ddimscheduler": "ddim",
+    "ddpmscheduler": "ddpm",
+    "dpmsolvermultistepscheduler": "dpmpp_2m",
+    "dpmsolversdescheduler": "dpmpp_sde",
+    "unipcmultistepscheduler": "unipc",
+    "deismultistepscheduler": "deis",
+    "lcmscheduler": "lcm",
+    "tcdscheduler": "tcd",
+}
+_SPACING_WORDS = {
+    "normal": "uniform",
+    "simple": "trailing",
+    "automatic": "trailing",
+    "sgm uniform": "sgm_uniform",
+    "ddim uniform": "ddim_uniform",
+    "ddim": "ddim_uniform",
+    "kl optimal": "kl_optimal",
+    "align your steps": "align_your_steps",
+    "ays": "align_your_steps",
+    "ays xl": "align_your_steps_xl",
+}
+
+
+def _words(name: str) -> str:
+    return " ".join(name.lower().replace("_", " ").split())
+
+
+def spacing_name(name: str) -> str:
+    """Our name of a spacing, options and all. Raises ValueError that names the nearest ones."""
+    word, colon, options = name.partition(":")
+    if word in SPACINGS:
+        return name
+    ours = _SPACING_WORDS.get(_words(word)) or _words(word).replace(" ", "_")
+    if ours not in SPACINGS:
+        raise ValueError(unknown("spacing", word, SPACINGS))
+    return ours + colon + options
+
+
+def sampler_name(name: str) -> tuple[str, str | None]:
+    """Our name of a sampler, and the spacing that its name brings along, if any: "DPM++ 2M Karras" brings "karras".
+
+    Raises ValueError that names the nearest ones.
+    """
+    if name in SAMPLERS:
+        return name, None
+    words = _words(name)
+    if words in _SAMPLER_WORDS:
+        return _SAMPLER_WORDS[words], None
+    for spacing in ("karras", "exponential"):
+        if words.endswith(" " + spacing):
+            return sampler_name(words.removesuffix(" " + spacing))[0], spacing
+    ours = words.replace(" ", "_").replace("++", "pp")
+    if ours not in SAMPLERS:
+        raise ValueError(unknown("sampler", name, SAMPLERS))
+    return ours, None

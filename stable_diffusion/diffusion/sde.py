@@ -1,0 +1,229 @@
+"""Samplers that add noise on their way, and so forget their start: samples of the SDE and not of the ODE.
+
+s and t are the levels before and after a step. A step that adds noise goes down to a level below t first, so that the
+noise, whose amount `up` is, brings it up to t.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import mlx.core as mx
+
+from .noise import Noise, increment
+from .ode import heun_step
+from .schedule import NoiseSchedule
+from .steps import Ask, Sampler, Step, towards
+
+
+def ancestral(s: float, t: float, eta: float) -> tuple[float, float]:
+    """(down, up): how far below t to go, and how much noise to add, down^2 + up^2 = t^2.
+
+    With eta 1, `up` is the deviation of the posterior of Ho et al. 2020 (2006.11239), equation 7.
+    """
+    up = min(t, eta * t * math.sqrt(s**2 - t**2) / s)
+    return math.sqrt(t**2 - up**2), up
+
+
+def euler_a(x: mx.array, sigmas: Sequence[float], noise: Noise, eta: float = 1.0, s_noise: float = 1.0) -> Sampler:
+    """Ancestral sampling with Euler steps. It is DDIM with the same eta, in variance-exploding form."""
+    for i, (s, t) in enumerate(pairwise(sigmas)):
+        clean = yield Ask(x, s)
+        down, up = ancestral(s, t, eta)
+        x = towards(x, clean, s, down)
+        if up > 0:
+            x = x + up * s_noise * noise(i, 0)
+        yield Step(i, t, x, clean)
+
+
+def ddim(x: mx.array, sigmas: Sequence[float], noise: Noise, eta: float = 0.0) -> Sampler:
+    """DDIM, Song et al. 2021 (2010.02502), equations 12 and 16: deterministic unless eta is given.
+
+    It ends at noise level 0. diffusers with SD 1.x's `set_alpha_to_one: false` stops at the least trained level
+    instead and leaves 0.029 of the noise in the picture.
+    """
+    return euler_a(x, sigmas, noise, eta)
+
+
+def ddpm(x: mx.array, sigmas: Sequence[float], noise: Noise) -> Sampler:
+    """DDPM, Ho et al. 2020 (2006.11239), algorithm 2 with the posterior's variance, equations 6 and 7."""
+    return euler_a(x, sigmas, noise, eta=1.0)
+
+
+def dpm2_a(x: mx.array, sigmas: Sequence[float], noise: Noise, eta: float = 1.0, s_noise: float = 1.0) -> Sampler:
+    """Ancestral sampling with DPM-Solver-2 steps (k-diffusion, after Lu et al. 2022, 2206.00927)."""
+    for i, (s, t) in enumerate(pairwise(sigmas)):
+        clean = yield Ask(x, s)
+        down, up = ancestral(s, t, eta)
+        if down > 0:
+            mid = math.sqrt(s * down)
+            half_way = towards(x, clean, s, mid)
+            there = yield Ask(half_way, mid)
+            x = x + (down - s) / mid * (half_way - there)
+        else:
+            x = towards(x, clean, s, down)
+        if up > 0:
+            x = x + up * s_noise * noise(i, 0)
+        yield Step(i, t, x, clean)
+
+
+def dpmpp_2s_a(x: mx.array, sigmas: Sequence[float], noise: Noise, eta: float = 1.0, s_noise: float = 1.0) -> Sampler:
+    """Ancestral sampling with DPM-Solver++(2S) steps, Lu et al. 2022 (2211.01095), algorithm 1."""
+    for i, (s, t) in enumerate(pairwise(sigmas)):
+        clean = yield Ask(x, s)
+        down, up = ancestral(s, t, eta)
+        if down > 0:
+            mid = math.sqrt(s * down)
+            there = yield Ask(towards(x, clean, s, mid), mid)
+            x = towards(x, there, s, down)
+        else:
+            x = towards(x, clean, s, down)
+        if up > 0:
+            x = x + up * s_noise * noise(i, 0)
+        yield Step(i, t, x, clean)
+
+
+def dpmpp_sde(x: mx.array, sigmas: Sequence[float], noise: Noise, eta: float = 1.0, s_noise: float = 1.0) -> Sampler:
+    """DPM-Solver++ (stochastic), K. Crowson's in k-diffusion, after Lu et al. 2022 (2211.01095), with r = 1/2."""
+    for i, (s, t) in enumerate(pairwise(sigmas)):
+        clean = yield Ask(x, s)
+        if t > 0:
+            mid = math.sqrt(s * t)
+            down, up = ancestral(s, mid, eta)
+            half_way = towards(x, clean, s, down)
+            if up > 0:
+                half_way = half_way + up * s_noise * increment(noise, s, mid, i, 0)
+            there = yield Ask(half_way, mid)
+            down, up = ancestral(s, t, eta)
+            x = towards(x, there, s, down)
+            if up > 0:
+                x = x + up * s_noise * increment(noise, s, t, i, 1)
+        else:
+            x = towards(x, clean, s, t)
+        yield Step(i, t, x, clean)
+
+
+def dpmpp_2m_sde(
+    x: mx.array,
+    sigmas: Sequence[float],
+    noise: Noise,
+    eta: float = 1.0,
+    s_noise: float = 1.0,
+    solver: Literal["midpoint", "heun"] = "midpoint",
+) -> Sampler:
+    """SDE-DPM-Solver++(2M), Lu et al. 2022 (2211.01095), appendix: second order, one evaluation a step."""
+    before: tuple[mx.array, float] | None = None  # the last estimate and its log-sigma step
+    for i, (s, t) in enumerate(pairwise(sigmas)):
+        clean = yield Ask(x, s)
+        if t > 0:
+            h = math.log(s / t)
+            move = -math.expm1(-h * (1 + eta))
+            x = (1 - move) * x + move * clean
+            if before is not None:
+                last, h_last = before
+                weight = 0.5 * move if solver == "midpoint" else 1 - move / (h * (1 + eta))
+                x = x + (weight * h / h_last) * (clean - last)
+            if eta > 0:
+                x = x + t * math.sqrt(-math.expm1(-2 * h * eta)) * s_noise * increment(noise, s, t, i, 0)
+            before = clean, h
+        else:
+            x = towards(x, clean, s, t)
+        yield Step(i, t, x, clean)
+
+
+def dpmpp_2m_sde_heun(
+    x: mx.array, sigmas: Sequence[float], noise: Noise, eta: float = 1.0, s_noise: float = 1.0
+) -> Sampler:
+    """SDE-DPM-Solver++(2M) with the correction of Heun's kind."""
+    return dpmpp_2m_sde(x, sigmas, noise, eta, s_noise, solver="heun")
+
+
+def dpmpp_3m_sde(x: mx.array, sigmas: Sequence[float], noise: Noise, eta: float = 1.0, s_noise: float = 1.0) -> Sampler:
+    """DPM-Solver++(3M) SDE, K. Crowson's in k-diffusion: third order, one evaluation a step."""
+    past: list[tuple[mx.array, float]] = []  # estimates and their log-sigma steps, latest first
+    for i, (s, t) in enumerate(pairwise(sigmas)):
+        clean = yield Ask(x, s)
+        if t > 0:
+            h = math.log(s / t)
+            h_eta = h * (1 + eta)
+            x = math.exp(-h_eta) * x - math.expm1(-h_eta) * clean
+            if past:
+                phi_2 = math.expm1(-h_eta) / h_eta + 1
+                (last, h_1), *older = past
+                r0 = h_1 / h
+                slope = (clean - last) / r0
+                if older:
+                    oldest, h_2 = older[0]
+                    r1 = h_2 / h
+                    bend = (slope - (last - oldest) / r1) / (r0 + r1)
+                    x = x + phi_2 * (slope + r0 * bend) - (phi_2 / h_eta - 0.5) * bend
+                else:
+                    x = x + phi_2 * slope
+            if eta > 0:
+                x = x + t * math.sqrt(-math.expm1(-2 * h * eta)) * s_noise * increment(noise, s, t, i, 0)
+            past = [(clean, h), *past[:1]]
+        else:
+            x = towards(x, clean, s, t)
+        yield Step(i, t, x, clean)
+
+
+def lcm(x: mx.array, sigmas: Sequence[float], noise: Noise) -> Sampler:
+    """Multistep consistency sampling, Luo et al. 2023 (2310.04378), algorithm 3: the estimate, noised anew."""
+    for i, (s, t) in enumerate(pairwise(sigmas)):
+        clean = yield Ask(x, s)
+        x = clean + t * noise(i, 0) if t > 0 else clean
+        yield Step(i, t, x, clean)
+
+
+def tcd(
+    x: mx.array,
+    sigmas: Sequence[float],
+    noise: Noise,
+    eta: float = 0.3,
+    schedule: NoiseSchedule = NoiseSchedule(),  # noqa: B008  frozen
+) -> Sampler:
+    """Strategic stochastic sampling, Zheng et al. 2024 (2402.19159), algorithm 4; their gamma is eta here.
+
+    Each step goes along the ODE to the level of train time floor((1 - eta) t'), t' being that of the next level, and
+    up to there with fresh noise.
+    """
+    for i, (s, t) in enumerate(pairwise(sigmas)):
+        clean = yield Ask(x, s)
+        if t > 0 and eta > 0:
+            down = schedule.sigma(math.floor((1 - eta) * schedule.t(t) + 1e-6))
+            down = min(down, t)
+            x = towards(x, clean, s, down) + math.sqrt(t**2 - down**2) * noise(i, 0)
+        else:
+            x = towards(x, clean, s, t)
+        yield Step(i, t, x, clean)
+
+
+def restart(
+    x: mx.array,
+    sigmas: Sequence[float],
+    noise: Noise,
+    s_noise: float = 1.0,
+    low: float = 0.1,
+    high: float = 2.0,
+    steps: int = 9,
+    times: int = 1,
+) -> Sampler:
+    """Restart sampling, Xu et al. 2023 (2306.14878), algorithm 1, with Heun steps.
+
+    Once at the level nearest to `low`, it adds noise back up to `high` and walks down again, in `steps` steps of
+    Karras's spacing, `times` times: the noise undoes errors that a walk along the ODE would keep. It never goes above
+    the level that the run starts from.
+    """
+    turn = min(sigmas[1:-1], key=lambda s: abs(s - low), default=math.nan)  # a walk of one step has no such level
+    top = min(high, sigmas[0])
+    for i, (s, t) in enumerate(pairwise(sigmas)):
+        x, clean = yield from heun_step(x, s, t)
+        if t == turn and t < top:
+            for k in range(times):
+                x = x + math.sqrt(top**2 - t**2) * s_noise * noise(i, k)
+                roots = top ** (1 / 7), t ** (1 / 7)
+                inner = [(roots[0] + j / steps * (roots[1] - roots[0])) ** 7 for j in range(1, steps)]
+                for a, b in pairwise((top, *inner, t)):
+                    x, clean = yield from heun_step(x, a, b)
+        yield Step(i, t, x, clean)

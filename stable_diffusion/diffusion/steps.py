@@ -1,0 +1,40 @@
+"""What samplers and their drivers say to each other.
+
+A sampler is a generator: it yields `Ask(x, sigma)`, is sent the clean estimate at x, and yields a `Step` when it has
+moved. It never calls a network, so one driver can walk it alone (`walk`) or many of them at once (`lockstep`).
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A sampler's question: what is the clean picture in x, whose noise level is sigma?"""
+
+    x: mx.array
+    sigma: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """A sampler has moved: x is now at noise level sigma."""
+
+    index: int
+    sigma: float
+    x: mx.array
+    clean: mx.array  # the estimate at the level that the step came from
+
+
+Sampler = Generator[Ask | Step, mx.array, None]
+
+
+def towards(x: mx.array, clean: mx.array, s: float, t: float) -> mx.array:
+    """From level s to level t, straight towards the estimate: clean + (t / s) (x - clean).
+
+    It is x + (t - s) d with d = (x - clean) / s, the direction of the probability-flow ODE (Karras et al. 2022,
+    equation 3), and lands on the estimate at t = 0 without a rounding error.
+    """
+    return clean + (t / s) * (x - clean)

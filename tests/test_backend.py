@@ -1,0 +1,183 @@
+"""MLX is fast before it is imported, on every machine that can make it so."""
+
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+on_linux_cpu = pytest.mark.skipif(
+    sys.platform != "linux" or not installed("mlx-cpu"), reason="MLX has a fast BLAS of its own here"
+)
+
+# backend.py by itself, which is what stable_diffusion/__init__.py imports first.
+ALONE = f"""
+import ctypes, ctypes.util, importlib.util, os, sys
+from importlib import metadata
+def backend():
+    spec = importlib.util.spec_from_file_location("backend", {str(ROOT / "stable_diffusion" / "backend.py")!r})
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+loaded = []
+CDLL = ctypes.CDLL
+def remembered(name, *args, **kwargs):
+    if name is not None:
+        loaded.append(name)
+    return CDLL(name, *args, **kwargs)
+ctypes.CDLL = remembered
+"""
+
+# The file whose cblas_sgemm a library that is loaded later gets.
+OWNER = """
+def owner():
+    try:
+        address = ctypes.cast(ctypes.CDLL(None).cblas_sgemm, ctypes.c_void_p).value
+    except AttributeError:
+        return "nobody"
+    for line in open("/proc/self/maps"):
+        start, end = (int(part, 16) for part in line.split()[0].split("-"))
+        if start <= address < end:
+            return line.split()[-1]
+"""
+
+
+def run(program: str, **environment: str) -> str:
+    """What a Python program prints, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def tuned() -> None:
+    if run(ALONE + "print(backend().load_blas())") == "None":
+        pytest.skip("there is no tuned BLAS on this machine")
+
+
+@on_linux_cpu
+@pytest.mark.usefixtures("tuned")
+def test_a_tuned_blas_stands_before_the_wheels_own() -> None:
+    program = f"""
+import ctypes, stable_diffusion, mlx.core as mx
+{OWNER}
+a = mx.random.normal((64, 64))
+mx.eval(a @ a)
+print(owner(), stable_diffusion.backend.advice)
+print(open("/proc/self/maps").read())
+"""
+    first, maps = run(program).split("\n", 1)
+    file, advice = first.split(" ")
+    assert advice == "None"
+    assert "mlx" not in file and file in maps
+    assert any(name in Path(file).name for name in ("openblas", "flexiblas", "mkl", "blis")), file
+
+
+@on_linux_cpu
+@pytest.mark.usefixtures("tuned")
+def test_a_blas_that_is_there_already_is_left_in_its_place() -> None:
+    """As with LD_PRELOAD."""
+    program = f"""{ALONE}
+name = backend().load_blas()
+CDLL(name, mode=ctypes.RTLD_GLOBAL)
+loaded.clear()
+print(backend().advice, loaded)
+"""
+    assert run(program) == "None []"
+
+
+@pytest.mark.parametrize("change", ['sys.platform = "darwin"', "metadata.version = missing"])
+def test_nothing_is_loaded_on_a_mac_or_where_mlx_is_not_the_wheel_for_cpus(change: str) -> None:
+    program = f"""{ALONE}
+def missing(name):
+    raise metadata.PackageNotFoundError(name)
+os.environ.pop("MLX_DISABLE_COMPILE", None)
+{change}
+print(backend().advice, loaded, os.environ.get("MLX_DISABLE_COMPILE"))
+"""
+    assert run(program, PATH="/nowhere") == "None [] None"
+
+
+def test_where_there_is_no_tuned_blas_one_line_says_how_to_get_it() -> None:
+    program = f"""{ALONE}
+sys.platform, metadata.version = "linux", lambda name: "1"
+ctypes.util.find_library = lambda name: None
+class Nothing:
+    pass
+def absent(name, *args, **kwargs):
+    if name is None:
+        return Nothing()
+    raise OSError(name)
+ctypes.CDLL = absent
+print(backend().advice)
+"""
+    advice = run(program)
+    assert "libopenblas0" in advice and "\n" not in advice
+
+
+def test_a_blas_without_its_c_interface_is_passed_over() -> None:
+    program = f"""{ALONE}
+sys.platform, metadata.version = "linux", lambda name: "1"
+class Library:
+    def __init__(self, name):
+        if name == "libflexiblas.so.3":
+            self.cblas_sgemm = None
+ctypes.CDLL = lambda name, *args, **kwargs: Library(name)
+print(backend().load_blas())
+"""
+    assert run(program) == "libflexiblas.so.3"
+
+
+def test_when_mlx_was_first_one_line_says_what_to_do() -> None:
+    program = f"""{ALONE}
+sys.platform, metadata.version = "linux", lambda name: "1"
+class Nothing:
+    pass
+ctypes.CDLL = lambda *args, **kwargs: Nothing()
+sys.modules["mlx.core"] = sys
+print(backend().advice)
+"""
+    advice = run(program)
+    assert "import stable_diffusion before mlx" in advice and "\n" not in advice
+
+
+@on_linux_cpu
+def test_without_a_compiler_the_nets_still_run(tmp_path: Path) -> None:
+    """A fresh TMPDIR, because MLX keeps the kernels there that it compiled before."""
+    environment = {name: value for name, value in os.environ.items() if name != "MLX_DISABLE_COMPILE"}
+    program = f"""
+import os
+from stable_diffusion import Settings, StableDiffusion
+sd = StableDiffusion({str(ROOT / "tests" / "data" / "sd1")!r}, float16=False)
+print(sd.txt2img(Settings(prompt="a", steps=1, width=16, height=16)).shape, os.environ.get("MLX_DISABLE_COMPILE"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**environment, "PYTHONPATH": str(ROOT), "PATH": str(tmp_path), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "(1, 16, 16, 3) 1"

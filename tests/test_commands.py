@@ -1,0 +1,329 @@
+"""txt2image and image2image, as a person runs them, on a checkpoint of a few kilobytes."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from PIL import Image
+
+import image2image
+import txt2image
+from stable_diffusion import Settings, StableDiffusion, Step
+from stable_diffusion.pictures.images import read_picture, to_picture
+
+ROOT = Path(__file__).parent.parent
+SD1 = str(ROOT / "tests" / "data" / "sd1")
+QUICK = ["--model", SD1, "--steps", "2", "--width", "32", "--height", "32"]
+NOISY = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> str:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(NOISY).save(tmp_path / "in" / "image.png")
+    return "in/image.png"
+
+
+def txt(*words: str) -> int:
+    return txt2image.main([*QUICK, *words])
+
+
+def img(*words: str) -> int:
+    return image2image.main(["--model", SD1, "--steps", "4", *words])
+
+
+def files() -> list[str]:
+    return sorted(p.name for p in Path.cwd().iterdir() if p.is_file())
+
+
+def pixels(name: str) -> np.ndarray:
+    return np.asarray(Image.open(name)).astype(int)
+
+
+def assert_same(one: str, other: str, within: int = 0) -> None:
+    largest = abs(pixels(one) - pixels(other)).max()
+    assert largest <= within, f"{one} and {other} differ by {largest}"
+
+
+# Files
+
+
+def test_a_prompt_gives_a_picture_and_prints_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert txt("a house", "--seed", "3", "--cfg", "4") == 0
+    assert capsys.readouterr().out == "out.png\n"
+    assert files() == ["out.png"]
+    settings = Settings(prompt="a house", seed=3, steps=2, width=32, height=32, cfg=4.0)
+    to_picture(StableDiffusion(SD1).txt2img(settings)[0]).save("library.png")
+    assert_same("out.png", "library.png")
+
+
+def test_several_pictures_are_named_by_their_seeds_beside_a_sheet(capsys: pytest.CaptureFixture[str]) -> None:
+    assert txt("a house", "--seed", "7", "--n_images", "3", "--n_rows", "2", "-o", "a.png") == 0
+    assert capsys.readouterr().out.split() == ["a-seed7.png", "a-seed8.png", "a-seed9.png", "a.png"]
+    assert files() == ["a-seed7.png", "a-seed8.png", "a-seed9.png", "a.png"]
+    sheet = pixels("a.png")
+    assert sheet.shape == (2 * 40 + 8, 2 * 40 + 8, 3)
+    for k in range(3):
+        y, x = 8 + 40 * (k // 2), 8 + 40 * (k % 2)
+        assert (sheet[y : y + 32, x : x + 32] == pixels(f"a-seed{7 + k}.png")).all()
+    assert (sheet[48:80, 48:80] == 255).all()  # the empty place
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "euler_a"])
+def test_picture_k_of_several_is_the_picture_of_seed_plus_k_alone(sampler: str, image: str) -> None:
+    for command, words in ((txt, ["a house"]), (img, [image, "a house"])):
+        line = [*words, "--sampler", sampler, "--overwrite"]
+        assert command(*line, "--seed", "7", "--n_images", "3", "-o", "together.png") == 0
+        assert command(*line, "--seed", "7", "--n_images", "3", "-o", "single.png", "--batch-size", "1") == 0
+        assert command(*line, "--seed", "7", "--n_images", "3", "-o", "pairs.png", "--batch-size", "2") == 0
+        for seed in (7, 8, 9):
+            assert command(*line, "--seed", str(seed), "-o", f"alone{seed}.png") == 0
+            assert_same(f"single-seed{seed}.png", f"alone{seed}.png")
+            # A batch rounds in another order: one value of 256 at most.
+            assert_same(f"together-seed{seed}.png", f"alone{seed}.png", within=1)
+            assert_same(f"pairs-seed{seed}.png", f"alone{seed}.png", within=1)
+        assert abs(pixels("alone7.png") - pixels("alone8.png")).max() > 1
+
+
+def test_existing_files_are_never_overwritten_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("out.png", "b-seed1.png"):
+        Path(name).write_bytes(b"mine")
+    assert txt("a", "--seed", "0") == 0
+    assert txt("a", "--seed", "0") == 0
+    assert capsys.readouterr().out.split() == ["out-1.png", "out-2.png"]
+    assert txt("a", "--seed", "0", "--n_images", "2", "-o", "b.png") == 0
+    assert capsys.readouterr().out.split() == ["b-1-seed0.png", "b-1-seed1.png", "b-1.png"]
+    assert Path("out.png").read_bytes() == Path("b-seed1.png").read_bytes() == b"mine"
+    assert txt("a", "--seed", "0", "--overwrite") == 0
+    assert capsys.readouterr().out.split() == ["out.png"]
+    assert_same("out.png", "out-1.png")
+
+
+@pytest.mark.parametrize("name", ["a.PNG", "a.jpg", "a.webp", "été 日本.png"])
+def test_the_ending_decides_the_format(name: str) -> None:
+    assert txt("a", "-o", name) == 0
+    assert files() == [name] and read_picture(name).size == (32, 32)
+
+
+# What is asked for is what is done
+
+
+def test_zero_is_zero(image: str) -> None:
+    assert txt("a house", "--cfg", "0", "--seed", "0", "-o", "a.png") == 0
+    assert txt("a house", "--cfg", "1", "--seed", "0", "-o", "b.png") == 0
+    assert txt("a house", "--seed", "0", "-o", "c.png") == 0
+    assert_same("a.png", "b.png")
+    assert abs(pixels("a.png") - pixels("c.png")).max() > 0
+
+
+@pytest.mark.parametrize("how", [["--strength", "0"], ["--start-step", "4"]])
+def test_no_steps_give_the_picture_back_pixel_for_pixel(image: str, how: list[str]) -> None:
+    assert img(image, "a house", *how, "--n_images", "2", "--seed", "0") == 0
+    for name in ("out-seed0.png", "out-seed1.png"):
+        assert_same(name, image)
+
+
+def test_pure_noise_at_strength_1_is_text_to_image(image: str) -> None:
+    line = ["a house", "--seed", "5"]
+    assert img(image, *line, "--pure-noise", "--strength", "1", "-o", "a.png") == 0
+    assert (
+        txt2image.main([*line, "--model", SD1, "--steps", "4", "--width", "48", "--height", "32", "-o", "b.png"]) == 0
+    )
+    assert_same("a.png", "b.png")
+
+
+def test_a_plan_is_printed_and_nothing_written(image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert img(image, "a house", "--strength", "0.5", "--sampler", "heun", "--seed", "3", "--plan") == 0
+    plan = capsys.readouterr().out
+    assert plan.count("\n") == 1
+    for words in ("2 of 4 steps", "3 network calls", "heun", "48 x 32", "seed 3", "of the image left"):
+        assert words in plan
+    assert txt("a house", "--plan", "--n_images", "3", "--seed", "3") == 0
+    assert "seeds 3 to 5" in capsys.readouterr().out
+    assert files() == []
+
+
+def test_a_side_that_does_not_fit_is_told(image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert txt("a", "--width", "39") == 0
+    assert "width 39 is not a multiple of 8: 32 is taken" in capsys.readouterr().err
+    assert img(image, "a", "--width", "44", "-o", "b.png") == 0
+    assert "width 44 is not a multiple of 8: 40 is taken" in capsys.readouterr().err
+    assert Image.open("out.png").size == (32, 32) and Image.open("b.png").size == (40, 24)
+
+
+def test_a_picture_that_does_not_fit_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (50, 70)).save("in.png")
+    assert img("in.png", "a") == 0
+    assert "scaled and cut from 50 x 70 to 48 x 64" in capsys.readouterr().err
+    assert Image.open("out.png").size == (48, 64)
+    assert img("in.png", "a", "--width", "64", "--height", "40", "--fit", "-o", "b.png") == 0
+    assert Image.open("b.png").size == (32, 40)
+
+
+@pytest.mark.parametrize("prompt", ["", "un été à Évian", "日本 😀", "a\nb\0c", "--n_images"])
+def test_any_prompt_gives_a_picture(prompt: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert txt("--", prompt) == 0
+    assert "left out" not in capsys.readouterr().err
+    assert files() == ["out.png"]
+
+
+def test_the_words_that_a_prompt_is_too_long_for_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"word{k}" for k in range(200)]
+    assert txt(" ".join(words), "--n_images", "2", "--batch-size", "1", "--seed", "0") == 0
+    err = capsys.readouterr().err
+    told = re.findall(r"note: the prompt is too long; left out: '(.*)'", err)
+    assert told and set(told) == {told[0]}
+    assert " ".join(words).endswith(told[0]) and 100 < len(told[0].split()) < 200
+
+
+def test_the_options_about_memory_and_speed_change_no_picture_much(capsys: pytest.CaptureFixture[str]) -> None:
+    assert txt("a", "--seed", "0", "-o", "a.png") == 0
+    assert txt("a", "--seed", "0", "-o", "b.png", "--preload-models", "--no-float16", "-v") == 0
+    assert re.search(r"\d s, at most \d+\.\d+ GiB of memory", capsys.readouterr().err)
+    assert_same("a.png", "b.png", within=0 if mx.default_device() == mx.cpu else 8)
+    assert txt("a", "--seed", "0", "-o", "c.png", "-q") == 0
+    assert Image.open("c.png").size == (32, 32)
+
+
+def test_print_parser_prints_every_value_first(capsys: pytest.CaptureFixture[str]) -> None:
+    assert txt("a house", "-pp", "--seed", "0", "--cfg", "0") == 0
+    out = capsys.readouterr().out
+    assert "cfg = 0.0\n" in out and "prompt = 'a house'\n" in out and out.endswith("\nout.png\n")
+
+
+# What cannot be done
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seed", "-1"], "seed is -1"),
+        (["--cfg", "nan"], "cfg is nan"),
+        (["--cfg", "inf"], "cfg is inf"),
+        (["--s-noise", "-1", "--sampler", "euler"], "s_noise is -1.0"),
+        (["--clip-skip", "50"], "clip_skip 50"),
+        (["--model", "missing"], "no model 'missing'"),
+        (["--model", "in"], "model_index.json is missing"),
+        (["-o", "missing/a.png"], "folder missing does not exist"),
+        (["-o", "a.txt"], "must end in .png"),
+        (["-o", "in"], "in is a folder"),
+        (["-o", ""], "is a folder"),
+        (["-o", "~nobody_at_all/a.png"], "does not exist"),
+    ],
+)
+def test_a_bad_value_is_one_sentence_and_nothing_is_written(
+    image: str, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command, line in ((txt, ["a"]), (img, [image, "a"])):
+        assert command(*line, *words) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert message in next(line for line in err.splitlines() if line.startswith("error: "))
+    assert files() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--strength", "1.5"], "strength is 1.5"),
+        (["--strength", "-0.1"], "strength is -0.1"),
+        (["--strength", "nan"], "strength is nan"),
+        (["--start-step", "5"], "start step 5 is outside [0, 4]"),
+        (["--width", "65536", "--height", "65536"], "too large"),
+    ],
+)
+def test_a_bad_value_of_image_to_image_is_one_sentence(
+    image: str, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert img(image, "a", *words) == 1
+    assert message in capsys.readouterr().err
+    assert files() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("missing.png", "no picture"), ("in", "a folder"), ("text.png", "not a picture")]
+)
+def test_a_missing_or_broken_picture_is_one_sentence(
+    image: str, name: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("text.png").write_text("text")
+    assert img(name, "a") == 1
+    assert message in capsys.readouterr().err
+    assert files() == ["text.png"]
+
+
+def test_misuse_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    for main, words in (
+        (txt2image.main, []),
+        (txt2image.main, ["a", "--sampler", "eulr"]),
+        (image2image.main, ["in.png"]),
+        (image2image.main, ["in.png", "a", "--strength", "0.5", "--start-step", "1"]),
+        (image2image.main, ["in.png", "a", "--strength-mode", "hard"]),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(words)
+        assert caught.value.code == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert files() == []
+
+
+# Ctrl-C
+
+
+@pytest.mark.parametrize("command", ["txt2image", "image2image"])
+def test_after_ctrl_c_the_finished_pictures_and_their_sheet_are_there(
+    command: str, image: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = StableDiffusion.sample
+
+    def interrupted(self: StableDiffusion, settings: Settings, *rest: mx.array) -> Iterator[Step]:
+        for step in whole(self, settings, *rest):
+            if settings.seed > 5:  # the second batch
+                raise KeyboardInterrupt
+            yield step
+
+    monkeypatch.setattr(StableDiffusion, "sample", interrupted)
+    line = ["a", "--seed", "5", "--n_images", "3", "--batch-size", "1"]
+    assert (txt(*line) if command == "txt2image" else img(image, *line)) == 130
+    out, err = capsys.readouterr()
+    assert out.split() == files() == ["out-seed5.png", "out.png"]
+    assert "stopped" in err and "Traceback" not in err
+    assert list(Path.cwd().glob(".*")) == []
+
+
+def test_a_real_ctrl_c_while_stepping_ends_quietly_with_130() -> None:
+    line = ["a", "--model", SD1, "--steps", "10000", "--n_images", "2", "--batch-size", "1"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "txt2image.py"), *line],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert process.stderr is not None
+    try:
+        seen = b""
+        while b"1/10000" not in seen.replace(b"steps:   0%|          | ", b""):
+            read = os.read(process.stderr.fileno(), 4096)
+            assert read, f"it ended by itself: {seen.decode()}"
+            seen += read
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert out == b"" and b"stopped" in err and b"Traceback" not in err
+    assert list(Path.cwd().iterdir()) == []

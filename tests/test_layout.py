@@ -1,0 +1,108 @@
+"""The floors of the package: who may import whom, and the one home of each library."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "stable_diffusion"
+SCRIPTS = [ROOT / "txt2image.py", ROOT / "image2image.py"]
+FILES = [*sorted(PACKAGE.rglob("*.py")), *SCRIPTS]
+
+# From the ground up; what stands on one floor is strangers to one another.
+FLOORS: list[set[str]] = [
+    {"config", "settings", "backend", "version"},
+    {"presets", "models", "diffusion", "pictures"},
+    {"weights"},
+    {"pipeline"},
+    {"cli"},
+    {"txt2image", "image2image", "bench", "__init__"},
+]
+
+# Where a library may be imported. The others belong to Python, or are MLX, which is everywhere.
+HOMES = {
+    "PIL": ("stable_diffusion/pictures/",),
+    "huggingface_hub": ("stable_diffusion/weights/locate.py",),
+    "safetensors": ("stable_diffusion/weights/",),
+    "numpy": ("stable_diffusion/pictures/", "stable_diffusion/weights/"),
+    "tokenizers": ("stable_diffusion/models/tokenizer.py",),
+    "tqdm": ("stable_diffusion/cli/",),
+    "mlx": ("stable_diffusion/",),
+}
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The full names of the modules that a file imports, wherever in the file."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(filter(None, (above, node.module)))
+            if module == "stable_diffusion":  # `from .. import backend` names a module, and not the package
+                yield from (f"{module}.{alias.name}" for alias in node.names)
+            else:
+                yield module
+
+
+def part_of(path: Path) -> str:
+    """The file or folder of the package that a file belongs to."""
+    return path.stem if path.parent in (ROOT, PACKAGE) else path.relative_to(PACKAGE).parts[0]
+
+
+def floor_of(part: str) -> int:
+    return next(level for level, parts in enumerate(FLOORS) if part in parts)
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_every_file_stands_on_a_floor(path: Path) -> None:
+    assert any(part_of(path) in parts for parts in FLOORS), f"{named(path)} is on no floor of design.md"
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_a_file_imports_its_own_folder_and_lower_floors(path: Path) -> None:
+    own = part_of(path)
+    for module in imports(path):
+        if module.startswith("stable_diffusion."):
+            part = module.split(".")[1]
+            if part != own:
+                assert floor_of(part) < floor_of(own), f"{named(path)} imports {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_every_library_has_its_home(path: Path) -> None:
+    for module in imports(path):
+        library = module.split(".")[0]
+        if library != "stable_diffusion" and library not in sys.stdlib_module_names:
+            assert library in HOMES, f"{named(path)} imports {library}, which is no dependency"
+            assert named(path).startswith(HOMES[library]), f"{named(path)} imports {library}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_only_the_command_line_prints(path: Path) -> None:
+    if part_of(path) in ("cli", "bench"):
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id != "print", f"{named(path)}, line {node.lineno} prints"
+
+
+def test_every_module_is_a_noun_that_says_what_it_is() -> None:
+    nothing = {"utils", "util", "common", "helpers", "helper", "base", "misc", "manager"}
+    for path in PACKAGE.rglob("*"):
+        assert not nothing & {path.stem, *path.stem.split("_")}, named(path)
+
+
+def test_the_imports_of_a_file_are_found() -> None:
+    """The reader of imports itself: relative ones, those inside functions, and those of a module by its package."""
+    found = set(imports(PACKAGE / "cli" / "run.py"))
+    assert {"stable_diffusion.backend", "stable_diffusion.pictures.images", "mlx.core", "tqdm"} <= found
+    assert "stable_diffusion.cli.options" in set(imports(ROOT / "txt2image.py"))

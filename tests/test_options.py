@@ -1,0 +1,163 @@
+"""The options of both commands: spelled either way, read strictly, explained in plain words."""
+
+import argparse
+import math
+
+import pytest
+
+import image2image
+import txt2image
+from stable_diffusion.cli.options import Parser, add_common, number, settings_of, whole
+from stable_diffusion.presets import PRESETS
+from stable_diffusion.settings import Settings
+
+COMMANDS = {"txt2image": txt2image.main, "image2image": image2image.main}
+
+
+def parser() -> Parser:
+    parser = Parser("A test.")
+    parser.add_argument("prompt")
+    add_common(parser)
+    return parser
+
+
+LONG = [s for action in parser()._actions for s in action.option_strings if s.startswith("--")]
+
+
+def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as caught:
+        COMMANDS[command](["--help"])
+    assert caught.value.code == 0
+    return capsys.readouterr().out
+
+
+def usage_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that a misspelt command line gets."""
+    with pytest.raises(SystemExit) as caught:
+        parser().parse_args(words)
+    assert caught.value.code == 2
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1
+    return text
+
+
+VALUES = {
+    "--model": "a_b-c",
+    "--negative_prompt": "x_y-z",
+    "--sampler": "euler_a",
+    "--spacing": "karras",
+    "-o": "a_b.png",
+}
+
+
+@pytest.mark.parametrize("option", [option for option in LONG if option != "--help"])
+def test_hyphens_and_underscores_are_the_same(option: str) -> None:
+    action = next(a for a in parser()._actions if option in a.option_strings)
+    value = VALUES.get(option, "a_b-c.png" if option == "--output" else "8")
+    plain = "--" + option[2:].replace("-", "_"), "--" + option[2:].replace("_", "-")
+    if action.nargs == 0:
+        lines = [[spelling, "a-b_c"] for spelling in plain]
+    else:
+        lines = [[spelling, value, "a-b_c"] for spelling in plain] + [[f"{s}={value}", "a-b_c"] for s in plain]
+    read = [vars(parser().parse_args(line)) for line in lines]
+    assert all(one == read[0] for one in read)
+    assert read[0]["prompt"] == "a-b_c"
+    assert read[0][action.dest] != action.default
+    assert str(read[0][action.dest]) in (value, f"{value}.0", "True", "False")  # the value itself is left alone
+
+
+@pytest.mark.parametrize("prompt", ["--n_images", "--negative-prompt=x", "-5", "--", "", "- a list", "a -- b"])
+def test_a_double_hyphen_protects_any_prompt(prompt: str) -> None:
+    assert parser().parse_args(["--n-images", "2", "--", prompt]).prompt == prompt
+
+
+def test_a_negative_prompt_may_begin_with_hyphens_after_an_equals_sign() -> None:
+    assert parser().parse_args(["a", "--negative-prompt=--n_images"]).negative_prompt == "--n_images"
+
+
+def test_shortened_options_are_not_guessed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--neg" in usage_error(["a", "--neg", "b"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "required: prompt"),
+        (["a", "b"], "unrecognized arguments: b"),
+        (["a", "--sampler", "eulr"], "'eulr' (choose from"),
+        (["a", "--seed", "1.5"], "'1.5' is not a whole number"),
+        (["a", "--seed", "9" * 5000], "is not a whole number"),
+        (["a", "--cfg", "high"], "'high' is not a number"),
+        (["a", "--n_images", "0"], "0 is too few: at least 1"),
+        (["a", "--n_images", "99999999999"], "at most 10000"),
+        (["a", "--steps", "-3"], "at least 1"),
+        (["a", "--width", "7"], "at least 8"),
+        (["a", "--height", "1000000"], "at most 65536"),
+        (["a", "--n_rows", "0"], "at least 1"),
+        (["a", "-q", "5"], "5 (choose from 2, 3, 4, 6, 8)"),
+        (["a", "--plan=1"], "--plan"),
+    ],
+)
+def test_a_misspelt_command_line_is_one_sentence(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in usage_error(words, capsys)
+
+
+def test_quantize_without_a_number_means_8_bits() -> None:
+    assert parser().parse_args(["a"]).quantize is None
+    assert parser().parse_args(["a", "-q"]).quantize == 8
+    assert parser().parse_args(["a", "-q", "4"]).quantize == 4
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_explains_every_option_and_names_every_model(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    text = help_of(command, capsys)
+    own = ["--strength", "--start-step", "--strength-mode", "--pure-noise", "--fit"] if command == "image2image" else []
+    for word in (*LONG, *PRESETS, *own):
+        assert f" {word} " in text.replace(",", " ").replace("\n", " "), word
+    assert "None" not in text
+
+
+def test_every_option_has_a_help_text_that_does_not_repeat_its_name() -> None:
+    for action in parser()._actions:
+        if action.dest not in ("help", "prompt"):
+            assert action.help and action.help.lower() != action.dest.replace("_", " "), action.dest
+
+
+@pytest.mark.parametrize("option", ["cfg", "seed", "eta", "s_churn", "s_noise", "s_tmax", "clip_skip", "cfg_rescale"])
+def test_zero_means_zero(option: str) -> None:
+    settings = settings_of(parser().parse_args(["a", f"--{option}", "0"]), seed=0)
+    assert getattr(settings, option) == 0 and getattr(settings, option) is not None
+
+
+def test_what_is_not_given_is_left_to_the_model() -> None:
+    assert settings_of(parser().parse_args(["a"]), seed=0) == Settings(prompt="a")
+
+
+def test_every_option_of_the_picture_reaches_its_setting() -> None:
+    line = (
+        "a --negative_prompt b --n_images 3 --steps 7 --cfg 2.5 --cfg-rescale .5 --sampler heun --spacing karras "
+        "--eta .25 --s-churn 9 --s-tmin .1 --s-tmax 5 --s-noise 1.01 --clip-skip 1"
+    )
+    wanted = Settings(
+        prompt="a", negative_prompt="b", seed=5, n_images=3, steps=7, cfg=2.5, cfg_rescale=0.5, sampler="heun",
+        spacing="karras", eta=0.25, s_churn=9, s_tmin=0.1, s_tmax=5, s_noise=1.01, clip_skip=1,
+    )  # fmt: skip
+    assert settings_of(parser().parse_args(line.split()), seed=5) == wanted
+
+
+def test_a_prompt_that_is_no_text_is_one_sentence() -> None:
+    with pytest.raises(ValueError, match="bytes that are no text"):
+        settings_of(parser().parse_args(["caf\udce9"]), seed=0)
+
+
+def test_numbers_are_read_strictly() -> None:
+    assert whole(1, 5)("5") == 5
+    assert number("1e3") == 1000 and number("inf") == math.inf
+    for text in ("", "x", "1,5", "0x10", "1e3"):
+        with pytest.raises(argparse.ArgumentTypeError, match="not a whole number"):
+            whole()(text)
