@@ -16,7 +16,7 @@ from tests.texts import TEXTS
 
 def main() -> None:
     vocab, merges, pad = openai_tokenizer()
-    tokenizer = CLIPTokenizer(vocab=dict(vocab), merges=list(merges), pad_token=pad, model_max_length=77)
+    tokenizer = CLIPTokenizer(vocab=dict(vocab), merges=merges, pad_token=pad, model_max_length=77)
     ids = [tokenizer(text, truncation=True, max_length=77).input_ids for text in TEXTS]
     (Path(__file__).parent / "data" / "token_ids.json").write_text(json.dumps(ids) + "\n")
 

@@ -47,7 +47,7 @@ def test_other_tools_spacings_are_known() -> None:
 
 
 def test_unknown_names_suggest_the_nearest() -> None:
-    with pytest.raises(ValueError, match="unknown sampler 'eulr': did you mean .*euler"):
+    with pytest.raises(ValueError, match=r"unknown sampler 'eulr': did you mean .*euler"):
         sampler_name("eulr")
     with pytest.raises(ValueError, match="unknown spacing 'karas': did you mean karras"):
         spacing_name("karas")

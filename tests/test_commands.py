@@ -214,7 +214,7 @@ def test_print_parser_prints_every_value_first(capsys: pytest.CaptureFixture[str
         (["--cfg", "nan"], "cfg is nan"),
         (["--cfg", "inf"], "cfg is inf"),
         (["--s-noise", "-1", "--sampler", "euler"], "s_noise is -1.0"),
-        (["--clip-skip", "50"], "clip_skip 50"),
+        (["--clip-skip", "50"], "clip_skip is 50"),
         (["--model", "missing"], "no model 'missing'"),
         (["--model", "in"], "model_index.json is missing"),
         (["-o", "missing/a.png"], "folder missing does not exist"),

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import mlx.core as mx
 import numpy as np
@@ -65,8 +66,8 @@ def test_the_path_is_brownian() -> None:
     """W(b) - W(a) has variance b - a, and increments over separate stretches have nothing to do with each other."""
     levels = [0.0, 0.0292, 0.0413, 0.9, 3.3211, 14.6146, 4095.9]
     values = [np.array(path) for path in map(BrownianPath(3, (30_000,)), levels)]
-    increments = [b - a for a, b in zip(values, values[1:], strict=False)]
-    for increment, low, high in zip(increments, levels, levels[1:], strict=False):
+    increments = [b - a for a, b in pairwise(values)]
+    for increment, (low, high) in zip(increments, pairwise(levels), strict=True):
         assert increment.std() == pytest.approx(math.sqrt(high - low), rel=0.03)
     correlations = np.corrcoef(increments) - np.eye(len(increments))
     assert np.abs(correlations).max() < 0.03

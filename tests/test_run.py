@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from stable_diffusion import Settings, StableDiffusion
-from stable_diffusion.cli.run import Output, check_memory, decoded, multiple_of_8, parts, run, seed_of
+from stable_diffusion.cli.run import Output, decoded, multiple_of_8, parts, run, seed_of
 
 SD1 = str(Path(__file__).parent / "data" / "sd1")
 ARGS = argparse.Namespace(print_parser=False, verbose=False)
@@ -105,20 +105,6 @@ def test_pictures_are_decoded_a_few_at_a_time_with_the_same_result(sd: StableDif
         for one, other in zip(alone, together, strict=True):
             largest = max(abs(a - b) for a, b in zip(one, other.tobytes(), strict=True))
             assert largest <= 1, f"the largest difference is {largest}"
-
-
-@pytest.mark.skipif(mx.default_device() == mx.gpu, reason="on a GPU, MLX itself raises an error")
-def test_pictures_that_cannot_be_held_are_an_error_and_not_a_crash(sd: StableDiffusion) -> None:
-    args = argparse.Namespace(batch_size=None)
-    check_memory(sd, sd.completed(Settings(prompt="a", width=512, height=512)), args)
-    check_memory(sd, sd.completed(Settings(prompt="a", width=2**16, height=8)), args)
-    huge = sd.completed(Settings(prompt="a", width=2**16, height=2**16))
-    with pytest.raises(ValueError, match="65536 x 65536 would take over"):
-        check_memory(sd, huge, args)
-    many = sd.completed(Settings(prompt="a", width=1024, height=1024, n_images=10_000))
-    with pytest.raises(ValueError, match="--batch-size"):
-        check_memory(sd, many, args)
-    check_memory(sd, many, argparse.Namespace(batch_size=1))
 
 
 def test_one_picture_has_the_name_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ def tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(*openai_tokenizer())
 
 
-@pytest.mark.parametrize(("text", "wanted"), zip(TEXTS, WANTED, strict=True))
+@pytest.mark.parametrize(("text", "wanted"), list(zip(TEXTS, WANTED, strict=True)))
 def test_ids_are_transformers(tokenizer: CLIPTokenizer, text: str, wanted: list[int]) -> None:
     ids, _ = tokenizer(text)
     assert len(ids) == 77

@@ -273,8 +273,9 @@ def add_common(parser: Parser) -> None:
 def settings_of(args: argparse.Namespace, seed: int) -> Settings:
     """The Settings that a command line asks for. Raises ValueError for a value that no run could have."""
     names: Sequence[str] = (
-        "prompt", "negative_prompt", "n_images", "steps", "cfg", "cfg_rescale", "sampler", "spacing", "eta",
-        "s_churn", "s_tmin", "s_tmax", "s_noise", "sigmas", "times", "discretize", "clip_skip", "strength", "strength_mode", "start_step",
+        "prompt", "negative_prompt", "n_images", "steps", "cfg", "cfg_rescale", "sampler", "spacing", "sigmas", "times",
+        "discretize", "eta", "s_churn", "s_tmin", "s_tmax", "s_noise", "clip_skip",
+        "strength", "strength_mode", "start_step",
     )  # fmt: skip
     for text in (args.prompt, args.negative_prompt):
         try:

@@ -25,7 +25,7 @@ def small(
 @pytest.fixture(scope="module")
 def openai() -> tuple[CLIPTokenizer, TheirTokenizer]:
     vocab, merges, pad = openai_tokenizer()
-    theirs = TheirTokenizer(vocab=dict(vocab), merges=list(merges), pad_token=pad, model_max_length=77)
+    theirs = TheirTokenizer(vocab=dict(vocab), merges=merges, pad_token=pad, model_max_length=77)
     return CLIPTokenizer(vocab, merges, pad), theirs
 
 

@@ -1,0 +1,57 @@
+import math
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from PIL import Image
+
+from stable_diffusion import bench
+from stable_diffusion.bench import MEANS, STDS, WEIGHTS, mixture_estimate, samplers_error, table
+
+
+def test_the_estimate_is_the_mean_of_the_posterior() -> None:
+    """Against the integral over x0, on a grid."""
+    side = np.linspace(-3, 3, 400)
+    x0 = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+    prior = sum(
+        w / s**2 * np.exp(-((x0 - np.array(m)) ** 2).sum(axis=1) / (2 * s**2))
+        for m, s, w in zip(MEANS, STDS, WEIGHTS, strict=True)
+    )
+    for x, sigma in (((0.3, -0.2), 0.5), ((-1.5, 1.0), 1.3)):
+        weights = prior * np.exp(-((x0 - np.array(x)) ** 2).sum(axis=1) / (2 * sigma**2))
+        wanted = (weights[:, None] * x0).sum(axis=0) / weights.sum()
+        assert np.abs(np.array(mixture_estimate(mx.array([x]), sigma))[0] - wanted).max() < 1e-4
+
+
+@pytest.fixture(scope="module")
+def errors() -> dict[str, list[tuple[int, float]]]:
+    return samplers_error("karras", 50)
+
+
+def test_calls_are_counted_and_errors_fall(errors: dict[str, list[tuple[int, float]]]) -> None:
+    assert [calls for calls, _ in errors["euler"]] == list(bench.STEPS)
+    assert [calls for calls, _ in errors["heun"]] == [2 * n - 1 for n in bench.STEPS]
+    for name, points in errors.items():
+        assert points[-1][1] < points[0][1] / 5, name
+    assert errors["dpmpp_2m"][-1][1] < errors["euler"][-1][1] / 5
+
+
+def test_the_table_has_a_row_for_each_sampler_and_is_in_order(errors: dict[str, list[tuple[int, float]]]) -> None:
+    rows = table(errors).splitlines()
+    assert len(rows) == 2 + len(errors)
+    last = [float(row.split("|")[-2]) for row in rows[2:]]
+    assert all(math.isfinite(value) for value in last)
+    cell = next(row for row in rows if row.startswith("| euler |")).split("|")[2]
+    assert float(cell) == pytest.approx(errors["euler"][0][1], rel=0.05)
+
+
+def test_the_page_is_a_table_and_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "TRUTH", 200)
+    assert bench.main(["samplers", "--points", "10", "-o", str(tmp_path / "a.png")]) == 0
+    assert "| dpmpp_2m |" in capsys.readouterr().out
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size == (1000, 640)
+    assert bench.main(["samplers", "--points", "10", "-o", str(tmp_path / "no" / "a.png")]) == 1

@@ -1,0 +1,40 @@
+import numpy as np
+
+from stable_diffusion.pictures.chart import COLOURS, log_chart
+
+
+def pixels_of(picture: np.ndarray, colour: str) -> int:
+    rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return int((np.abs(picture.astype(int) - rgb).max(axis=-1) < 40).sum())
+
+
+def test_every_line_is_drawn_in_a_colour_of_its_own() -> None:
+    lines = {name: [(4.0, 0.5 / k), (16.0, 0.1 / k), (64.0, 0.01 / k)] for k, name in enumerate("abcdef", start=1)}
+    picture = np.array(log_chart(lines, "title", "x", "y"))
+    assert picture.shape == (640, 1000, 3)
+    for colour in COLOURS[:6]:
+        assert pixels_of(picture, colour) > 200, colour
+    assert pixels_of(picture, COLOURS[7]) == 0
+
+
+def test_lines_that_are_the_same_share_a_colour() -> None:
+    same = [(4.0, 0.5), (64.0, 0.01)]
+    picture = np.array(log_chart({"a": same, "b": list(same)}, "title", "x", "y"))
+    assert pixels_of(picture, COLOURS[0]) > 200
+    assert pixels_of(picture, COLOURS[1]) == 0
+
+
+def test_more_lines_than_colours_are_dashed() -> None:
+    lines = {str(k): [(1.0, 10.0 - k), (100.0, 0.1 / (k + 1))] for k in range(9)}
+    one_more = np.array(log_chart(lines, "title", "x", "y"))
+    eight = np.array(log_chart({k: v for k, v in lines.items() if k != "8"}, "title", "x", "y"))
+    added = pixels_of(one_more, COLOURS[0]) - pixels_of(eight, COLOURS[0])
+    assert 0.3 < added / pixels_of(one_more, COLOURS[7]) < 0.75  # about half of a whole line
+
+
+def test_the_margins_are_white() -> None:
+    picture = np.array(log_chart({"a line with a long name": [(1.0, 1.0), (9.0, 3.0)]}, "title", "x", "y"))
+    assert (picture[:8] == 255).all()
+    assert (picture[-8:] == 255).all()
+    assert (picture[:, :8] == 255).all()
+    assert (picture[:, -4:] == 255).all()
