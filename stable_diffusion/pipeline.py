@@ -17,9 +17,9 @@ from .diffusion.denoiser import Denoiser, Estimate, masked
 from .diffusion.guidance import Conditioning, guided
 from .diffusion.noise import StepNoise, start_noise
 from .diffusion.plan import Plan, make_plan
-from .diffusion.samplers import SAMPLERS, Step
+from .diffusion.samplers import SAMPLERS, Step, sampler_named
 from .diffusion.schedule import NoiseSchedule
-from .diffusion.spacing import by_hand
+from .diffusion.spacing import by_hand, spacing_named
 from .diffusion.walk import walk
 from .models.clip import CLIPTextModel
 from .models.tokenizer import CLIPTokenizer
@@ -169,6 +169,7 @@ class StableDiffusion:
             given["steps"] = len(given["sigmas"]) - 1
         given |= {name: value for name, value in defaults.items() if given[name] is None}
         s = CompleteSettings(**given)
+        sampler_named(s.sampler), spacing_named(s.spacing)  # their options
 
         for name, value in (("width", s.width), ("height", s.height)):
             if value % f:
@@ -203,7 +204,7 @@ class StableDiffusion:
 
     def _sampler_options(self, settings: CompleteSettings) -> dict[str, Any]:
         """The settings that this sampler takes. One that it does not take must not have been set."""
-        taken = SAMPLERS[settings.sampler].options
+        taken = sampler_named(settings.sampler).options
         for name in _SAMPLER_OPTIONS:
             if name not in taken and settings.was_set(name):
                 others = ", ".join(other for other in sorted(SAMPLERS) if name in SAMPLERS[other].options)
@@ -379,7 +380,7 @@ class StableDiffusion:
         if x0 is not None and s.image_weight:
             start = s.image_weight * x0 + start
         denoise = self._estimate(s, image, mask, x0)
-        sampler = SAMPLERS[s.sampler](start, plan.sigmas, StepNoise(seeds, shape), **options)
+        sampler = sampler_named(s.sampler)(start, plan.sigmas, StepNoise(seeds, shape), **options)
         return self._evaluated(walk(denoise, sampler))
 
     def _evaluated(self, steps: Iterator[Step]) -> Iterator[Step]:

@@ -46,6 +46,11 @@ def test_other_tools_spacings_are_known() -> None:
     assert spacing_name("Karras:rho=5") == "karras:rho=5"
 
 
+def test_options_stay_behind_the_name() -> None:
+    assert sampler_name("UniPC:order=3,variant=bh1") == ("unipc:order=3,variant=bh1", None)
+    assert sampler_name("LMS Karras:order=2") == ("lms:order=2", "karras")
+
+
 def test_unknown_names_suggest_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"unknown sampler 'eulr': did you mean .*euler"):
         sampler_name("eulr")

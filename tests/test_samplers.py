@@ -10,6 +10,7 @@ from stable_diffusion import SAMPLERS, SPACINGS
 from stable_diffusion.diffusion.denoiser import Denoiser
 from stable_diffusion.diffusion.noise import StepNoise
 from stable_diffusion.diffusion.plan import make_plan
+from stable_diffusion.diffusion.samplers import sampler_named
 from stable_diffusion.diffusion.schedule import NoiseSchedule
 from stable_diffusion.diffusion.walk import walk
 from tests.oracles import constant_noise, gaussian, gaussian_end, largest_difference, no_noise
@@ -284,6 +285,22 @@ def test_the_ode_ends_where_the_gaussian_says() -> None:
     sigmas = SPACINGS["karras"](SCHEDULE, 100)
     end = last(walk(gaussian(0.3, 0.5), SAMPLERS["heun"](mx.array(x), sigmas, no_noise)))
     assert largest_difference(end, gaussian_end(x, sigmas[0], 0.3, 0.5)) < 2e-3
+
+
+def test_a_methods_own_options_are_written_behind_its_name() -> None:
+    x, sigmas = mx.array([5.0, -2.0]), SPACINGS["karras"](SCHEDULE, 8)
+    by_name = last(walk(gaussian(0.3, 0.5), sampler_named("unipc:order=3,variant=bh1")(x, sigmas, no_noise)))
+    by_hand = last(walk(gaussian(0.3, 0.5), SAMPLERS["unipc"](x, sigmas, no_noise, order=3, variant="bh1")))
+    plain = last(walk(gaussian(0.3, 0.5), SAMPLERS["unipc"](x, sigmas, no_noise)))
+    assert mx.array_equal(by_name, by_hand)
+    assert largest_difference(by_name, plain) > 1e-6
+    for text, word in (
+        ("unipc:order=0", "order is '0'"), ("unipc:variant=bh3", "bh1 or bh2"), ("euler:order=2", "has none"),
+        ("unipc:order", "no value"), ("eulr", "did you mean"), ("restart:low=-1", "above 0"),
+        ("lms:order=2.5", "whole"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=word):
+            sampler_named(text)
 
 
 def test_options_are_those_of_the_signature() -> None:

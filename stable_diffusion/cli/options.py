@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from ..diffusion.aliases import sampler_name, spacing_name
-from ..diffusion.samplers import SAMPLERS
+from ..diffusion.samplers import SAMPLERS, sampler_named
 from ..diffusion.spacing import SPACINGS, spacing_named, spacing_options
 from ..pictures.images import MULTIPLE
 from ..presets import DEFAULT_MODEL, PRESETS
@@ -84,7 +84,7 @@ def _named(reader: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def _checked_sampler(text: str) -> str:
-    sampler_name(text)
+    sampler_named(sampler_name(text)[0])
     return text
 
 
@@ -108,9 +108,12 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 def samplers_table() -> str:
     """What there is to know of each sampler before choosing one."""
-    head = ("sampler", "order", "calls for n steps", "adds noise", "source")
-    rows = [(name, str(m.order), m.calls, "yes" if m.noise else "no", m.source) for name, m in SAMPLERS.items()]
-    return _table([head, *rows])
+    head = ("sampler", "order", "calls for n steps", "adds noise", "options", "source")
+    rows = [
+        (name, str(m.order), m.calls, "yes" if m.noise else "no", ", ".join(sorted(m.own_options)), m.source)
+        for name, m in SAMPLERS.items()
+    ]
+    return _table([head, *rows]) + "\n\nOptions are written behind the name, as in unipc:order=3,variant=bh1."
 
 
 def spacings_table() -> str:

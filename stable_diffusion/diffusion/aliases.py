@@ -1,7 +1,8 @@
 """The names that AUTOMATIC1111, ComfyUI and diffusers have for samplers and spacings."""
 
+from .registry import unknown
 from .samplers import SAMPLERS
-from .spacing import SPACINGS, unknown
+from .spacing import SPACINGS
 
 # Written in lower case, with single spaces. What is not here is looked up by its words: see `sampler_named`.
 _SAMPLER_WORDS = {
@@ -75,19 +76,20 @@ def spacing_name(name: str) -> str:
 
 
 def sampler_name(name: str) -> tuple[str, str | None]:
-    """Our name of a sampler, and the spacing that its name brings along, if any: "DPM++ 2M Karras" brings "karras".
+    """Our name of a sampler, options and all, and the spacing that its name brings along, if it does.
 
-    Raises ValueError that names the nearest ones.
+    "DPM++ 2M Karras" is "dpmpp_2m", and brings "karras". Raises ValueError that names the nearest ones.
     """
-    if name in SAMPLERS:
+    word, colon, options = name.partition(":")
+    if word in SAMPLERS:
         return name, None
-    words = _words(name)
+    words = _words(word)
     if words in _SAMPLER_WORDS:
-        return _SAMPLER_WORDS[words], None
+        return _SAMPLER_WORDS[words] + colon + options, None
     for spacing in ("karras", "exponential"):
         if words.endswith(" " + spacing):
-            return sampler_name(words.removesuffix(" " + spacing))[0], spacing
+            return sampler_name(words.removesuffix(" " + spacing) + colon + options)[0], spacing
     ours = words.replace(" ", "_").replace("++", "pp")
     if ours not in SAMPLERS:
-        raise ValueError(unknown("sampler", name, SAMPLERS))
-    return ours, None
+        raise ValueError(unknown("sampler", word, SAMPLERS))
+    return ours + colon + options, None

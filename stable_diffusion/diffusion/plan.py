@@ -9,7 +9,7 @@ from typing import Any, get_args
 import mlx.core as mx
 
 from ..settings import StrengthMode
-from .samplers import SAMPLERS
+from .samplers import sampler_named
 from .schedule import NoiseSchedule
 from .spacing import Levels, Spacing, by_hand, spacing_named
 from .walk import walk
@@ -53,7 +53,7 @@ class Plan:
             return x
 
         nothing = mx.zeros((1,))
-        for _ in walk(denoise, SAMPLERS[sampler](nothing, self.sigmas, lambda i, k: nothing, **options)):
+        for _ in walk(denoise, sampler_named(sampler)(nothing, self.sigmas, lambda i, k: nothing, **options)):
             pass
         return count
 

@@ -1,14 +1,17 @@
 """The table of samplers, and the names that other tools have for them."""
 
 import inspect
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
 
 from . import ode, sde
 from .noise import Noise
+from .registry import split, unknown
 from .spacing import Levels
 from .steps import Ask, Sampler, Step
 
@@ -32,6 +35,59 @@ class Method:
     def options(self) -> frozenset[str]:
         """The names of the options that it takes, beyond x, sigmas and noise."""
         return frozenset(list(inspect.signature(self.walk).parameters)[3:])
+
+    @property
+    def own_options(self) -> frozenset[str]:
+        """Of these, the ones that are written behind its name."""
+        return self.options & _OWN.keys()
+
+
+def _number_from(least: float, kind: type[int] | type[float]) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        value = kind(text)
+        if not least <= value < math.inf:
+            raise ValueError
+        return value
+
+    return read
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError
+        return text
+
+    return read
+
+
+# Options that belong to one method alone: how they are read, and what they may be.
+_OWN: dict[str, tuple[Callable[[str], object], str]] = {
+    "order": (_number_from(1, int), "a whole number from 1"),
+    "variant": (_one_of("bh1", "bh2"), "bh1 or bh2"),
+    "low": (_number_from(1e-4, float), "a noise level above 0"),
+    "high": (_number_from(1e-4, float), "a noise level above 0"),
+    "steps": (_number_from(1, int), "a whole number from 1"),
+    "times": (_number_from(1, int), "a whole number from 1"),
+}
+
+
+def sampler_named(text: str) -> Method:
+    """The sampler of a name, or of a name and options, "unipc:order=3,variant=bh1".
+
+    Raises ValueError for what is unknown, with the nearest names.
+    """
+    name = text.partition(":")[0]
+    if name not in SAMPLERS:
+        raise ValueError(unknown("sampler", name, SAMPLERS))
+    method, options = SAMPLERS[name], {}
+    for option, value in split("sampler", text, method.own_options).items():
+        reader, wanted = _OWN[option]
+        try:
+            options[option] = reader(value)
+        except ValueError:
+            raise ValueError(f"sampler {text!r}: {option} is {value!r}: it must be {wanted}") from None
+    return replace(method, walk=partial(method.walk, **options))
 
 
 SAMPLERS: dict[str, Method] = {

@@ -8,12 +8,12 @@ which may also be written behind the name: "karras:rho=5,sigma_min=0.1".
 import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
 from functools import partial
 from itertools import pairwise
 from typing import Protocol
 
 from .incomplete_beta import beta_quantile
+from .registry import split, unknown
 from .schedule import NoiseSchedule
 
 Levels = tuple[float, ...]
@@ -41,29 +41,18 @@ def spacing_named(text: str) -> Spacing:
     Every spacing has the options sigma_min, the lowest level above 0, and discard=1, which lays one level more and
     leaves out the last but one (A1111's "discard penultimate sigma"). Raises ValueError for what is unknown.
     """
-    name, _, rest = text.partition(":")
+    name = text.partition(":")[0]
     if name not in SPACINGS:
         raise ValueError(unknown("spacing", name, SPACINGS))
     options: dict[str, float] = {}
-    for word in filter(None, rest.split(",")):
-        option, _, value = word.partition("=")
+    for option, value in split("spacing", text, spacing_options(name)).items():
         try:
             options[option] = float(value)
         except ValueError:
-            raise ValueError(f"spacing {text!r}: {word!r} is not an option and a number") from None
-    known = spacing_options(name)
-    for option in options:
-        if option not in known:
-            raise ValueError(f"the spacing {name!r} has no option {option!r}: it has {', '.join(sorted(known))}")
+            raise ValueError(f"spacing {text!r}: {option} is {value!r}: it must be a number") from None
     discard = bool(options.pop("discard", 0.0))
     lay: Spacing = partial(SPACINGS[name], **options)  # type: ignore[arg-type]
     return partial(_discarding, lay) if discard else lay
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """The sentence for a name that is not in a registry, with the nearest ones that are."""
-    near = get_close_matches(name.lower().replace(" ", "_"), list(known), n=3, cutoff=0.5)
-    return f"unknown {kind} {name!r}: " + (f"did you mean {' or '.join(near)}?" if near else f"--{kind} list shows all")
 
 
 def spacing_options(name: str) -> set[str]:

@@ -21,7 +21,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
 )
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-from families import FAMILIES
+from families import FAMILIES, sd1
 from PIL import Image
 
 from stable_diffusion import Settings, StableDiffusion
@@ -99,6 +99,15 @@ def test_guidance_rescale_is_diffusers(tmp_path: Path) -> None:
     pipeline = quiet(StableDiffusionPipeline.from_pretrained(folder, safety_checker=None))
     pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config, timestep_spacing="trailing")
     settings = replace(SETTINGS, sampler="euler", cfg=9.0, cfg_rescale=0.7)
+    assert relative_error(ours(folder, settings, noise), theirs(pipeline, settings, noise)) < 1e-4
+
+
+def test_a_net_that_is_told_the_guidance_ends_where_diffusers_ends(tmp_path: Path) -> None:
+    """A latent consistency model's UNet: guidance is one of its inputs, and it runs once a step."""
+    folder, noise = sd1(tmp_path / "lcm", 26, time_cond_proj_dim=16), noise_for()
+    pipeline = quiet(StableDiffusionPipeline.from_pretrained(folder, safety_checker=None))
+    pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config, timestep_spacing="trailing")
+    settings = replace(SETTINGS, sampler="euler", cfg=8.5)
     assert relative_error(ours(folder, settings, noise), theirs(pipeline, settings, noise)) < 1e-4
 
 
