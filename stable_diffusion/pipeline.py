@@ -3,15 +3,13 @@
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import fields, replace
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from .backend import memory
-from .config import CLIPTextConfig, UNetConfig, VAEConfig
 from .diffusion.aliases import sampler_name, spacing_name
 from .diffusion.denoiser import Denoiser, Estimate, masked
 from .diffusion.guidance import Conditioning, guided
@@ -22,25 +20,17 @@ from .diffusion.schedule import NoiseSchedule
 from .diffusion.spacing import by_hand, spacing_named
 from .diffusion.walk import walk
 from .models.clip import CLIPTextModel
+from .models.text import EncodedPrompt, encode_prompt
 from .models.tokenizer import CLIPTokenizer
 from .models.unet import UNet2DConditionModel, guidance_embedding
 from .models.vae import AutoencoderKL
 from .presets import DEFAULT_MODEL, defaults_of, preset_of
 from .settings import CompleteSettings, Settings
-from .weights import names
-from .weights.checkpoint import CheckpointError, load, read_json, read_tokenizer, weight_files
 from .weights.locate import locate
+from .weights.nets import open_checkpoint
 from .weights.quantize import quantize as quantize_net
 
 _SAMPLER_OPTIONS = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")
-
-
-@dataclass(frozen=True)
-class _Text:
-    """A prompt as the UNet takes it."""
-
-    context: mx.array  # (1, 77, D)
-    pooled: mx.array | None  # (1, D), XL only
 
 
 class StableDiffusion:
@@ -68,55 +58,21 @@ class StableDiffusion:
         half = mx.default_device() == mx.gpu if float16 is None else float16
         self.model = model
         self.dtype = mx.float16 if half else mx.float32
-        self.folder = folder = locate(model, half)
+        checkpoint = open_checkpoint(locate(model, half), self.dtype)
+        self.unet, self.autoencoder = checkpoint.unet, checkpoint.autoencoder
+        xl = len(checkpoint.text_encoders) == 2
+        self._encoders = ["text_encoder_1", "text_encoder_2"] if xl else ["text_encoder"]
+        self._tokenizers = ["tokenizer_1", "tokenizer_2"] if xl else ["tokenizer"]
+        self.__dict__.update(zip(self._encoders, checkpoint.text_encoders, strict=True))
+        self.__dict__.update(zip(self._tokenizers, checkpoint.tokenizers, strict=True))
+        self._layers = min(encoder.config.num_hidden_layers for encoder in checkpoint.text_encoders)
+        self._zero_empty_negative = checkpoint.zero_empty_negative
+        self.schedule = self.sampler = checkpoint.schedule
         preset = preset_of(model)
-        index = read_json(folder / "model_index.json")
-        self._zero_empty_negative = bool(index.get("force_zeros_for_empty_prompt", False))
-        self.schedule = _config(NoiseSchedule, folder / "scheduler" / "scheduler_config.json")
-        self.sampler = self.schedule
-        self.defaults = (
-            preset.defaults if preset else defaults_of(read_json(folder / "scheduler" / "scheduler_config.json"))
-        )
-
-        def net(kind: Any, config_kind: Any, part: str, table: names.Table, dtype: mx.Dtype) -> Any:
-            module = kind(_config(config_kind, folder / part / "config.json"))
-            load(module, weight_files(folder / part, half), table, dtype)
-            return module
-
-        def listed(part: str) -> bool:
-            return bool((index.get(part) or [None])[0])
-
-        self.unet = net(UNet2DConditionModel, UNetConfig, "unet", names.UNET, self.dtype)
-        vae = _config(VAEConfig, folder / "vae" / "config.json")
-        self.autoencoder = net(
-            AutoencoderKL, VAEConfig, "vae", names.VAE, mx.float32 if vae.force_upcast else self.dtype
-        )
-        self._encoders = ["text_encoder"]
-        self._tokenizers = ["tokenizer"]
-        self._layers: list[int] = []  # of each text encoder
-        parts = ["text_encoder", "text_encoder_2"] if listed("text_encoder_2") else ["text_encoder"]
-        if len(parts) == 2:
-            self._encoders, self._tokenizers = ["text_encoder_1", "text_encoder_2"], ["tokenizer_1", "tokenizer_2"]
-        if not listed(parts[0]):
-            raise CheckpointError(f"{folder} has no text_encoder: XL's refiner and its like are not supported")
-        for part, encoder, tokenizer in zip(parts, self._encoders, self._tokenizers, strict=True):
-            setattr(self, encoder, net(CLIPTextModel, CLIPTextConfig, part, names.TEXT_ENCODER, self.dtype))
-            self._layers.append(getattr(self, encoder).config.num_hidden_layers)
-            vocab, merges, pad = read_tokenizer(folder / part.replace("text_encoder", "tokenizer"))
-            setattr(self, tokenizer, CLIPTokenizer(vocab, merges, pad))
-        self._check_fit()
+        self.defaults = preset.defaults if preset else defaults_of(checkpoint.scheduler_config)
         if quantize is not None:
             for name in ("unet", *self._encoders):
                 quantize_net(getattr(self, name), quantize)
-
-    def _check_fit(self) -> None:
-        """The nets must belong together."""
-        unet, widths = self.unet.config, [getattr(self, e).config.hidden_size for e in self._encoders]
-        if sum(widths) != unet.cross_attention_dim:
-            raise CheckpointError(f"the text encoders' width {widths} is not the UNet's {unet.cross_attention_dim}")
-        latents = self.autoencoder.config.latent_channels
-        if unet.in_channels not in (latents, 2 * latents + 1) or unet.out_channels != latents:
-            raise CheckpointError(f"a UNet of {unet.in_channels} channels does not fit latents of {latents}")
 
     @property
     def nets(self) -> dict[str, nn.Module]:
@@ -154,9 +110,8 @@ class StableDiffusion:
         if image is not None and settings.start_step is None:
             defaults["strength"] = 1.0 if mask is not None and self._repaints else d.strength
         given: dict[str, Any] = {field.name: getattr(settings, field.name) for field in fields(settings)}
-        layers = min(self._layers)
-        if settings.clip_skip + len(self._encoders) > layers:
-            raise ValueError(f"clip_skip is {settings.clip_skip}: this model's text encoder has {layers} layers")
+        if settings.clip_skip + len(self._encoders) > self._layers:
+            raise ValueError(f"clip_skip is {settings.clip_skip}: this model's text encoder has {self._layers} layers")
         if settings.sampler is not None:
             given["sampler"], brought = sampler_name(settings.sampler)
             given["spacing"] = settings.spacing or brought
@@ -218,33 +173,20 @@ class StableDiffusion:
 
     # Text
 
-    def _text(self, prompt: str, clip_skip: int) -> _Text:
-        xl = len(self._encoders) == 2
-        contexts, pooled = [], None
-        for encoder_name, tokenizer_name in zip(self._encoders, self._tokenizers, strict=True):
-            encoder, tokenizer = getattr(self, encoder_name), getattr(self, tokenizer_name)
-            ids, dropped = tokenizer(prompt)
-            if dropped and encoder_name == self._encoders[0]:
-                warnings.warn(f"the prompt is too long; left out: {dropped!r}", stacklevel=4)
-            output = encoder(mx.array([ids]))
-            back = clip_skip + xl  # XL was trained on the last layer but one, unnormed
-            if xl:
-                contexts.append(output.hidden_states[-1 - back])
-            elif back:
-                contexts.append(encoder.final_layer_norm(output.hidden_states[-1 - back]))
-            else:
-                contexts.append(output.last_hidden_state)
-            pooled = output.pooled if xl else None
-        return _Text(mx.concatenate(contexts, axis=-1), pooled)
+    def _encoded(self, text: str, clip_skip: int) -> EncodedPrompt:
+        encoders = [getattr(self, name) for name in self._encoders]
+        encoded, dropped = encode_prompt(encoders, [getattr(self, name) for name in self._tokenizers], text, clip_skip)
+        if dropped:
+            warnings.warn(f"the prompt is too long; left out: {dropped!r}", stacklevel=5)
+        return encoded
 
     def _conditioning(self, settings: CompleteSettings) -> tuple[Conditioning, Conditioning]:
         """What the UNet is told for the prompt and for the negative prompt."""
-        prompt, negative = (self._text(t, settings.clip_skip) for t in (settings.prompt, settings.negative_prompt))
+        prompt, negative = (self._encoded(t, settings.clip_skip) for t in (settings.prompt, settings.negative_prompt))
         if not settings.negative_prompt and self._zero_empty_negative:
-            pooled = None if negative.pooled is None else mx.zeros_like(negative.pooled)
-            negative = _Text(mx.zeros_like(negative.context), pooled)
+            negative = negative.zeroed()
 
-        def arguments(text: _Text) -> Conditioning:
+        def arguments(text: EncodedPrompt) -> Conditioning:
             told = {"context": text.context}
             if text.pooled is not None:
                 size = (settings.height, settings.width)
@@ -320,22 +262,16 @@ class StableDiffusion:
         return mx.concatenate([hole[None, ::f, ::f, None], self.encode(image * (1 - hole[..., None]))], axis=-1)
 
     def _check_memory(self, settings: CompleteSettings) -> None:
-        """Raise MemoryError for a run that this machine can't hold: on a CPU, MLX would crash without a word.
+        """Raise MemoryError for a run whose largest array alone is more than this machine can hold.
 
-        What is counted is the largest array alone: the attention of every place of a picture to every other.
+        On a CPU, MLX would crash without a word.
         """
         if mx.default_device() != mx.cpu:
             return
-        unet, vae, f = self.unet.config, self.autoencoder.config, self.autoencoder.config.factor
-        h, w = settings.height // f, settings.width // f
+        size, f = (settings.height, settings.width), self.autoencoder.config.factor
         rows = settings.n_images * (1 if settings.cfg in (0, 1) else 2)
-        numbers = [settings.height * settings.width * vae.block_out_channels[0]]
-        if vae.mid_block_add_attention:
-            numbers.append((h * w) ** 2)
-        for level, (kind, heads) in enumerate(zip(unet.down_block_types, unet.num_attention_heads, strict=True)):
-            if kind.startswith("CrossAttn"):
-                numbers.append(rows * heads * ((h >> level) * (w >> level)) ** 2)
-        needed, there = 4 * max(numbers), memory()
+        numbers = rows * self.unet.config.largest_array(settings.height // f, settings.width // f)
+        needed, there = 4 * max(numbers, self.autoencoder.config.largest_array(*size)), memory()
         if needed > there:
             raise MemoryError(
                 f"{settings.n_images} of {settings.width} x {settings.height} at the same time take over "
@@ -478,16 +414,6 @@ class StableDiffusionXL(StableDiffusion):
 
     def __init__(self, model: str = "sdxl-turbo", float16: bool | None = None, quantize: int | None = None) -> None:
         super().__init__(model, float16, quantize)
-
-
-def _config(kind: Any, path: Path) -> Any:
-    """A config dataclass from its file. Raises CheckpointError, which names the file."""
-    try:
-        return kind.from_diffusers(read_json(path))
-    except CheckpointError:
-        raise
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-        raise CheckpointError(f"{path}: {error}") from None
 
 
 def _finite(x: mx.array, doing: str, dtype: mx.Dtype) -> mx.array:

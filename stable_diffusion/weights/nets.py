@@ -1,0 +1,91 @@
+"""A folder in the diffusers layout to nets: which nets there are, that they belong together, and in what precision."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from ..config import CLIPTextConfig, UNetConfig, VAEConfig
+from ..diffusion.schedule import NoiseSchedule
+from ..models.clip import CLIPTextModel
+from ..models.tokenizer import CLIPTokenizer
+from ..models.unet import UNet2DConditionModel
+from ..models.vae import AutoencoderKL
+from . import names
+from .checkpoint import CheckpointError, load, read_json, read_tokenizer, weight_files
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The nets of a checkpoint, their weights not yet read, and what its files say besides."""
+
+    unet: UNet2DConditionModel
+    autoencoder: AutoencoderKL
+    text_encoders: tuple[CLIPTextModel, ...]  # one, or XL's two
+    tokenizers: tuple[CLIPTokenizer, ...]  # of each
+    schedule: NoiseSchedule
+    scheduler_config: Mapping[str, Any]
+    zero_empty_negative: bool  # XL: an empty negative prompt is zeros, and not the encoding of no words
+
+
+def open_checkpoint(folder: Path, dtype: mx.Dtype) -> Checkpoint:
+    """The checkpoint in a folder, float16 or float32; an autoencoder whose config says `force_upcast` stays float32.
+
+    Raises CheckpointError, one sentence, for what is missing, damaged, unknown, or does not fit together.
+    """
+    index = read_json(folder / "model_index.json")
+
+    def listed(part: str) -> bool:
+        return bool((index.get(part) or [None])[0])
+
+    def net(kind: Any, config: Any, part: str, table: names.Table, dtype: mx.Dtype) -> Any:
+        module = kind(config)
+        load(module, weight_files(folder / part, half=dtype == mx.float16), table, dtype)
+        return module
+
+    if not listed("text_encoder"):
+        raise CheckpointError(f"{folder} has no text_encoder: XL's refiner and its like are not supported")
+    encoders, tokenizers = [], []
+    for suffix in ("", "_2") if listed("text_encoder_2") else ("",):
+        text = _config(CLIPTextConfig, folder / f"text_encoder{suffix}" / "config.json")
+        encoders.append(net(CLIPTextModel, text, f"text_encoder{suffix}", names.TEXT_ENCODER, dtype))
+        try:
+            tokenizers.append(CLIPTokenizer(*read_tokenizer(folder / f"tokenizer{suffix}")))
+        except (CheckpointError, TypeError, ValueError) as error:
+            message = str(error) if isinstance(error, CheckpointError) else f"{folder / f'tokenizer{suffix}'}: {error}"
+            raise CheckpointError(" ".join(message.split())) from None
+    unet = _config(UNetConfig, folder / "unet" / "config.json")
+    vae = _config(VAEConfig, folder / "vae" / "config.json")
+    _check_fit(folder, unet, vae, [encoder.config for encoder in encoders])
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    return Checkpoint(
+        unet=net(UNet2DConditionModel, unet, "unet", names.UNET, dtype),
+        autoencoder=net(AutoencoderKL, vae, "vae", names.VAE, mx.float32 if vae.force_upcast else dtype),
+        text_encoders=tuple(encoders),
+        tokenizers=tuple(tokenizers),
+        schedule=_config(NoiseSchedule, scheduler),
+        scheduler_config=read_json(scheduler),
+        zero_empty_negative=bool(index.get("force_zeros_for_empty_prompt", False)),
+    )
+
+
+def _check_fit(folder: Path, unet: UNetConfig, vae: VAEConfig, texts: list[CLIPTextConfig]) -> None:
+    widths = [text.hidden_size for text in texts]
+    if sum(widths) != unet.cross_attention_dim:
+        raise CheckpointError(f"{folder}: text encoders of width {widths} and a UNet of {unet.cross_attention_dim}")
+    if unet.in_channels not in (vae.latent_channels, 2 * vae.latent_channels + 1):
+        raise CheckpointError(f"{folder}: a UNet of {unet.in_channels} channels, and latents of {vae.latent_channels}")
+    if unet.out_channels != vae.latent_channels:
+        raise CheckpointError(f"{folder}: a UNet that gives {unet.out_channels} and latents of {vae.latent_channels}")
+
+
+def _config(kind: Any, path: Path) -> Any:
+    """A config dataclass from its file. Raises CheckpointError, which names the file."""
+    try:
+        return kind.from_diffusers(read_json(path))
+    except CheckpointError:
+        raise
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+        raise CheckpointError(f"{path}: {error}") from None
