@@ -2,9 +2,9 @@
 
 import time
 import warnings
-from collections.abc import Iterator
-from dataclasses import fields, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -14,11 +14,12 @@ from .diffusion.aliases import sampler_name, spacing_name
 from .diffusion.denoiser import Denoiser, Estimate, masked
 from .diffusion.guidance import Conditioning, guided
 from .diffusion.noise import StepNoise, start_noise
+from .diffusion.noising import chain, invert, ray
 from .diffusion.plan import Plan, make_plan
-from .diffusion.samplers import SAMPLERS, Step, sampler_named
+from .diffusion.samplers import SAMPLERS, Sampler, Step, sampler_named
 from .diffusion.schedule import NoiseSchedule
 from .diffusion.spacing import by_hand, spacing_named
-from .diffusion.walk import walk
+from .diffusion.walk import lockstep, walk
 from .models.clip import CLIPTextModel
 from .models.text import EncodedPrompt, encode_prompt
 from .models.tokenizer import CLIPTokenizer
@@ -31,6 +32,27 @@ from .weights.nets import open_checkpoint
 from .weights.quantize import quantize as quantize_net
 
 _SAMPLER_OPTIONS = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run that has been checked: everything but the nets."""
+
+    settings: CompleteSettings
+    plan: Plan
+    seeds: range
+    n: mx.array  # (n_images, h, w, 4), the noise that it starts from
+    x0: mx.array | None  # (1, h, w, 4), the image's latents
+    image: mx.array | None
+    mask: mx.array | None
+
+    @property
+    def start(self) -> mx.array:
+        """image_weight * x0 + sigma_start * n: noised once, to exactly the level that the first step starts from."""
+        noise = self.plan.start_sigma * self.n
+        if self.x0 is None or self.settings.image_weight == 0:
+            return noise
+        return self.settings.image_weight * self.x0 + noise
 
 
 class StableDiffusion:
@@ -224,16 +246,10 @@ class StableDiffusion:
         pictures = self.autoencoder.decode(latents.astype(dtype)).astype(mx.float32)
         return mx.clip(_finite(pictures, "decoding", dtype) / 2 + 0.5, 0, 1)
 
-    def _estimate(
-        self, settings: CompleteSettings, image: mx.array | None, mask: mx.array | None, x0: mx.array | None
-    ) -> Estimate:
-        """`denoise(x, sigma)` for these settings."""
-        extra: mx.array | None = None
-        if self._repaints:
-            extra = self._repaint_channels(settings, image, mask)
-        elif mask is not None:
-            assert x0 is not None
-            mask = _shrunk(mask, self.autoencoder.config.factor)
+    def _estimate(self, run: "_Run") -> Estimate:
+        """`denoise(x, sigma)` for a run, whatever the number of rows."""
+        settings, mask = run.settings, run.mask
+        extra = self._repaint_channels(settings, run.image, mask) if self._repaints else None
 
         def net(x: mx.array, t: mx.array, **conditioning: mx.array) -> mx.array:
             if extra is not None:
@@ -245,8 +261,8 @@ class StableDiffusion:
         cfg = settings.cfg if self.unet.config.time_cond_proj_dim is None else 1.0
         guided_net = guided(net, positive, negative, cfg, settings.cfg_rescale)
         denoise: Estimate = Denoiser(guided_net, self.schedule, whole_times=settings.discretize == "timestep")
-        if mask is not None and x0 is not None and extra is None:
-            denoise = masked(denoise, x0, mask)
+        if mask is not None and run.x0 is not None and extra is None:
+            denoise = masked(denoise, run.x0, _shrunk(mask, self.autoencoder.config.factor))
         return denoise
 
     def _repaint_channels(self, settings: CompleteSettings, image: mx.array | None, mask: mx.array | None) -> mx.array:
@@ -294,6 +310,14 @@ class StableDiffusion:
         Raises ValueError before the first step for settings that cannot be run, and FloatingPointError where a latent
         becomes NaN or infinite.
         """
+        run = self._run(settings, image, mask, noise)
+        if run.plan.steps_run == 0:
+            return iter(())
+        self._check_memory(run.settings)
+        return self._evaluated(walk(self._estimate(run), self._walker(run)))
+
+    def _run(self, settings: Settings, image: mx.array | None, mask: mx.array | None, noise: mx.array | None) -> "_Run":
+        """Check the arguments of a run, and make what it starts from."""
         s, plan = self.completed(settings, image, mask), self.plan(settings, image, mask)
         if mask is not None and image is None:
             raise ValueError("a mask needs an image")
@@ -305,19 +329,14 @@ class StableDiffusion:
         shape = (s.height // f, s.width // f, self.autoencoder.config.latent_channels)
         if noise is not None and noise.shape != (s.n_images, *shape):
             raise ValueError(f"the noise has shape {noise.shape}: this run's is {(s.n_images, *shape)}")
-        options = self._sampler_options(s)
-        if plan.steps_run == 0:
-            return iter(())
-        self._check_memory(s)
-
+        self._sampler_options(s)
         n = start_noise(seeds, shape, s.perturb) if noise is None else noise.astype(mx.float32)
-        x0 = self.encode(image) if image is not None and (s.image_weight or mask is not None) else None
-        start = plan.start_sigma * n
-        if x0 is not None and s.image_weight:
-            start = s.image_weight * x0 + start
-        denoise = self._estimate(s, image, mask, x0)
-        sampler = sampler_named(s.sampler)(start, plan.sigmas, StepNoise(seeds, shape), **options)
-        return self._evaluated(walk(denoise, sampler))
+        x0 = None if image is None else self.encode(image)
+        return _Run(s, plan, seeds, n, x0, image, mask)
+
+    def _walker(self, run: "_Run") -> Sampler:
+        s, noise = run.settings, StepNoise(run.seeds, run.n.shape[1:])
+        return sampler_named(s.sampler)(run.start, run.plan.sigmas, noise, **self._sampler_options(s))
 
     def _evaluated(self, steps: Iterator[Step]) -> Iterator[Step]:
         """Compute each step before it is handed on, and see that it is a number."""
@@ -353,6 +372,62 @@ class StableDiffusion:
         """
         painted, m = self._pictures(settings, image, mask), mask[..., None]
         return m * painted + (1 - m) * (image / 2 + 0.5)
+
+    # The laboratory
+
+    def triangle(
+        self,
+        settings: Settings,
+        image: mx.array,
+        strengths: Sequence[float],
+        mask: mx.array | None = None,
+        batch_size: int | None = None,
+    ) -> list[list[Step]]:
+        """Image-to-image at many strengths with one noise: a row of steps for each, all walked together.
+
+        The first step of a row, with index -1, is the image noised once to that row's level; down these, the rows show
+        the noising, and along a row the denoising. Strength 0 is a row of the image alone. settings.n_images must be 1.
+        At most batch_size rows go into one network call (None: all), so that with None there are as many calls as the
+        longest row makes. Raises what `sample` raises.
+        """
+        if settings.n_images != 1:
+            raise ValueError(f"n_images is {settings.n_images}: a triangle is of 1 picture")
+        runs = [self._run(replace(settings, strength=s, start_step=None), image, mask, None) for s in strengths]
+        if not runs:
+            raise ValueError("a triangle needs at least one strength")
+        self._check_memory(replace(runs[0].settings, n_images=min(batch_size or len(runs), len(runs))))
+        estimate = self._estimate(runs[0])
+        rows = []
+        for run in runs:
+            assert run.x0 is not None
+            at_once = _repeated(run.x0, 1)
+            rows.append([Step(-1, run.plan.start_sigma, run.start if run.plan.steps_run else at_once, at_once)])
+        steps = lockstep(lambda x, sigma, which: estimate(x, sigma), map(self._walker, runs), batch_size)
+        for which, step in steps:
+            rows[which] += self._evaluated(iter([step]))
+        return rows
+
+    def noising(
+        self, settings: Settings, image: mx.array, kind: Literal["ray", "chain", "inversion"] = "ray"
+    ) -> list[Step]:
+        """The way from the image up to the start of `sample` with the same arguments: clean to noisy, a step per level.
+
+        ray: one noise at every level. chain: noise added little by little, ending at the same start, bit for bit.
+        inversion: the ODE walked up with settings.prompt, so that Euler steps with the same prompt lead back; it
+        has no noise in it, and ends elsewhere. The first step, at level 0, is the image's own latents.
+        """
+        run = self._run(settings, image, None, None)
+        sigmas, x0 = run.plan.sigmas, _repeated(run.x0, run.settings.n_images)
+        if kind == "ray":
+            latents = ray(x0, run.n, sigmas)
+        elif kind == "chain":
+            latents = chain(x0, run.n, sigmas, run.seeds)
+        elif kind == "inversion":
+            latents = invert(self._estimate(run), x0, sigmas).latents
+        else:
+            raise ValueError(f"unknown kind of noising {kind!r}: ray, chain or inversion")
+        steps = (Step(i, s, x, x0) for i, (s, x) in enumerate(zip(reversed(sigmas), latents, strict=True)))
+        return list(self._evaluated(steps))
 
     # The older MLX example's interface
 
@@ -422,6 +497,12 @@ def _finite(x: mx.array, doing: str, dtype: mx.Dtype) -> mx.array:
         remedy = "half precision is too small for it: float16=False" if dtype == mx.float16 else "try a smaller cfg"
         raise FloatingPointError(f"{doing} gave a NaN or an infinite number; {remedy}")
     return x
+
+
+def _repeated(x0: mx.array | None, n: int) -> mx.array:
+    """The latents of one image (1, h, w, 4) for n of them."""
+    assert x0 is not None
+    return mx.broadcast_to(x0, (n, *x0.shape[1:]))
 
 
 def _variance_preserving(steps: Iterator[Step]) -> Iterator[mx.array]:

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-Denoise = Callable[[mx.array, float], mx.array]
+Denoise = Callable[[mx.array, Any], mx.array]
 
 
 def constant_noise(n: mx.array) -> Denoise:

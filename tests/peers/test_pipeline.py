@@ -48,7 +48,7 @@ def theirs(pipeline: Any, settings: Settings, noise: np.ndarray, **more: Any) ->
         negative_prompt=[settings.negative_prompt] * len(noise) if settings.negative_prompt else None,
         num_inference_steps=settings.steps,
         guidance_scale=settings.cfg,
-        guidance_rescale=settings.cfg_rescale,
+        guidance_rescale=settings.cfg_rescale or 0.0,
         width=settings.width,
         height=settings.height,
         latents=torch.from_numpy(noise).permute(0, 3, 1, 2),
