@@ -4,6 +4,14 @@
 import argparse
 import sys
 
+from stable_diffusion.cli.laboratory import (
+    add_frames,
+    add_laboratory,
+    announce_triangle,
+    watched,
+    write_noising,
+    write_triangle,
+)
 from stable_diffusion.cli.options import Parser, add_common, number, settings_of, whole
 from stable_diffusion.cli.run import (
     Output,
@@ -34,16 +42,24 @@ def make(args: argparse.Namespace) -> None:
     sd = load_model(args)
     settings = sd.completed(settings, image)
     plan = sd.plan(settings, image)
-    announce(args, plan, sd.calls(settings, image), settings)
+    if args.generate_triangle:
+        announce_triangle(sd, settings, image, args.generate_triangle)
+    else:
+        announce(args, plan, sd.calls(settings, image), settings)
     if args.plan:
         return
     with files as output:
+        if args.generate_triangle:
+            write_triangle(sd, settings, image, args, output)
+            return
+        if args.show_noising:
+            write_noising(sd, settings, image, args, output)
         for part in parts(settings, args.batch_size):
             if plan.steps_run == 0:  # strength 0: the picture as it is
                 for _ in range(part.n_images):
                     output.add(picture)
                 continue
-            latents = walked(sd.sample(part, image), plan)
+            latents = walked(watched(sd, sd.sample(part, image), plan, args, output, part.n_images), plan)
             for made in decoded(sd, latents, args.decoding_batch_size):
                 output.add(made)
 
@@ -73,6 +89,8 @@ def main(argv: list[str] | None = None) -> int:
     add("--pure-noise", action="store_true", help="start from noise alone, without the picture")
     add("--fit", action="store_true", help="scale the picture to fit into --width x --height, instead of filling it")
     add_common(parser)
+    add_frames(parser)
+    add_laboratory(parser)
     return run(make, parser.parse_args(argv))
 
 

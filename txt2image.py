@@ -5,6 +5,7 @@ import argparse
 import sys
 from dataclasses import replace
 
+from stable_diffusion.cli.laboratory import add_frames, watched
 from stable_diffusion.cli.options import Parser, add_common, settings_of
 from stable_diffusion.cli.run import (
     Output,
@@ -31,7 +32,7 @@ def make(args: argparse.Namespace) -> None:
         return
     with files as output:
         for part in parts(settings, args.batch_size):
-            latents = walked(sd.sample(part), plan)
+            latents = walked(watched(sd, sd.sample(part), plan, args, output, part.n_images), plan)
             for picture in decoded(sd, latents, args.decoding_batch_size):
                 output.add(picture)
 
@@ -40,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser("Make pictures of a prompt.")
     parser.add_argument("prompt", help="what the picture shows")
     add_common(parser)
+    add_frames(parser)
     return run(make, parser.parse_args(argv))
 
 

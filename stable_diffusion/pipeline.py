@@ -265,6 +265,10 @@ class StableDiffusion:
             denoise = masked(denoise, run.x0, _shrunk(mask, self.autoencoder.config.factor))
         return denoise
 
+    def frame(self, step: Step, kind: Literal["noisy", "clean"] = "noisy") -> mx.array:
+        """A step as pictures (B, H, W, 3) in [0, 1]: what it has become, at the scale of a picture, or the estimate."""
+        return self.decode(step.clean if kind == "clean" else step.x / (step.sigma**2 + 1) ** 0.5)
+
     def _repaint_channels(self, settings: CompleteSettings, image: mx.array | None, mask: mx.array | None) -> mx.array:
         """What a 9-channel UNet sees besides the latents: the mask, and the latents of the image less the masked part.
 

@@ -49,8 +49,10 @@ def run(command: Callable[[argparse.Namespace], None], args: argparse.Namespace)
         except KeyboardInterrupt:
             note("stopped")
             return INTERRUPTED
-        except MemoryError:
-            note("error: there is not enough memory: make fewer or smaller pictures at a time")
+        except MemoryError as error:
+            note(
+                f"error: {error}" if str(error) else "error: there is not enough memory: make fewer or smaller pictures"
+            )
             return 1
         except (ValueError, ArithmeticError, OSError, RuntimeError) as error:  # RuntimeError: MLX's own
             note(f"error: {error}")
@@ -138,10 +140,19 @@ class Output:
     def __enter__(self) -> "Output":
         return self
 
+    @property
+    def count(self) -> int:
+        """Pictures that were written."""
+        return len(self._pictures)
+
     def add(self, picture: Picture) -> None:
         """Write the next picture."""
         self._write(picture, self._endings[len(self._pictures)])
         self._pictures.append(picture)
+
+    def beside(self, picture: Picture, k: int | None, ending: str) -> None:
+        """Write a picture that belongs to picture k of the run, or to all of it."""
+        self._write(picture, ("" if k is None else self._endings[k]) + ending)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -1,0 +1,102 @@
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import image2image
+import txt2image
+from stable_diffusion.cli.laboratory import strengths
+
+SD1 = str(Path(__file__).parent / "data" / "sd1")
+COMMON = ["--model", SD1, "--seed", "7", "--steps", "5", "--sampler", "euler"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save("in.png")
+    return tmp_path
+
+
+def made(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir() if p.name != "in.png")
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture).astype(int)
+
+
+def test_every_second_step_is_shown_and_the_last(folder: Path) -> None:
+    assert txt2image.main(["a house", *COMMON, "-sd", "2"]) == 0
+    assert made(folder) == ["out-step2.png", "out-step4.png", "out-step5.png", "out-steps.png", "out.png"]
+    assert np.abs(pixels(folder / "out-step5.png") - pixels(folder / "out.png")).max() <= 1
+
+
+@pytest.mark.parametrize("spelling", ["--show_denoising", "--show-denoising"])
+def test_the_frames_of_several_pictures_have_their_seeds(folder: Path, spelling: str) -> None:
+    assert image2image.main(["in.png", "a", *COMMON, "--strength", "0.4", "--n_images", "2", spelling, "1"]) == 0
+    steps = [f"out-seed{s}-{x}.png" for s in (7, 8) for x in ("step1", "step2", "steps")]
+    assert made(folder) == sorted([*steps, "out-seed7.png", "out-seed8.png", "out.png"])
+
+
+def test_the_last_steps_are_saved(folder: Path) -> None:
+    assert txt2image.main(["a house", *COMMON, "--save_last_N", "3"]) == 0
+    assert made(folder) == ["out-step3.png", "out-step4.png", "out-step5.png", "out.png"]
+
+
+def test_clean_frames_are_the_estimates(folder: Path) -> None:
+    for kind in ("noisy", "clean"):
+        assert txt2image.main(["a", *COMMON, "-sd", "1", "--frames", kind, "-o", f"{kind}.png"]) == 0
+    assert np.abs(pixels(folder / "noisy-step1.png") - pixels(folder / "clean-step1.png")).max() > 2
+    # With Euler the last step lands on its estimate.
+    assert np.abs(pixels(folder / "noisy-step5.png") - pixels(folder / "clean-step5.png")).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["ray", "chain", "inversion"])
+def test_the_way_up_is_a_strip(folder: Path, kind: str) -> None:
+    assert image2image.main(["in.png", "a", *COMMON, "--strength", "0.6", "--cfg", "1", "--show-noising", kind]) == 0
+    assert made(folder) == [f"out-{kind}.png", "out.png"]
+    with Image.open(folder / f"out-{kind}.png") as picture:
+        assert picture.width > 4 * 64
+
+
+@pytest.mark.parametrize("align", ["left", "right"])
+def test_a_triangle_is_a_sheet_and_a_picture_for_each_strength(
+    folder: Path, align: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["in.png", "a", *COMMON, "-gt", "0,0.4,1", "--triangle-align", align]
+    assert image2image.main(words) == 0
+    rows = [f"out-strength{s}.png" for s in ("0", "0.4", "1")]
+    assert made(folder) == sorted([*rows, "out-triangle.png"])
+    assert capsys.readouterr().out.count("strength 0.4: 2 of 5 steps") == 1
+    for strength in ("0.4", "1"):
+        single = ["in.png", "a", *COMMON, "--strength", strength, "-o", f"single{strength}.png"]
+        assert image2image.main(single) == 0
+        difference = np.abs(pixels(folder / f"single{strength}.png") - pixels(folder / f"out-strength{strength}.png"))
+        assert difference.max() <= 1
+
+
+def test_the_plan_of_a_triangle_is_that_of_its_rows(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert image2image.main(["in.png", "a", *COMMON, "-gt", "5", "--plan"]) == 0
+    assert made(folder) == []
+    assert capsys.readouterr().out.count("\n") == 5
+
+
+def test_strengths_are_a_list_or_a_count() -> None:
+    assert strengths("0.1,0.5,1") == (0.1, 0.5, 1.0)
+    assert strengths("4") == (0.25, 0.5, 0.75, 1.0)
+    assert strengths("1") == (1.0,)
+    assert strengths("0.5") == (0.5,)
+    for text in ("1.5", "0.1,2", "-1", "a", "0.1,,0.2", "1000"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            strengths(text)
+
+
+def test_a_triangle_of_several_pictures_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert image2image.main(["in.png", "a", *COMMON, "-gt", "3", "--n_images", "2"]) == 1
+    assert "a triangle is of 1 picture" in capsys.readouterr().err
+    assert made(folder) == []
