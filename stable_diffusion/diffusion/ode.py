@@ -14,53 +14,18 @@ import mlx.core as mx
 from .noise import Noise
 from .steps import Ask, Sampler, Step, towards
 
+Move = Generator[Ask, mx.array, tuple[mx.array, mx.array]]  # asks, and returns the new x and the estimate at s
 Nearest = Callable[[float], float]
 
 
-def _churned(
-    x: mx.array,
-    s: float,
-    churn: float,
-    draw: Callable[[], mx.array],
-    within: tuple[float, float],
-    s_noise: float,
-    nearest: Nearest | None,
-) -> tuple[mx.array, float]:
-    """Lift x from level s to a higher one with fresh noise (Karras et al. 2022, algorithm 2, lines 4 to 6).
-
-    With `nearest`, the higher level is rounded to the trained ones before anything is computed from it (C.3.4): since
-    s is itself one of them, it is never below s, and never above the highest.
-    """
-    gamma = min(churn, math.sqrt(2) - 1) if within[0] <= s <= within[1] else 0.0
-    s_hat = s * (1 + gamma)
-    if nearest is not None:
-        s_hat = max(s, nearest(s_hat))
-    if s_hat == s:
-        return x, s
-    return x + math.sqrt(s_hat**2 - s**2) * s_noise * draw(), s_hat
+def euler_step(x: mx.array, s: float, t: float) -> Move:
+    """Euler's method, first order: Karras et al. 2022 (2206.00364), algorithm 2 without its correction."""
+    clean = yield Ask(x, s)
+    return towards(x, clean, s, t), clean
 
 
-def euler(
-    x: mx.array,
-    sigmas: Sequence[float],
-    noise: Noise,
-    s_churn: float = 0.0,
-    s_tmin: float = 0.0,
-    s_tmax: float = math.inf,
-    s_noise: float = 1.0,
-    nearest: Nearest | None = None,
-) -> Sampler:
-    """Euler's method; with churn, Karras et al. 2022 (2206.00364), algorithm 2 without its correction."""
-    churn = s_churn / max(len(sigmas) - 1, 1)
-    for i, (s, t) in enumerate(pairwise(sigmas)):
-        x, s = _churned(x, s, churn, lambda i=i: noise(i, 0), (s_tmin, s_tmax), s_noise, nearest)  # type: ignore[misc]
-        clean = yield Ask(x, s)
-        x = towards(x, clean, s, t)
-        yield Step(i, t, x, clean)
-
-
-def heun_step(x: mx.array, s: float, t: float) -> Generator[Ask, mx.array, tuple[mx.array, mx.array]]:
-    """From level s to level t by the mean of the directions at both ends: the new x, and the estimate at s."""
+def heun_step(x: mx.array, s: float, t: float) -> Move:
+    """Heun's method, second order, by the mean of the directions at both ends: Karras et al. 2022, algorithm 2."""
     clean = yield Ask(x, s)
     ahead = towards(x, clean, s, t)
     if t > 0:
@@ -69,47 +34,49 @@ def heun_step(x: mx.array, s: float, t: float) -> Generator[Ask, mx.array, tuple
     return ahead, clean
 
 
-def heun(
-    x: mx.array,
-    sigmas: Sequence[float],
-    noise: Noise,
-    s_churn: float = 0.0,
-    s_tmin: float = 0.0,
-    s_tmax: float = math.inf,
-    s_noise: float = 1.0,
-    nearest: Nearest | None = None,
-) -> Sampler:
-    """Heun's method, Karras et al. 2022 (2206.00364), algorithm 2: two evaluations a step but the last."""
-    churn = s_churn / max(len(sigmas) - 1, 1)
-    for i, (s, t) in enumerate(pairwise(sigmas)):
-        x, s = _churned(x, s, churn, lambda i=i: noise(i, 0), (s_tmin, s_tmax), s_noise, nearest)  # type: ignore[misc]
-        x, clean = yield from heun_step(x, s, t)
-        yield Step(i, t, x, clean)
-
-
-def dpm2(
-    x: mx.array,
-    sigmas: Sequence[float],
-    noise: Noise,
-    s_churn: float = 0.0,
-    s_tmin: float = 0.0,
-    s_tmax: float = math.inf,
-    s_noise: float = 1.0,
-    nearest: Nearest | None = None,
-) -> Sampler:
+def dpm2_step(x: mx.array, s: float, t: float) -> Move:
     """DPM-Solver-2, Lu et al. 2022 (2206.00927), algorithm 1: by the direction half-way, in log sigma, to t."""
-    churn = s_churn / max(len(sigmas) - 1, 1)
-    for i, (s, t) in enumerate(pairwise(sigmas)):
-        x, s = _churned(x, s, churn, lambda i=i: noise(i, 0), (s_tmin, s_tmax), s_noise, nearest)  # type: ignore[misc]
-        clean = yield Ask(x, s)
-        if t > 0:
-            mid = math.sqrt(s * t)
-            half_way = towards(x, clean, s, mid)
-            there = yield Ask(half_way, mid)
-            x = x + (t - s) / mid * (half_way - there)
-        else:
-            x = towards(x, clean, s, t)
-        yield Step(i, t, x, clean)
+    clean = yield Ask(x, s)
+    if t == 0:
+        return towards(x, clean, s, t), clean
+    mid = math.sqrt(s * t)
+    half_way = towards(x, clean, s, mid)
+    there = yield Ask(half_way, mid)
+    return x + (t - s) / mid * (half_way - there), clean
+
+
+def _churning(step: Callable[[mx.array, float, float], Move]) -> Callable[..., Sampler]:
+    """A sampler of such steps, which can add noise before each (Karras et al. 2022, algorithm 2)."""
+
+    def sampler(
+        x: mx.array,
+        sigmas: Sequence[float],
+        noise: Noise,
+        s_churn: float = 0.0,
+        s_tmin: float = 0.0,
+        s_tmax: float = math.inf,
+        s_noise: float = 1.0,
+        nearest: Nearest | None = None,
+    ) -> Sampler:
+        most = min(s_churn / max(len(sigmas) - 1, 1), math.sqrt(2) - 1)
+        for i, (s, t) in enumerate(pairwise(sigmas)):
+            s_hat = s * (1 + (most if s_tmin <= s <= s_tmax else 0.0))
+            if nearest is not None:
+                # Rounded before anything is computed from it (C.3.4). Since s is itself a trained level, s_hat is never
+                # below it, whose variance would be negative, and never above the highest.
+                s_hat = max(s, nearest(s_hat))
+            if s_hat > s:
+                x = x + math.sqrt(s_hat**2 - s**2) * s_noise * noise(i, 0)
+            x, clean = yield from step(x, s_hat, t)
+            yield Step(i, t, x, clean)
+
+    sampler.__doc__ = step.__doc__
+    return sampler
+
+
+euler = _churning(euler_step)
+heun = _churning(heun_step)
+dpm2 = _churning(dpm2_step)
 
 
 def dpmpp_2m(x: mx.array, sigmas: Sequence[float], noise: Noise) -> Sampler:

@@ -5,19 +5,19 @@ noise, whose amount `up` is, brings it up to t.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal
 
 import mlx.core as mx
 
 from .noise import Noise, increment
-from .ode import heun_step
+from .ode import Move, dpm2_step, euler_step, heun_step
 from .schedule import NoiseSchedule
 from .steps import Ask, Sampler, Step, towards
 
 
-def ancestral(s: float, t: float, eta: float) -> tuple[float, float]:
+def ancestral_levels(s: float, t: float, eta: float) -> tuple[float, float]:
     """(down, up): how far below t to go, and how much noise to add, down^2 + up^2 = t^2.
 
     With eta 1, `up` is the deviation of the posterior of Ho et al. 2020 (2006.11239), equation 7.
@@ -26,15 +26,34 @@ def ancestral(s: float, t: float, eta: float) -> tuple[float, float]:
     return math.sqrt(t**2 - up**2), up
 
 
-def euler_a(x: mx.array, sigmas: Sequence[float], noise: Noise, eta: float = 1.0, s_noise: float = 1.0) -> Sampler:
-    """Ancestral sampling with Euler steps. It is DDIM with the same eta, in variance-exploding form."""
-    for i, (s, t) in enumerate(pairwise(sigmas)):
-        clean = yield Ask(x, s)
-        down, up = ancestral(s, t, eta)
-        x = towards(x, clean, s, down)
-        if up > 0:
-            x = x + up * s_noise * noise(i, 0)
-        yield Step(i, t, x, clean)
+def dpmpp_2s_step(x: mx.array, s: float, t: float) -> Move:
+    """DPM-Solver++(2S), Lu et al. 2022 (2211.01095), algorithm 1: towards the estimate half-way, in log sigma, to t."""
+    clean = yield Ask(x, s)
+    if t == 0:
+        return towards(x, clean, s, t), clean
+    mid = math.sqrt(s * t)
+    there = yield Ask(towards(x, clean, s, mid), mid)
+    return towards(x, there, s, t), clean
+
+
+def _ancestral(step: Callable[[mx.array, float, float], Move]) -> Callable[..., Sampler]:
+    """A sampler whose steps go too far down, and add noise to come back up; eta scales that noise (k-diffusion)."""
+
+    def sampler(x: mx.array, sigmas: Sequence[float], noise: Noise, eta: float = 1.0, s_noise: float = 1.0) -> Sampler:
+        for i, (s, t) in enumerate(pairwise(sigmas)):
+            down, up = ancestral_levels(s, t, eta)
+            x, clean = yield from step(x, s, down)
+            if up > 0:
+                x = x + up * s_noise * noise(i, 0)
+            yield Step(i, t, x, clean)
+
+    sampler.__doc__ = step.__doc__
+    return sampler
+
+
+euler_a = _ancestral(euler_step)  # with the same eta it is DDIM, in variance-exploding form
+dpm2_a = _ancestral(dpm2_step)
+dpmpp_2s_a = _ancestral(dpmpp_2s_step)
 
 
 def ddim(x: mx.array, sigmas: Sequence[float], noise: Noise, eta: float = 0.0) -> Sampler:
@@ -51,51 +70,18 @@ def ddpm(x: mx.array, sigmas: Sequence[float], noise: Noise) -> Sampler:
     return euler_a(x, sigmas, noise, eta=1.0)
 
 
-def dpm2_a(x: mx.array, sigmas: Sequence[float], noise: Noise, eta: float = 1.0, s_noise: float = 1.0) -> Sampler:
-    """Ancestral sampling with DPM-Solver-2 steps (k-diffusion, after Lu et al. 2022, 2206.00927)."""
-    for i, (s, t) in enumerate(pairwise(sigmas)):
-        clean = yield Ask(x, s)
-        down, up = ancestral(s, t, eta)
-        if down > 0:
-            mid = math.sqrt(s * down)
-            half_way = towards(x, clean, s, mid)
-            there = yield Ask(half_way, mid)
-            x = x + (down - s) / mid * (half_way - there)
-        else:
-            x = towards(x, clean, s, down)
-        if up > 0:
-            x = x + up * s_noise * noise(i, 0)
-        yield Step(i, t, x, clean)
-
-
-def dpmpp_2s_a(x: mx.array, sigmas: Sequence[float], noise: Noise, eta: float = 1.0, s_noise: float = 1.0) -> Sampler:
-    """Ancestral sampling with DPM-Solver++(2S) steps, Lu et al. 2022 (2211.01095), algorithm 1."""
-    for i, (s, t) in enumerate(pairwise(sigmas)):
-        clean = yield Ask(x, s)
-        down, up = ancestral(s, t, eta)
-        if down > 0:
-            mid = math.sqrt(s * down)
-            there = yield Ask(towards(x, clean, s, mid), mid)
-            x = towards(x, there, s, down)
-        else:
-            x = towards(x, clean, s, down)
-        if up > 0:
-            x = x + up * s_noise * noise(i, 0)
-        yield Step(i, t, x, clean)
-
-
 def dpmpp_sde(x: mx.array, sigmas: Sequence[float], noise: Noise, eta: float = 1.0, s_noise: float = 1.0) -> Sampler:
     """DPM-Solver++ (stochastic), K. Crowson's in k-diffusion, after Lu et al. 2022 (2211.01095), with r = 1/2."""
     for i, (s, t) in enumerate(pairwise(sigmas)):
         clean = yield Ask(x, s)
         if t > 0:
             mid = math.sqrt(s * t)
-            down, up = ancestral(s, mid, eta)
+            down, up = ancestral_levels(s, mid, eta)
             half_way = towards(x, clean, s, down)
             if up > 0:
                 half_way = half_way + up * s_noise * increment(noise, s, mid, i, 0)
             there = yield Ask(half_way, mid)
-            down, up = ancestral(s, t, eta)
+            down, up = ancestral_levels(s, t, eta)
             x = towards(x, there, s, down)
             if up > 0:
                 x = x + up * s_noise * increment(noise, s, t, i, 1)
