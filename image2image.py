@@ -25,7 +25,15 @@ from stable_diffusion.cli.run import (
     seed_of,
     walked,
 )
-from stable_diffusion.pictures.images import fitted, read_picture, to_array
+from stable_diffusion.pictures.images import (
+    composed,
+    fitted,
+    read_mask,
+    read_picture,
+    read_transparency,
+    to_array,
+    to_mask,
+)
 
 
 def make(args: argparse.Namespace) -> None:
@@ -37,20 +45,27 @@ def make(args: argparse.Namespace) -> None:
         sizes = f"from {original.width} x {original.height} to {picture.width} x {picture.height}"
         note(f"note: the picture is scaled and cut {sizes}, multiples of 8")
     image = to_array(picture)
+    hole = read_mask(args.mask) if args.mask else None if args.no_alpha else read_transparency(args.image)
+    if hole is not None and hole.size != original.size:
+        raise ValueError(
+            f"the mask is {hole.width} x {hole.height}, and the picture {original.width} x {original.height}"
+        )
+    hole = hole and fitted(hole, width, height, inside=args.fit)
+    mask = None if hole is None else to_mask(hole)
 
     files = Output(args, settings)
     sd = load_model(args)
-    settings = sd.completed(settings, image)
-    plan = sd.plan(settings, image)
+    settings = sd.completed(settings, image, mask)
+    plan = sd.plan(settings, image, mask)
     if args.generate_triangle:
         announce_triangle(sd, settings, image, args.generate_triangle)
     else:
-        announce(args, plan, sd.calls(settings, image), settings)
+        announce(args, plan, sd.calls(settings, image, mask), settings)
     if args.plan:
         return
     with files as output:
         if args.generate_triangle:
-            write_triangle(sd, settings, image, args, output)
+            write_triangle(sd, settings, image, mask, args, output)
             return
         if args.show_noising:
             write_noising(sd, settings, image, args, output)
@@ -59,9 +74,9 @@ def make(args: argparse.Namespace) -> None:
                 for _ in range(part.n_images):
                     output.add(picture)
                 continue
-            latents = walked(watched(sd, sd.sample(part, image), plan, args, output, part.n_images), plan)
+            latents = walked(watched(sd, sd.sample(part, image, mask), plan, args, output, part.n_images), plan)
             for made in decoded(sd, latents, args.decoding_batch_size):
-                output.add(made)
+                output.add(made if hole is None else composed(made, picture, hole))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -86,6 +101,8 @@ def main(argv: list[str] | None = None) -> int:
         help="level: start at exactly the noise of this strength, with fewer steps; full: start there, with all steps; "
         "skip: lay the steps of a whole run, and leave out the first ones (default: level)",
     )
+    add("--mask", metavar="FILE", help="a picture of the same size: white is painted anew, black is kept as it is")
+    add("--no-alpha", action="store_true", help="do not take the transparent part of the picture for a mask")
     add("--pure-noise", action="store_true", help="start from noise alone, without the picture")
     add("--fit", action="store_true", help="scale the picture to fit into --width x --height, instead of filling it")
     add_common(parser)

@@ -327,3 +327,58 @@ def test_a_real_ctrl_c_while_stepping_ends_quietly_with_130() -> None:
     assert process.returncode == 130
     assert out == b"" and b"stopped" in err and b"Traceback" not in err
     assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize("family", ["sd1", "inpainting"])
+@pytest.mark.parametrize("how", ["mask", "alpha"])
+def test_kept_pixels_are_the_originals_in_the_file(
+    family: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    grey = np.zeros((48, 64), dtype=np.uint8)
+    grey[:, 40:] = 255
+    picture, words = Image.fromarray(pixels), []
+    if how == "mask":
+        Image.fromarray(grey).save("mask.png")
+        words = ["--mask", "mask.png"]
+    else:
+        picture.putalpha(Image.fromarray(255 - grey))
+    picture.save("in.png")
+    model = str(Path(__file__).parent / "data" / family)
+    common = ["in.png", "a", "--model", model, "--steps", "3", "--seed", "1", *words]
+    assert image2image.main([*common, "--strength", "0.9", "--n_images", "2"]) == 0
+    for seed in (1, 2):
+        made = np.asarray(Image.open(f"out-seed{seed}.png"))
+        assert (made[:, :40] == pixels[:, :40]).all()
+        assert np.abs(made[:, 40:].astype(int) - pixels[:, 40:]).mean() > 1
+
+
+def test_transparency_can_be_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    picture = Image.new("RGBA", (64, 48), (200, 40, 90, 255))
+    picture.paste((200, 40, 90, 0), (40, 0, 64, 48))
+    picture.save("in.png")
+    common = [
+        "in.png",
+        "a",
+        "--model",
+        str(Path(__file__).parent / "data" / "sd1"),
+        "--steps",
+        "3",
+        "--strength",
+        "0.9",
+    ]
+    assert image2image.main([*common, "--no-alpha"]) == 0
+    assert (np.asarray(Image.open("out.png"))[:, :40] != (200, 40, 90)).any()
+
+
+def test_a_mask_of_another_size_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (64, 48)).save("in.png")
+    Image.new("L", (64, 40)).save("mask.png")
+    model = str(Path(__file__).parent / "data" / "sd1")
+    assert image2image.main(["in.png", "a", "--model", model, "--mask", "mask.png"]) == 1
+    assert "the mask is 64 x 40, and the picture 64 x 48" in capsys.readouterr().err

@@ -317,3 +317,39 @@ def test_a_folder_that_cannot_be_written_to_is_told_at_once() -> None:
 
 def test_all_endings_are_formats_that_are_there() -> None:
     assert set(images.ENDINGS) <= Image.registered_extensions().keys()
+
+
+def test_masks_are_grey_and_white_is_to_be_repainted(tmp_path: Path) -> None:
+    Image.new("RGB", (16, 8), "white").save(tmp_path / "m.png")
+    mask = images.read_mask(tmp_path / "m.png")
+    assert mask.mode == "L"
+    assert mx.array_equal(images.to_mask(mask), mx.ones((8, 16)))
+    with pytest.raises(ValueError, match="there is no picture"):
+        images.read_mask(tmp_path / "no.png")
+
+
+def test_the_transparent_part_of_a_picture_is_a_mask(tmp_path: Path) -> None:
+    picture = Image.new("RGBA", (16, 8), (10, 20, 30, 255))
+    picture.save(tmp_path / "opaque.png")
+    assert images.read_transparency(tmp_path / "opaque.png") is None
+    picture.paste((200, 100, 50, 0), (0, 0, 8, 8))
+    picture.paste((200, 100, 50, 155), (8, 0, 10, 8))
+    picture.save(tmp_path / "hole.png")
+    mask = images.read_transparency(tmp_path / "hole.png")
+    assert mask is not None
+    assert [mask.getpixel((x, 3)) for x in (0, 7, 8, 10, 15)] == [255, 255, 100, 0, 0]
+    assert images.read_picture(tmp_path / "hole.png").getpixel((0, 0)) == (200, 100, 50)
+    Image.new("RGB", (8, 8)).save(tmp_path / "rgb.png")
+    assert images.read_transparency(tmp_path / "rgb.png") is None
+
+
+def test_a_composition_keeps_the_originals_pixels_exactly() -> None:
+    rng = np.random.default_rng(0)
+    painted, original = (Image.fromarray(rng.integers(0, 256, (8, 8, 3)).astype(np.uint8)) for _ in range(2))
+    grey = np.zeros((8, 8), dtype=np.uint8)
+    grey[:, 4:], grey[:, 6:] = 128, 255
+    made = np.asarray(images.composed(painted, original, Image.fromarray(grey))).astype(int)
+    assert (made[:, :4] == np.asarray(original)[:, :4]).all()
+    assert (made[:, 6:] == np.asarray(painted)[:, 6:]).all()
+    between = (np.asarray(original).astype(int) + np.asarray(painted).astype(int)) / 2
+    assert np.abs(made - between)[:, 4:6].max() <= 1

@@ -129,11 +129,16 @@ def announce_triangle(
 
 
 def write_triangle(
-    sd: StableDiffusion, settings: Settings, image: mx.array, args: argparse.Namespace, output: Output
+    sd: StableDiffusion,
+    settings: Settings,
+    image: mx.array,
+    mask: mx.array | None,
+    args: argparse.Namespace,
+    output: Output,
 ) -> None:
     """The sheet of all rows, and each row's finished picture."""
     values = args.generate_triangle
-    rows = sd.triangle(settings, image, values, batch_size=args.batch_size)
+    rows = sd.triangle(settings, image, values, mask, args.batch_size)
     cells = []
     for row in tqdm(rows, desc="decoding", unit="row", leave=False):
         cells.append([Cell(to_picture(sd.frame(step, _kind(step, args))[0]), label(step)) for step in row])

@@ -2,14 +2,16 @@
 
 import contextlib
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import mlx.core as mx
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 Picture = Image.Image
+Result = TypeVar("Result")
 
 MULTIPLE = 8  # every Stable Diffusion latent is 8 x 8 pixels
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")  # of the files that can be written
@@ -21,11 +23,33 @@ def read_picture(path: str | Path) -> Picture:
 
     Raises ValueError, in one sentence, for a file that is missing or is no picture.
     """
+    return _read(path, lambda picture, deep: _rgb(picture, deep))
+
+
+def read_mask(path: str | Path) -> Picture:
+    """A picture file as a mask, grey: white is to be repainted. Raises ValueError as `read_picture` does."""
+    return _read(path, lambda picture, deep: _rgb(picture, deep).convert("L"))
+
+
+def read_transparency(path: str | Path) -> Picture | None:
+    """The transparent part of a picture file as a mask, or None where all of it is opaque. Raises the same."""
+
+    def transparency(picture: Picture, deep: bool) -> Picture | None:
+        if "A" not in picture.getbands() and "transparency" not in picture.info:
+            return None
+        mask = ImageOps.invert(picture.convert("RGBA").getchannel("A"))
+        return mask if mask.getbbox() else None
+
+    return _read(path, transparency)
+
+
+def _read(path: str | Path, use: Callable[[Picture, bool], Result]) -> Result:
+    """Open a picture file, upright, and make something of it; `deep`: its values of more than 8 bits have 16."""
     try:
         with Image.open(path) as opened:
             picture = ImageOps.exif_transpose(opened)
             picture.load()
-            return _rgb(picture, deep=opened.format == "PNG" or opened.mode.startswith("I;16"))
+            return use(picture, opened.format == "PNG" or opened.mode.startswith("I;16"))
     except FileNotFoundError:
         raise ValueError(f"there is no picture {str(path)!r}") from None
     except IsADirectoryError:
@@ -85,6 +109,16 @@ def _nearest(side: float) -> int:
 def to_array(picture: Picture) -> mx.array:
     """An RGB picture as (H, W, 3) float32 in [-1, 1]."""
     return mx.array(np.asarray(picture, dtype=np.float32) / 127.5 - 1)
+
+
+def to_mask(mask: Picture) -> mx.array:
+    """A grey picture as a mask (H, W) float32 in [0, 1], 1 = repaint."""
+    return mx.array(np.asarray(mask, dtype=np.float32) / 255)
+
+
+def composed(painted: Picture, original: Picture, mask: Picture) -> Picture:
+    """Where the mask is black, the original's pixels exactly; where it is white, the painted ones."""
+    return Image.composite(painted, original, mask)
 
 
 def to_picture(array: mx.array) -> Picture:
