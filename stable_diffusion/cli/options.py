@@ -165,7 +165,8 @@ def add_common(parser: Parser) -> None:
     add("--width", type=_side, metavar="PIXELS", help="a multiple of 8, or the next one below is taken")
     add("--height", type=_side, metavar="PIXELS", help="likewise")
 
-    add = parser.add_argument_group("the way from noise to picture").add_argument
+    group = parser.add_argument_group("the way from noise to picture")
+    add = group.add_argument
     add(
         "--sampler",
         type=_sampler,
@@ -184,7 +185,7 @@ def add_common(parser: Parser) -> None:
         help="which noise levels to visit, perhaps with options, as in karras:rho=5,sigma_min=0.1; "
         "--spacing list shows them all",
     )
-    by_hand = parser.add_mutually_exclusive_group()
+    by_hand = group.add_mutually_exclusive_group()
     by_hand.add_argument("--sigmas", type=_numbers, metavar="S,S,...", help="the noise levels themselves, falling")
     by_hand.add_argument("--times", type=_numbers, metavar="T,T,...", help="or their times, from 999 down to 0")
     add(
