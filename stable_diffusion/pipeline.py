@@ -13,7 +13,7 @@ from .backend import memory
 from .diffusion.aliases import sampler_name, spacing_name
 from .diffusion.denoiser import Denoiser, Estimate, masked
 from .diffusion.guidance import Conditioning, guided
-from .diffusion.noise import StepNoise, start_noise
+from .diffusion.noise import StepNoise, start_noise, wandered
 from .diffusion.noising import chain, invert, ray
 from .diffusion.plan import Plan, make_plan
 from .diffusion.samplers import SAMPLERS, Sampler, Step, sampler_named
@@ -82,6 +82,7 @@ class StableDiffusion:
         self.dtype = mx.float16 if half else mx.float32
         checkpoint = open_checkpoint(locate(model, half), self.dtype)
         self.unet, self.autoencoder = checkpoint.unet, checkpoint.autoencoder
+        self._unet, self._vae = self.unet.config, self.autoencoder.config  # these stay when the nets are deleted
         xl = len(checkpoint.text_encoders) == 2
         self._encoders = ["text_encoder_1", "text_encoder_2"] if xl else ["text_encoder"]
         self._tokenizers = ["tokenizer_1", "tokenizer_2"] if xl else ["tokenizer"]
@@ -91,7 +92,11 @@ class StableDiffusion:
         self._zero_empty_negative = checkpoint.zero_empty_negative
         self.schedule = self.sampler = checkpoint.schedule
         preset = preset_of(model)
-        self.defaults = preset.defaults if preset else defaults_of(checkpoint.scheduler_config)
+        self.defaults = (
+            preset.defaults
+            if preset
+            else defaults_of(checkpoint.scheduler_config, self._unet.time_cond_proj_dim is not None)
+        )
         if quantize is not None:
             for name in ("unet", *self._encoders):
                 quantize_net(getattr(self, name), quantize)
@@ -117,8 +122,8 @@ class StableDiffusion:
         With an image and neither strength nor start_step, the strength is the model's default; for a UNet that was
         trained to repaint, and a mask, it is 1.
         """
-        d, f = self.defaults, self.autoencoder.config.factor
-        side = d.side or self.unet.config.sample_size * f
+        d, f = self.defaults, self._vae.factor
+        side = d.side or self._unet.sample_size * f
         height, width = (side, side) if image is None else image.shape[:2]
         defaults = {
             "width": width,
@@ -129,7 +134,16 @@ class StableDiffusion:
             "spacing": d.spacing,
             "cfg_rescale": d.cfg_rescale,
         }
-        if image is not None and settings.start_step is None:
+        by_hand_given = settings.sigmas is not None or settings.times is not None
+        if by_hand_given and not isinstance(settings, CompleteSettings):
+            for name in ("steps", "spacing"):
+                if getattr(settings, name) is not None:
+                    raise ValueError(
+                        f"{name} is {getattr(settings, name)!r}: leave it out where levels are chosen by hand"
+                    )
+        if image is not None and by_hand_given and settings.strength is None:
+            defaults["start_step"] = 0
+        elif image is not None and settings.start_step is None:
             defaults["strength"] = 1.0 if mask is not None and self._repaints else d.strength
         given: dict[str, Any] = {field.name: getattr(settings, field.name) for field in fields(settings)}
         if settings.clip_skip + len(self._encoders) > self._layers:
@@ -171,7 +185,7 @@ class StableDiffusion:
             s.start_step,
             weight,
             s.sigmas,
-            s.discretize == "schedule",
+            s.discretize,
         )
 
     def calls(self, settings: Settings, image: mx.array | None = None, mask: mx.array | None = None) -> int:
@@ -183,7 +197,8 @@ class StableDiffusion:
         """The settings that this sampler takes. One that it does not take must not have been set."""
         taken = sampler_named(settings.sampler).options
         for name in _SAMPLER_OPTIONS:
-            if name not in taken and settings.was_set(name):
+            # eta 1 is every ancestral sampler's own; where there is none, it asks for nothing.
+            if name not in taken and settings.was_set(name) and (name, getattr(settings, name)) != ("eta", 1.0):
                 others = ", ".join(other for other in sorted(SAMPLERS) if name in SAMPLERS[other].options)
                 raise ValueError(f"the sampler {settings.sampler!r} has no {name}: {others} have it")
         values: dict[str, Any] = {name: getattr(settings, name) for name in _SAMPLER_OPTIONS if name in taken}
@@ -195,16 +210,17 @@ class StableDiffusion:
 
     # Text
 
-    def _encoded(self, text: str, clip_skip: int) -> EncodedPrompt:
+    def _encoded(self, text: str, clip_skip: int, name: str) -> EncodedPrompt:
         encoders = [getattr(self, name) for name in self._encoders]
         encoded, dropped = encode_prompt(encoders, [getattr(self, name) for name in self._tokenizers], text, clip_skip)
         if dropped:
-            warnings.warn(f"the prompt is too long; left out: {dropped!r}", stacklevel=5)
+            warnings.warn(f"the {name} is too long; left out: {dropped!r}", stacklevel=5)
         return encoded
 
     def _conditioning(self, settings: CompleteSettings) -> tuple[Conditioning, Conditioning]:
         """What the UNet is told for the prompt and for the negative prompt."""
-        prompt, negative = (self._encoded(t, settings.clip_skip) for t in (settings.prompt, settings.negative_prompt))
+        prompt = self._encoded(settings.prompt, settings.clip_skip, "prompt")
+        negative = self._encoded(settings.negative_prompt, settings.clip_skip, "negative prompt")
         if not settings.negative_prompt and self._zero_empty_negative:
             negative = negative.zeroed()
 
@@ -214,7 +230,7 @@ class StableDiffusion:
                 size = (settings.height, settings.width)
                 told["text_embeds"] = text.pooled
                 told["time_ids"] = mx.array([[*size, 0, 0, *size]])  # made at this size, not cut, wanted at this size
-            if (dim := self.unet.config.time_cond_proj_dim) is not None:
+            if (dim := self._unet.time_cond_proj_dim) is not None:
                 told["time_cond"] = guidance_embedding(settings.cfg, dim).astype(self.dtype)
             return told
 
@@ -225,14 +241,14 @@ class StableDiffusion:
     @property
     def _repaints(self) -> bool:
         """Does the UNet take the mask and the masked image as channels of its own?"""
-        return self.unet.config.in_channels > self.autoencoder.config.latent_channels
+        return self._unet.in_channels > self._vae.latent_channels
 
     def encode(self, image: mx.array) -> mx.array:
         """A picture (H, W, 3) in [-1, 1], H and W multiples of 8 -> its latents (1, H / 8, W / 8, 4), float32.
 
         They are the mean of the encoder's distribution: the same picture always gives the same latents.
         """
-        f = self.autoencoder.config.factor
+        f = self._vae.factor
         if image.ndim != 3 or image.shape[2] != 3 or image.shape[0] % f or image.shape[1] % f:
             raise ValueError(f"the image has shape {image.shape}: it must be (H, W, 3), H and W multiples of {f}")
         dtype = self.autoencoder.encoder.conv_in.weight.dtype
@@ -258,11 +274,11 @@ class StableDiffusion:
 
         positive, negative = self._conditioning(settings)
         # A net that was distilled with guidance is told the scale, and is not to be guided once more.
-        cfg = settings.cfg if self.unet.config.time_cond_proj_dim is None else 1.0
+        cfg = settings.cfg if self._unet.time_cond_proj_dim is None else 1.0
         guided_net = guided(net, positive, negative, cfg, settings.cfg_rescale)
         denoise: Estimate = Denoiser(guided_net, self.schedule, whole_times=settings.discretize == "timestep")
         if mask is not None and run.x0 is not None and extra is None:
-            denoise = masked(denoise, run.x0, _shrunk(mask, self.autoencoder.config.factor))
+            denoise = masked(denoise, run.x0, _shrunk(mask, self._vae.factor))
         return denoise
 
     def frame(self, step: Step, kind: Literal["noisy", "clean"] = "noisy") -> mx.array:
@@ -274,7 +290,7 @@ class StableDiffusion:
 
         (1, h, w, 5). The mask is hard; what it hides is mid grey. Without a mask everything is to be painted.
         """
-        f = self.autoencoder.config.factor
+        f = self._vae.factor
         if mask is None or image is None:
             mask = mx.ones((settings.height, settings.width))
             image = mx.zeros((settings.height, settings.width, 3))
@@ -288,10 +304,10 @@ class StableDiffusion:
         """
         if mx.default_device() != mx.cpu:
             return
-        size, f = (settings.height, settings.width), self.autoencoder.config.factor
+        size, f = (settings.height, settings.width), self._vae.factor
         rows = settings.n_images * (1 if settings.cfg in (0, 1) else 2)
-        numbers = rows * self.unet.config.largest_array(settings.height // f, settings.width // f)
-        needed, there = 4 * max(numbers, self.autoencoder.config.largest_array(*size)), memory()
+        numbers = rows * self._unet.largest_array(settings.height // f, settings.width // f)
+        needed, there = 4 * max(numbers, self._vae.largest_array(*size)), memory()
         if needed > there:
             raise MemoryError(
                 f"{settings.n_images} of {settings.width} x {settings.height} at the same time take over "
@@ -322,6 +338,7 @@ class StableDiffusion:
 
     def _run(self, settings: Settings, image: mx.array | None, mask: mx.array | None, noise: mx.array | None) -> "_Run":
         """Check the arguments of a run, and make what it starts from."""
+        image, mask = _checked(image, "image", -1.0), _checked(mask, "mask", 0.0)
         s, plan = self.completed(settings, image, mask), self.plan(settings, image, mask)
         if mask is not None and image is None:
             raise ValueError("a mask needs an image")
@@ -329,12 +346,12 @@ class StableDiffusion:
             raise ValueError(f"the mask has shape {mask.shape}: the image's is ({s.height}, {s.width})")
         if plan.image_weight is not None and image is None:
             raise ValueError("strength and start_step need an image")
-        f, seeds = self.autoencoder.config.factor, range(s.seed, s.seed + s.n_images)
-        shape = (s.height // f, s.width // f, self.autoencoder.config.latent_channels)
+        f, seeds = self._vae.factor, range(s.seed, s.seed + s.n_images)
+        shape = (s.height // f, s.width // f, self._vae.latent_channels)
         if noise is not None and noise.shape != (s.n_images, *shape):
             raise ValueError(f"the noise has shape {noise.shape}: this run's is {(s.n_images, *shape)}")
         self._sampler_options(s)
-        n = start_noise(seeds, shape, s.perturb) if noise is None else noise.astype(mx.float32)
+        n = wandered(start_noise(seeds, shape) if noise is None else mx.array(noise).astype(mx.float32), s.perturb)
         x0 = None if image is None else self.encode(image)
         return _Run(s, plan, seeds, n, x0, image, mask)
 
@@ -356,7 +373,7 @@ class StableDiffusion:
         if step is not None:
             return self.decode(step.x)
         assert image is not None
-        return mx.broadcast_to(image / 2 + 0.5, (settings.n_images, *image.shape))
+        return mx.broadcast_to(mx.array(image) / 2 + 0.5, (settings.n_images, *image.shape))
 
     def txt2img(self, settings: Settings) -> mx.array:
         """Pictures of the prompt: (n_images, H, W, 3) in [0, 1]."""
@@ -374,8 +391,8 @@ class StableDiffusion:
 
         Where the mask is 0, the pixels are the image's own.
         """
-        painted, m = self._pictures(settings, image, mask), mask[..., None]
-        return m * painted + (1 - m) * (image / 2 + 0.5)
+        painted, m = self._pictures(settings, image, mask), mx.array(mask)[..., None]
+        return m * painted + (1 - m) * (mx.array(image) / 2 + 0.5)
 
     # The laboratory
 
@@ -449,7 +466,7 @@ class StableDiffusion:
 
         The last of them can be decoded. None means the model's default, and for the seed the time.
         """
-        f = self.autoencoder.config.factor
+        f = self._vae.factor
         height, width = (None, None) if latent_size is None else (latent_size[0] * f, latent_size[1] * f)
         settings = self._older(text, n_images, num_steps, cfg_weight, negative_text, seed)
         return _variance_preserving(self.sample(replace(settings, height=height, width=width)))
@@ -501,6 +518,17 @@ def _finite(x: mx.array, doing: str, dtype: mx.Dtype) -> mx.array:
         remedy = "half precision is too small for it: float16=False" if dtype == mx.float16 else "try a smaller cfg"
         raise FloatingPointError(f"{doing} gave a NaN or an infinite number; {remedy}")
     return x
+
+
+def _checked(picture: mx.array | None, name: str, low: float) -> mx.array | None:
+    """An image or a mask as float32, from MLX or NumPy. Raises ValueError for values outside [low, 1]."""
+    if picture is None:
+        return None
+    picture = mx.array(picture).astype(mx.float32)
+    least, most = float(picture.min()), float(picture.max())
+    if least < low - 1e-3 or most > 1 + 1e-3:
+        raise ValueError(f"the {name} has values from {least:g} to {most:g}: they must be from {low:g} to 1")
+    return picture
 
 
 def _repeated(x0: mx.array | None, n: int) -> mx.array:

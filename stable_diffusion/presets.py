@@ -1,7 +1,7 @@
 """The checkpoints that have a name, and the settings that suit each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,23 @@ class Defaults:
 TURBO = Defaults(steps=2, cfg=0.0, sampler="euler_a", spacing="trailing", strength=0.5, side=512)
 
 
-def defaults_of(scheduler: Mapping[str, Any]) -> Defaults:
-    """The defaults of a checkpoint without a name, as far as its scheduler_config.json tells what it is."""
+def defaults_of(scheduler: Mapping[str, Any], guidance_is_input: bool = False) -> Defaults:
+    """The defaults of a checkpoint without a name, as far as its scheduler_config.json tells what it is.
+
+    guidance_is_input: its UNet is told the guidance scale, as those of latent consistency models are.
+    """
     kind, spacing = scheduler.get("_class_name", ""), scheduler.get("timestep_spacing", "leading")
-    if kind in ("LCMScheduler", "TCDScheduler"):  # distilled for few steps; guidance is in the weights or in the UNet
-        return Defaults(steps=4, cfg=1.0, sampler=kind.removesuffix("Scheduler").lower(), spacing="lcm", strength=0.5)
+    if kind in (
+        "LCMScheduler",
+        "TCDScheduler",
+    ):  # distilled, guidance too: it is in the weights, or an input of the UNet
+        cfg = 8.0 if guidance_is_input else 1.0  # as the authors' own pipelines have it
+        return Defaults(steps=4, cfg=cfg, sampler=kind.removesuffix("Scheduler").lower(), spacing="lcm", strength=0.5)
     if scheduler.get("rescale_betas_zero_snr"):  # high guidance overexposes: Lin et al. 2023, section 3.4
         return Defaults(spacing="trailing", cfg_rescale=0.7)
-    if kind in ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler") and spacing == "trailing":
-        return TURBO  # of Stability's own checkpoints, only the distilled ones are spaced so
+    euler = kind in ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler")
+    if euler and spacing == "trailing" and scheduler.get("prediction_type", "epsilon") == "epsilon":
+        return replace(TURBO, side=None)  # of Stability's own checkpoints, only the distilled ones are spaced so
     return Defaults()
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Literal
 
 StrengthMode = Literal["level", "skip", "full"]
@@ -43,8 +44,17 @@ class Settings:
     def __post_init__(self) -> None:
         def check(fine: bool, name: str, wanted: str) -> None:
             if not fine:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be {wanted}")
+                raise ValueError(f"{name} is {getattr(self, name)!r}: it must be {wanted}")
 
+        for name in ("seed", "n_images", "width", "height", "steps", "start_step", "clip_skip"):
+            value = getattr(self, name)
+            optional = value is None and name not in ("seed", "n_images", "clip_skip")
+            check(optional or (isinstance(value, Integral) and not isinstance(value, bool)), name, "a whole number")
+        for name in ("prompt", "negative_prompt"):
+            check(isinstance(getattr(self, name), str), name, "a text")
+        for name in ("cfg", "cfg_rescale", "eta", "s_churn", "s_tmin", "s_tmax", "s_noise", "strength", "image_weight"):
+            value = getattr(self, name)
+            check(value is None or isinstance(value, Real), name, "a number")
         for name in ("cfg", "cfg_rescale", "eta", "s_churn", "s_tmin", "s_noise", "strength", "image_weight"):
             value = getattr(self, name)
             check(value is None or math.isfinite(value), name, "a finite number")

@@ -16,12 +16,17 @@ from stable_diffusion.diffusion.aliases import sampler_name, spacing_name
         ("DPM2 a Karras", ("dpm2_a", "karras")),
         ("LMS Karras", ("lms", "karras")),
         ("Restart", ("restart", None)),
-        ("UniPC", ("unipc", None)),
+        ("UniPC", ("unipc:order=3,variant=bh1", None)),
         ("euler_ancestral", ("euler_a", None)),  # ComfyUI
         ("dpm_2_ancestral", ("dpm2_a", None)),
         ("dpmpp_2s_ancestral", ("dpmpp_2s_a", None)),
         ("dpmpp_3m_sde", ("dpmpp_3m_sde", None)),
-        ("uni_pc", ("unipc", None)),
+        ("uni_pc", ("unipc:order=3,variant=bh1", None)),
+        ("uni_pc_bh2", ("unipc:order=3,variant=bh2", None)),
+        ("dpmpp_2m_sde_gpu", ("dpmpp_2m_sde", None)),
+        ("k_euler_a", ("euler_a", None)),
+        ("sample_dpmpp_2m", ("dpmpp_2m", None)),
+        ("DPMSolverMultistep", ("dpmpp_2m", None)),
         ("EulerDiscreteScheduler", ("euler", None)),  # diffusers
         ("DPMSolverMultistepScheduler", ("dpmpp_2m", None)),
         ("KDPM2AncestralDiscreteScheduler", ("dpm2_a", None)),
@@ -47,7 +52,7 @@ def test_other_tools_spacings_are_known() -> None:
 
 
 def test_options_stay_behind_the_name() -> None:
-    assert sampler_name("UniPC:order=3,variant=bh1") == ("unipc:order=3,variant=bh1", None)
+    assert sampler_name("UniPC:order=2,variant=bh2") == ("unipc:order=2,variant=bh2", None)
     assert sampler_name("LMS Karras:order=2") == ("lms:order=2", "karras")
 
 

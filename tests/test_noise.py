@@ -5,7 +5,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from stable_diffusion.diffusion.noise import BrownianPath, StepNoise, key, perturbed, start_noise
+from stable_diffusion.diffusion.noise import BrownianPath, StepNoise, key, perturbed, start_noise, wandered
 from tests.oracles import largest_difference
 
 SHAPE = (16, 16, 4)
@@ -39,14 +39,14 @@ def test_big_seeds_are_seeds_of_their_own() -> None:
 
 
 def test_perturbed_noise_stays_standard_normal_however_often() -> None:
-    n = start_noise([0], (200, 200), tuple((seed, 0.3) for seed in range(1, 40)))
+    n = wandered(start_noise([0], (200, 200)), tuple((seed, 0.3) for seed in range(1, 40)))
     assert np.array(n).mean() == pytest.approx(0, abs=0.02)
     assert np.array(n).std() == pytest.approx(1, abs=0.02)
 
 
 def test_many_perturbations_equal_their_closed_form() -> None:
     lineage = tuple((seed, amount) for seed, amount in zip(range(100, 110), np.linspace(0.05, 0.6, 10), strict=True))
-    n = start_noise([42], SHAPE, lineage)
+    n = wandered(start_noise([42], SHAPE), lineage)
     wanted = np.array(start_noise([42], SHAPE)) * math.prod(math.sqrt(1 - a**2) for _, a in lineage)
     for j, (seed, a) in enumerate(lineage):
         weight = a * math.prod(math.sqrt(1 - later**2) for _, later in lineage[j + 1 :])
@@ -81,3 +81,12 @@ def test_the_path_answers_the_same_whatever_was_asked_before() -> None:
     noise = StepNoise([3, 4], (8,))
     assert mx.array_equal(noise.between(7.0, 3.3)[0], StepNoise([3], (8,)).between(7.0, 3.3)[0])
     assert largest_difference(noise.between(7.0, 3.3)[0] * 3.7**0.5, other(7.0) - other(3.3)) < 1e-5
+
+
+def test_numpys_seeds_are_seeds() -> None:
+    assert mx.array_equal(start_noise([np.int64(5)], SHAPE), start_noise([5], SHAPE))
+
+
+def test_levels_beyond_the_path_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"above 1\.04858e\+06"):
+        BrownianPath(3, (8,))(2e6)

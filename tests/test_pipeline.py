@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -165,8 +166,11 @@ def test_a_number_that_is_none_is_an_error_and_not_a_black_picture(sd: StableDif
         ({"start_step": 9}, {"image": True}, "start step 9"),
         ({"eta": 0.5}, {}, "euler_a"),
         ({"sampler": "euler", "width": 65536, "height": 65536}, {}, "GiB of memory"),
-        ({"times": (999.0, 999.0)}, {}, "must fall"),
-        ({"sigmas": (3.0, 1.0)}, {"image": True}, "strength mode skip"),
+        ({"times": (999.0, 999.0), "steps": None}, {}, "must fall"),
+        ({"times": (999.0, 9.0)}, {}, "steps is 4"),
+        ({"times": (999.0, 9.0), "steps": None, "spacing": "karras"}, {}, "spacing is .karras."),
+        ({"sampler": "tcd", "eta": 1.5}, {}, "from 0 to 1"),
+        ({"sigmas": (3.0, 1.0), "steps": None, "strength": 0.5}, {"image": True}, "strength mode skip"),
         ({"sampler": "dpmpp_2m", "s_churn": 1.0}, {}, "'dpmpp_2m' has no s_churn"),
         ({"clip_skip": 3}, {}, "clip_skip is 3"),
         ({"width": 128}, {"image": True}, "64 x 48"),
@@ -197,6 +201,51 @@ def test_settings_that_no_run_could_have_are_errors(change: dict[str, object]) -
         Settings(**change)  # type: ignore[arg-type]
 
 
+def test_the_settings_of_the_design_run_as_they_stand(sd: StableDiffusion, image: mx.array) -> None:
+    settings = Settings(
+        prompt="a lit fireplace", negative_prompt="", seed=7, n_images=2, width=None, height=None, steps=2, cfg=None,
+        sampler=None, spacing=None, eta=1.0, s_churn=0.0, s_tmin=0.0, s_tmax=math.inf, s_noise=1.0, discretize="none",
+        cfg_rescale=0.0, strength=None, strength_mode="level", start_step=None, image_weight=1.0,
+        perturb=((1234, 0.2),), clip_skip=0,
+    )  # fmt: skip
+    assert sd.txt2img(settings).shape == (2, 64, 64, 3)
+    assert sd.img2img(settings, image).shape == (2, 48, 64, 3)
+
+
+def test_numpys_arrays_are_taken_as_they_are(sd: StableDiffusion, image: mx.array) -> None:
+    mask = np.zeros((48, 64), dtype=np.float32)
+    mask[:, 32:] = 1
+    settings = replace(TINY, strength=0.6)
+    for theirs, ours in (
+        (sd.img2img(settings, np.array(image)), sd.img2img(settings, image)),  # type: ignore[arg-type]
+        (sd.inpaint(settings, np.array(image), mask), sd.inpaint(settings, image, mx.array(mask))),  # type: ignore[arg-type]
+    ):
+        assert mx.array_equal(theirs, ours)
+    for bad, hole, word in ((image * 255, None, "image has values"), (image, mx.array(mask) * 3, "mask has values")):
+        with pytest.raises(ValueError, match=word):
+            sd.sample(settings, bad, hole)
+
+
+def test_a_given_noise_is_perturbed_too(sd: StableDiffusion) -> None:
+    noise = mx.random.normal((1, 6, 8, 4), key=mx.random.key(1))
+    plain, moved = (list(sd.sample(replace(TINY, perturb=p), noise=noise))[-1].x for p in ((), ((1, 0.5),)))
+    assert largest_difference(plain, moved) > 0.1
+
+
+def test_levels_by_hand_start_an_image_at_the_first(sd: StableDiffusion, image: mx.array) -> None:
+    plan = sd.plan(Settings(prompt="a", sigmas=(3.0, 1.0)), image)
+    assert plan.sigmas == (3.0, 1.0, 0.0)
+    assert plan.image_weight == 1.0
+
+
+def test_a_plan_is_made_without_the_nets() -> None:
+    sd = StableDiffusion(str(DATA / "sd1"), float16=False)
+    plan = sd.plan(TINY)
+    del sd.unet, sd.autoencoder, sd.text_encoder
+    assert sd.plan(TINY) == plan
+    assert plan.calls("DPM++ 2M") == 4
+
+
 def test_zero_is_a_setting(sd: StableDiffusion) -> None:
     s = sd.completed(Settings(cfg=0.0, seed=0, strength=0.0), mx.zeros((8, 8, 3)))
     assert (s.cfg, s.seed, s.strength) == (0.0, 0, 0.0)
@@ -214,6 +263,7 @@ def test_pictures_that_cannot_be_held_are_an_error_and_not_a_crash(sd: StableDif
 def test_a_checkpoints_scheduler_config_says_what_suits_it() -> None:
     assert defaults_of({"_class_name": "PNDMScheduler"}) == Defaults()
     lcm = defaults_of({"_class_name": "LCMScheduler"})
+    assert defaults_of({"_class_name": "LCMScheduler"}, guidance_is_input=True).cfg == 8.0
     assert (lcm.sampler, lcm.spacing, lcm.steps, lcm.cfg) == ("lcm", "lcm", 4, 1.0)
     assert defaults_of({"_class_name": "TCDScheduler"}).sampler == "tcd"
     turbo = {"_class_name": "EulerAncestralDiscreteScheduler", "timestep_spacing": "trailing"}

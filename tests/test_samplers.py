@@ -1,6 +1,7 @@
 import math
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -44,13 +45,24 @@ def test_the_true_noise_gives_the_picture_back(sampler: str, spacing: str, mode:
         if "eta" in SAMPLERS[sampler].options or sampler in DETERMINISTIC:
             options = {"eta": 0.0} if sampler in STOCHASTIC else {}
             end = last(walk(constant_noise(n), SAMPLERS[sampler](start, plan.sigmas, no_noise, **options)))
-        else:  # with fresh noise, the true noise at a level is what separates x from the picture
-            noise = StepNoise([1], (4,))
-            true = walk(
-                lambda x, sigma: x - sigma * ((x - x0) / sigma), SAMPLERS[sampler](start[None], plan.sigmas, noise)
-            )
-            end = last(true)[0]
+        else:  # with fresh noise there is no single true one; that these keep its amount is tested below
+            end = last(
+                walk(lambda x, sigma: x0[None], SAMPLERS[sampler](start[None], plan.sigmas, StepNoise([1], (4,))))
+            )[0]
         assert largest_difference(end, x0) < 1e-5, strength
+
+
+@pytest.mark.parametrize("sampler", STOCHASTIC)
+def test_at_every_step_there_is_as_much_noise_as_the_level_says(sampler: str) -> None:
+    """With a perfect estimate, (x - x0) / sigma stays N(0, 1): nothing is added too much, and nothing too little."""
+    N = 20_000
+    x0, n = mx.linspace(-1, 1, N)[None], mx.random.normal((1, N), key=mx.random.key(2))
+    sigmas = SPACINGS["karras"](SCHEDULE, 12)
+    steps = list(walk(lambda x, sigma: x0, SAMPLERS[sampler](x0 + sigmas[0] * n, sigmas, StepNoise([1], (N,)))))
+    for step in steps[:-1]:
+        noise = np.array((step.x - x0) / step.sigma)
+        assert noise.mean() == pytest.approx(0, abs=0.03), step.index
+        assert noise.std() == pytest.approx(1, abs=0.03), step.index
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -175,17 +187,21 @@ KARRAS_2022 = {("euler", 0): 0.3777131266, ("heun", 0): 0.5831021672, ("euler", 
                ("heun", 1): 0.5895021380, ("euler", 1e9): 0.1677240889, ("heun", 1e9): 0.4624352436}  # fmt: skip
 
 
+def known_by_time(x: Float64, sigma: float) -> Float64:
+    """The estimate of a net that predicts the noise exactly for x0 ~ N(0, .5^2), and knows only the time."""
+    s = SCHEDULE.sigma(SCHEDULE.t(sigma))
+    return x - x * (sigma * s * math.sqrt(1 + s**2) / (0.25 + s**2) / math.sqrt(1 + sigma**2))
+
+
+DRAWS: list[Any] = [Float64(z) for z in (0.9, -1.1, 0.4, 1.3, -0.7, 0.2, -0.5)]
+
+
 @pytest.mark.parametrize(("sampler", "s_churn"), KARRAS_2022)
 def test_churn_is_algorithm_2_of_karras(sampler: str, s_churn: float) -> None:
-    draws = [0.9, -1.1, 0.4, 1.3, -0.7, 0.2, -0.5]
-
-    def denoise(x: mx.array, sigma: float) -> mx.array:
-        s = SCHEDULE.sigma(SCHEDULE.t(sigma))
-        return x - sigma * s * math.sqrt(1 + s**2) / (0.25 + s**2) * x / math.sqrt(1 + sigma**2)
-
     sigmas = SPACINGS["karras"](SCHEDULE, 7)
-    walker = SAMPLERS[sampler](mx.array([sigmas[0]]), sigmas, lambda i, k: mx.array([draws[i]]), s_churn=s_churn)
-    assert last(walk(denoise, walker)).item() == pytest.approx(KARRAS_2022[sampler, s_churn], rel=2e-6)
+    walker = SAMPLERS[sampler](Float64(sigmas[0]), sigmas, lambda i, k: DRAWS[i], s_churn=s_churn)  # type: ignore[arg-type]
+    end: Any = last(walk(known_by_time, walker))  # type: ignore[arg-type]
+    assert end.value == pytest.approx(KARRAS_2022[sampler, s_churn], rel=1e-8)
 
 
 # The same with levels and sigma-hat rounded to the trained grid (Karras et al. 2022, C.3.4; NVlabs/edm): mode D.
@@ -197,23 +213,31 @@ TOLD = {("euler", 0): 0.3775156330, ("heun", 0): 0.5827966987, ("euler", 1): 0.3
         ("heun", 1): 0.5896705759, ("euler", 1e9): 0.1676773903, ("heun", 1e9): 0.4621187929}  # fmt: skip
 
 
-@pytest.mark.parametrize("mode", ["schedule", "timestep"])
 @pytest.mark.parametrize(("sampler", "s_churn"), ROUNDED)
-def test_discretisation_is_that_of_karras(sampler: str, s_churn: float, mode: str) -> None:
-    draws = [0.9, -1.1, 0.4, 1.3, -0.7, 0.2, -0.5]
+def test_rounded_levels_are_those_of_karras(sampler: str, s_churn: float) -> None:
+    sigmas = make_plan(SCHEDULE, "karras", 7, discretize="schedule").sigmas
+    walker = SAMPLERS[sampler](
+        Float64(sigmas[0]),  # type: ignore[arg-type]
+        sigmas,
+        lambda i, k: DRAWS[i],
+        s_churn=s_churn,
+        nearest=SCHEDULE.nearest,
+    )
+    end: Any = last(walk(known_by_time, walker))  # type: ignore[arg-type]
+    assert end.value == pytest.approx(ROUNDED[sampler, s_churn], rel=1e-8)
 
+
+@pytest.mark.parametrize(("sampler", "s_churn"), TOLD)
+def test_the_time_that_the_net_is_told_can_be_rounded_alone(sampler: str, s_churn: float) -> None:
     def net(x: mx.array, t: mx.array) -> mx.array:
         s = SCHEDULE.sigma(t.item())  # type: ignore[arg-type]
         return s * math.sqrt(1 + s**2) / (0.25 + s**2) * x
 
-    sigmas = make_plan(SCHEDULE, "karras", 7, discretize=mode == "schedule").sigmas
-    denoise = Denoiser(net, SCHEDULE, whole_times=mode == "timestep")
-    nearest = SCHEDULE.nearest if mode == "schedule" else None
-    walker = SAMPLERS[sampler](
-        mx.array([sigmas[0]]), sigmas, lambda i, k: mx.array([draws[i]]), s_churn=s_churn, nearest=nearest
-    )
-    wanted = (ROUNDED if mode == "schedule" else TOLD)[sampler, s_churn]
-    assert last(walk(denoise, walker)).item() == pytest.approx(wanted, rel=3e-6)
+    sigmas = SPACINGS["karras"](SCHEDULE, 7)
+    noise = [mx.array([z.value]) for z in DRAWS]
+    walker = SAMPLERS[sampler](mx.array([sigmas[0]]), sigmas, lambda i, k: noise[i], s_churn=s_churn)
+    end = last(walk(Denoiser(net, SCHEDULE, whole_times=True), walker))
+    assert end.item() == pytest.approx(TOLD[sampler, s_churn], rel=1e-6)
 
 
 def test_rounded_churn_never_leaves_the_trained_levels() -> None:
@@ -224,7 +248,7 @@ def test_rounded_churn_never_leaves_the_trained_levels() -> None:
             asked.append(sigma)
             return x * 0
 
-        sigmas = make_plan(SCHEDULE, "karras", 7, discretize=True).sigmas
+        sigmas = make_plan(SCHEDULE, "karras", 7, discretize="schedule").sigmas
         noise = StepNoise([0], (2,))
         walker = SAMPLERS["heun"](mx.ones((1, 2)), sigmas, noise, s_churn=s_churn, nearest=SCHEDULE.nearest)
         end = last(walk(denoise, walker))

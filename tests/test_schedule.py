@@ -90,7 +90,6 @@ def test_a_schedulers_config_is_read() -> None:
         ({"beta_schedule": "sigmoid"}, "sigmoid"),
         ({"prediction_type": "flow"}, "flow"),
         ({"trained_betas": [0.1]}, "trained_betas"),
-        ({"rescale_betas_zero_snr": True}, "zero_terminal_snr"),
         ({"num_train_timesteps": 1}, "num_train_steps"),
     ],
 )

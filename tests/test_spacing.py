@@ -1,4 +1,5 @@
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -105,16 +106,16 @@ def test_seven_karras_steps_and_the_trained_levels_nearest_to_them(name: str) ->
     levels, rounded, times = SEVEN_STEPS[name]
     plan = make_plan(SCHEDULE, name, 7)
     assert plan.sigmas[:-1] == pytest.approx([float(w) for w in levels.split()], abs=5e-5)
-    plan = make_plan(SCHEDULE, name, 7, discretize=True)
+    plan = make_plan(SCHEDULE, name, 7, discretize="schedule")
     assert plan.sigmas[:-1] == pytest.approx([float(w) for w in rounded.split()], abs=5.1e-5)
     assert plan.times == pytest.approx(times, abs=1e-9)
 
 
 def test_levels_that_become_the_same_are_merged() -> None:
-    plan = make_plan(SCHEDULE, "karras", 100, discretize=True)
+    plan = make_plan(SCHEDULE, "karras", 100, discretize="schedule")
     assert plan.steps_run == 95  # 5 repeat on SD's grid
-    assert make_plan(SCHEDULE, "karras", 43, discretize=True).steps_run == 43
-    assert make_plan(SCHEDULE, "karras", 44, discretize=True).steps_run == 43
+    assert make_plan(SCHEDULE, "karras", 43, discretize="schedule").steps_run == 43
+    assert make_plan(SCHEDULE, "karras", 44, discretize="schedule").steps_run == 43
 
 
 def test_options_are_written_behind_the_name() -> None:
@@ -129,6 +130,39 @@ def test_options_are_written_behind_the_name() -> None:
     for text, word in (("karras:roh=3", "roh"), ("karras:rho", "rho"), ("karas", "karras"), ("zzz", "list")):
         with pytest.raises(ValueError, match=word):
             spacing_named(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["karras:rho=0", "karras:rho=nan", "karras:rho=1e9", "beta:alpha=0", "beta:beta=-1", "karras:discard=2",
+     "karras:sigma_min=0", "karras:sigma_min=inf", "polyexponential:rho=-1"],
+)  # fmt: skip
+def test_options_out_of_their_range_are_one_sentence(text: str) -> None:
+    with pytest.raises(ValueError, match="must be a number from"):
+        spacing_named(text)
+
+
+def test_a_low_end_above_the_start_is_one_sentence() -> None:
+    for name in SPACINGS:
+        with pytest.raises(ValueError, match=r"sigma_min is 20|do not fall"):
+            spacing_named(f"{name}:sigma_min=20")(SCHEDULE, 5)
+    with pytest.raises(ValueError, match="do not fall"):
+        spacing_named("leading:sigma_min=12")(SCHEDULE, 5)
+
+
+@pytest.mark.parametrize("name", SPACINGS)
+@pytest.mark.parametrize("betas", ["linear", "squaredcos_cap_v2", "scaled_linear"])
+def test_other_schedules_are_laid_too(name: str, betas: Any) -> None:
+    schedule = NoiseSchedule(betas, 1e-4, 0.02)
+    for strength in (0.001, 0.0011, 0.0015, 0.01, 0.5, 1.0):
+        assert make_plan(schedule, name, 7, strength, "full").steps_run == 7
+
+
+def test_lcm_stays_on_its_grid_from_a_lower_start() -> None:
+    """diffusers 0.42.1: LCMScheduler.set_timesteps(4, original_inference_steps=50, strength=...)."""
+    for t, times in ((499, [499, 379, 259, 139]), (739, [739, 559, 379, 199])):
+        levels = SPACINGS["lcm"](SCHEDULE, 4, SCHEDULE.sigma(t))
+        assert [SCHEDULE.t(s) for s in levels[:-1]] == pytest.approx(times, abs=1e-6)
 
 
 def test_levels_can_be_chosen_by_hand() -> None:

@@ -38,6 +38,7 @@ def run(command: Callable[[argparse.Namespace], None], args: argparse.Namespace)
     """Run a command and turn what goes wrong into one sentence and an exit status."""
     started = time.perf_counter()
     with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_, **__: note(f"note: {message}")
         try:
             if args.print_parser:
@@ -89,7 +90,8 @@ def announce(args: argparse.Namespace, plan: Plan, calls: int, settings: Complet
     s, last = settings, settings.seed + settings.n_images - 1
     seeds = f"seed {s.seed}" if s.n_images == 1 else f"seeds {s.seed} to {last}"
     times = "1 network call" if calls == 1 else f"{calls} network calls"
-    (tell if args.plan else note)(f"{plan}; {s.sampler}, {s.spacing}, {times}; {s.width} x {s.height}, {seeds}")
+    levels = s.spacing if s.sigmas is None else "levels by hand"
+    (tell if args.plan else note)(f"{plan}; {s.sampler}, {levels}, {times}; {s.width} x {s.height}, {seeds}")
 
 
 def parts(settings: Settings, batch_size: int | None) -> Iterator[Settings]:

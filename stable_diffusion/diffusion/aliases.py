@@ -21,30 +21,28 @@ _SAMPLER_WORDS = {
     "dpm++ 3m sde": "dpmpp_3m_sde",
     "restart": "restart",
     "ddim": "ddim",
-    "unipc": "unipc",
+    "unipc": "unipc:order=3,variant=bh1",  # as A1111 and ComfyUI set it; our own "unipc" is the authors' order 2, bh2
     "lcm": "lcm",
     # ComfyUI
     "euler ancestral": "euler_a",
     "dpm 2": "dpm2",
     "dpm 2 ancestral": "dpm2_a",
     "dpmpp 2s ancestral": "dpmpp_2s_a",
-    "uni pc": "unipc",
-    "uni pc bh2": "unipc",
+    "uni pc": "unipc:order=3,variant=bh1",
+    "uni pc bh2": "unipc:order=3,variant=bh2",
     # diffusers
-    "eulerdiscretescheduler": "euler",
-    "eulerancestraldiscretescheduler": "euler_a",
-    "heundiscretescheduler": "heun",
-    "kdpm2discretescheduler": "dpm2",
-    "kdpm2ancestraldiscretescheduler": "dpm2_a",
-    "lmsdiscretescheduler": "lms",
-    "ddimscheduler": "ddim",
-    "ddpmscheduler": "ddpm",
-    "dpmsolvermultistepscheduler": "dpmpp_2m",
-    "dpmsolversdescheduler": "dpmpp_sde",
-    "unipcmultistepscheduler": "unipc",
-    "deismultistepscheduler": "deis",
-    "lcmscheduler": "lcm",
-    "tcdscheduler": "tcd",
+    "eulerdiscrete": "euler",
+    "eulerancestraldiscrete": "euler_a",
+    "heundiscrete": "heun",
+    "kdpm2discrete": "dpm2",
+    "kdpm2ancestraldiscrete": "dpm2_a",
+    "lmsdiscrete": "lms",
+    "ddpm": "ddpm",
+    "dpmsolvermultistep": "dpmpp_2m",
+    "dpmsolversde": "dpmpp_sde",
+    "unipcmultistep": "unipc",
+    "deismultistep": "deis",
+    "tcd": "tcd",
 }
 _SPACING_WORDS = {
     "normal": "uniform",
@@ -83,9 +81,10 @@ def sampler_name(name: str) -> tuple[str, str | None]:
     word, colon, options = name.partition(":")
     if word in SAMPLERS:
         return name, None
-    words = _words(word)
+    words = _words(word).removesuffix("scheduler").removesuffix(" gpu").removeprefix("k ").removeprefix("sample ")
     if words in _SAMPLER_WORDS:
-        return _SAMPLER_WORDS[words] + colon + options, None
+        ours = _SAMPLER_WORDS[words]
+        return ours.partition(":")[0] + colon + options if options else ours, None
     for spacing in ("karras", "exponential"):
         if words.endswith(" " + spacing):
             return sampler_name(words.removesuffix(" " + spacing) + colon + options)[0], spacing

@@ -16,7 +16,8 @@ Perturbations = tuple[tuple[int, float], ...]  # (seed, amount), in the order in
 
 def key(seed: int, *use: str | int) -> mx.array:
     """The random key of one use of a seed, e.g. `key(7, "step", 3, 0)`."""
-    digest = hashlib.blake2b(repr((seed, *use)).encode(), digest_size=8).digest()
+    name = repr((int(seed), *use))  # int: NumPy's own write themselves differently
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
     return mx.random.key(int.from_bytes(digest, "big"))
 
 
@@ -29,15 +30,15 @@ def perturbed(n: mx.array, other: mx.array, amount: float) -> mx.array:
     return math.sqrt(1 - amount**2) * n + amount * other
 
 
-def start_noise(seeds: Sequence[int], shape: tuple[int, ...], perturb: Perturbations = ()) -> mx.array:
-    """The noise that images start from: (len(seeds), *shape), row k of seeds[k] alone, then perturbed in order."""
+def start_noise(seeds: Sequence[int], shape: tuple[int, ...]) -> mx.array:
+    """The noise that images start from: (len(seeds), *shape), row k of seeds[k] alone."""
+    return mx.stack([mx.random.normal(shape, key=key(seed, "start")) for seed in seeds])
 
-    def draw(seed: int) -> mx.array:
-        return mx.random.normal(shape, key=key(seed, "start"))
 
-    n = mx.stack([draw(seed) for seed in seeds])
+def wandered(n: mx.array, perturb: Perturbations) -> mx.array:
+    """Noise (B, ...) after a list of perturbations, in order; every row is perturbed by the same noises."""
     for seed, amount in perturb:
-        n = perturbed(n, draw(seed), amount)
+        n = perturbed(n, start_noise([seed], n.shape[1:]), amount)
     return n
 
 
@@ -67,8 +68,8 @@ class BrownianPath:
     level, and the key of each mid-point is its place in the tree.
     """
 
-    TOP = 2.0**13  # above every noise level there is
-    DEPTH = 37  # halves 2^13 to 6e-8, well below the smallest difference of two levels
+    TOP = 2.0**20  # a cosine schedule reaches 20,291
+    DEPTH = 44  # halves 2^20 to 6e-8, well below the smallest difference of two levels
 
     def __init__(self, seed: int, shape: tuple[int, ...]) -> None:
         self._seed = seed
@@ -85,7 +86,8 @@ class BrownianPath:
         return self._known[sigma]
 
     def _walk_down(self, sigma: float) -> mx.array:
-        assert 0 <= sigma <= self.TOP
+        if not 0 <= sigma <= self.TOP:
+            raise ValueError(f"noise level {sigma:g} is above {self.TOP:g}, where the samplers' noise ends")
         a, b = 0.0, self.TOP
         at_a, at_b = mx.zeros(self._shape), math.sqrt(self.TOP) * self._draw()
         place = 1

@@ -4,11 +4,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import mlx.core as mx
 
 from ..settings import StrengthMode
+from .aliases import sampler_name
 from .samplers import sampler_named
 from .schedule import NoiseSchedule
 from .spacing import Levels, Spacing, by_hand, spacing_named
@@ -53,7 +54,9 @@ class Plan:
             return x
 
         nothing = mx.zeros((1,))
-        for _ in walk(denoise, sampler_named(sampler)(nothing, self.sigmas, lambda i, k: nothing, **options)):
+        for _ in walk(
+            denoise, sampler_named(sampler_name(sampler)[0])(nothing, self.sigmas, lambda i, k: nothing, **options)
+        ):
             pass
         return count
 
@@ -82,7 +85,7 @@ def make_plan(
     start_step: int | None = None,
     image_weight: float | None = None,
     sigmas: Sequence[float] | None = None,
-    discretize: bool = False,
+    discretize: Literal["none", "timestep", "schedule"] = "none",
 ) -> Plan:
     """Lay the levels of a run.
 
@@ -90,9 +93,10 @@ def make_plan(
     - `level`: start at the level of train time `strength * 1000 - 1`, and lay floor(steps * strength) steps from there;
     - `skip`: lay all steps, and run the last floor(steps * strength);
     - `full`: start as `level` does, and run all steps from there.
-    Levels that are given by hand (sigmas) take the place of a spacing's, with `skip` or a start_step. With discretize,
-    every level but the last is rounded to the nearest trained one, and levels that become the same are merged, because
-    a multistep method divides by their distance (Karras et al. 2022, C.3.4).
+    Levels that are given by hand (sigmas) take the place of a spacing's, with `skip` or a start_step. discretize
+    `schedule` rounds every level but the last to the nearest trained one, and merges those that become the same,
+    because a multistep method divides by their distance (Karras et al. 2022, C.3.4); what a method evaluates between
+    two levels of its own accord, as dpm2 does, stays between. `timestep` rounds only the times that the net is told.
     Or `start_step=k` drops the first k levels of all steps. Neither: all steps, from the top. Strength 0 runs nothing.
     Raises ValueError for a strength outside [0, 1], a start_step outside [0, steps], or both at once.
     """
@@ -125,11 +129,11 @@ def make_plan(
         levels = lay(schedule, steps)[start_step:]
     else:
         levels = lay(schedule, steps)
-    if discretize:
+    if discretize == "schedule":
         levels = (*dict.fromkeys(schedule.nearest(s) for s in levels[:-1]), 0.0)
     return Plan(
         sigmas=levels,
-        times=tuple(schedule.t(s) for s in levels[:-1]),
+        times=tuple(schedule.t(schedule.nearest(s) if discretize == "timestep" else s) for s in levels[:-1]),
         steps=steps,
         num_train_steps=schedule.num_train_steps,
         image_weight=image_weight,

@@ -2,9 +2,10 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import mlx.core as mx
@@ -12,7 +13,6 @@ import mlx.core as mx
 from . import ode, sde
 from .noise import Noise
 from .registry import split, unknown
-from .spacing import Levels
 from .steps import Ask, Sampler, Step
 
 __all__ = ["SAMPLERS", "Ask", "Method", "Sampler", "Step"]
@@ -28,7 +28,10 @@ class Method:
     noise: bool  # adds noise on its way, as it is set when nobody sets anything
     source: str
 
-    def __call__(self, x: mx.array, sigmas: Levels, noise: Noise, **options: Any) -> Sampler:
+    def __call__(self, x: mx.array, sigmas: Sequence[float], noise: Noise, **options: Any) -> Sampler:
+        """The sampler, ready to be walked. Raises ValueError for levels that do not fall, or that fall below 0."""
+        if len(sigmas) == 0 or sigmas[-1] < 0 or any(not s > t for s, t in pairwise(sigmas)):
+            raise ValueError(f"noise levels must fall and stay at 0 or above: {', '.join(f'{s:g}' for s in sigmas)}")
         return self.walk(x, sigmas, noise, **options)
 
     @property

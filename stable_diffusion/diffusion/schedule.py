@@ -32,9 +32,6 @@ class NoiseSchedule:
                 raise ValueError(f"unknown noise schedule setting {value!r}: one of {', '.join(get_args(known))}")
         if self.num_train_steps < 2:
             raise ValueError(f"num_train_steps is {self.num_train_steps}: at least 2 are needed")
-        if self.zero_terminal_snr and self.prediction_type == "epsilon":
-            # The last level is noise alone: told to predict the noise, a net has nothing left to say.
-            raise ValueError("zero_terminal_snr needs prediction_type 'v_prediction' or 'sample', not 'epsilon'")
 
     @classmethod
     def from_diffusers(cls, config: Mapping[str, Any]) -> "NoiseSchedule":

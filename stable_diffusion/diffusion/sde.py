@@ -12,7 +12,7 @@ from typing import Literal
 import mlx.core as mx
 
 from .noise import Noise, increment
-from .ode import Move, dpm2_step, euler_step, heun_step
+from .ode import Move, Nearest, dpm2_step, euler_step, heun_step
 from .schedule import NoiseSchedule
 from .steps import Ask, Sampler, Step, towards
 
@@ -172,8 +172,14 @@ def tcd(
     """Strategic stochastic sampling, Zheng et al. 2024 (2402.19159), algorithm 4; their gamma is eta here.
 
     Each step goes along the ODE to the level of train time floor((1 - eta) t'), t' being that of the next level, and
-    up to there with fresh noise.
+    up to there with fresh noise. Raises ValueError for an eta outside [0, 1].
     """
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta is {eta}: with tcd it must be from 0 to 1")
+    return _tcd(x, sigmas, noise, eta, schedule)
+
+
+def _tcd(x: mx.array, sigmas: Sequence[float], noise: Noise, eta: float, schedule: NoiseSchedule) -> Sampler:
     for i, (s, t) in enumerate(pairwise(sigmas)):
         clean = yield Ask(x, s)
         if t > 0 and eta > 0:
@@ -194,15 +200,16 @@ def restart(
     high: float = 2.0,
     steps: int = 9,
     times: int = 1,
+    nearest: Nearest | None = None,
 ) -> Sampler:
     """Restart sampling, Xu et al. 2023 (2306.14878), algorithm 1, with Heun steps.
 
-    Once at the level nearest to `low`, it adds noise back up to `high` and walks down again, in `steps` steps of
-    Karras's spacing, `times` times: the noise undoes errors that a walk along the ODE would keep. It never goes above
-    the level that the run starts from.
+    Once at the level nearest to `low`, it adds noise back up to `high` and walks down again, `times` times, in `steps`
+    steps of Karras's spacing (rounded to trained levels by `nearest`): the noise undoes errors that a walk along the
+    ODE would keep. It never goes above the level that the run starts from.
     """
     turn = min(sigmas[1:-1], key=lambda s: abs(s - low), default=math.nan)  # a walk of one step has no such level
-    top = min(high, sigmas[0])
+    top = min(high if nearest is None else nearest(high), sigmas[0])
     for i, (s, t) in enumerate(pairwise(sigmas)):
         x, clean = yield from heun_step(x, s, t)
         if t == turn and t < top:
@@ -210,6 +217,8 @@ def restart(
                 x = x + math.sqrt(top**2 - t**2) * s_noise * noise(i, k)
                 roots = top ** (1 / 7), t ** (1 / 7)
                 inner = [(roots[0] + j / steps * (roots[1] - roots[0])) ** 7 for j in range(1, steps)]
+                if nearest is not None:
+                    inner = [s for s in dict.fromkeys(map(nearest, inner)) if t < s < top]
                 for a, b in pairwise((top, *inner, t)):
                     x, clean = yield from heun_step(x, a, b)
         yield Step(i, t, x, clean)

@@ -46,13 +46,19 @@ def spacing_named(text: str) -> Spacing:
         raise ValueError(unknown("spacing", name, SPACINGS))
     options: dict[str, float] = {}
     for option, value in split("spacing", text, spacing_options(name)).items():
+        low, high = _RANGES[option]
         try:
             options[option] = float(value)
         except ValueError:
-            raise ValueError(f"spacing {text!r}: {option} is {value!r}: it must be a number") from None
-    discard = bool(options.pop("discard", 0.0))
+            options[option] = math.nan
+        if not low <= options[option] <= high:
+            raise ValueError(f"spacing {text!r}: {option} is {value!r}: it must be a number from {low:g} to {high:g}")
+    discard = options.pop("discard", 0.0) >= 0.5
     lay: Spacing = partial(SPACINGS[name], **options)  # type: ignore[arg-type]
     return partial(_discarding, lay) if discard else lay
+
+
+_RANGES = {"sigma_min": (1e-6, 1e6), "discard": (0, 1), "rho": (0.1, 100), "alpha": (0.05, 100), "beta": (0.05, 100)}
 
 
 def spacing_options(name: str) -> set[str]:
@@ -82,6 +88,10 @@ def by_hand(levels: Sequence[float]) -> Levels:
     return levels
 
 
+def _evenly(top: float, n: int) -> Levels:
+    return tuple(top * (1 - k / n) for k in range(n + 1))
+
+
 def _register(rule: Callable[..., Iterable[float]]) -> Spacing:
     """Give a rule its defaults, its checks and the final 0, and a name on the command line."""
 
@@ -96,13 +106,14 @@ def _register(rule: Callable[..., Iterable[float]]) -> Spacing:
             raise ValueError(f"{n} steps: at least 1 is needed")
         top = schedule.sigma_max if sigma_max is None else sigma_max
         bottom = schedule.sigma_min if sigma_min is None else sigma_min
-        if not (top > 0 and bottom > 0):
-            raise ValueError(f"noise levels must be above 0, not {top} .. {bottom}")
-        if top > bottom:
-            levels = (*rule(schedule, n, top, bottom, **options), 0.0)
-        else:  # a start at or below the least level leaves no room for a rule
-            levels = tuple(top * (1 - k / n) for k in range(n + 1))
-        assert all(s > t for s, t in pairwise(levels)), (rule.__name__, n, top, bottom)
+        if not (0 < top < math.inf and 0 < bottom < math.inf):
+            raise ValueError(f"noise levels must be above 0 and finite, not {top:g} and {bottom:g}")
+        if sigma_min is not None and bottom >= top:
+            raise ValueError(f"sigma_min is {bottom:g}: it must be below the start, which is {top:g}")
+        # A start at or below the least level leaves no room for a rule.
+        levels = (*rule(schedule, n, top, bottom, **options), 0.0) if top > bottom else _evenly(top, n)
+        if not all(s > t for s, t in pairwise(levels)):
+            raise ValueError(f"the levels of {n} {rule.__name__} steps from {top:g} do not fall: choose other options")
         return levels
 
     spacing.__name__ = rule.__name__
@@ -195,11 +206,15 @@ def ddim_uniform(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> 
 
 @_register
 def lcm(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
-    """Some of the 50 times that latent consistency models were distilled at (Luo et al. 2023; as diffusers chooses)."""
-    count = _count(schedule, top)
-    if n > 50 or count < 50:
+    """Some of the 50 times that latent consistency models were distilled at (Luo et al. 2023; as diffusers chooses).
+
+    More steps than there are such times below the start are laid as `trailing` lays them.
+    """
+    width = schedule.num_train_steps / 50
+    grid = [width * (k + 1) - 1 for k in range(50) if width * (k + 1) - 1 <= schedule.t(top) + 1e-6][::-1]
+    if n > len(grid):
         return SPACINGS["trailing"](schedule, n, top, bottom)[:-1]
-    return _at_times(schedule, top, bottom, [count * (50 - k * 50 // n) / 50 - 1 for k in range(n)])
+    return _at_times(schedule, top, bottom, [schedule.t(top), *(grid[k * len(grid) // n] for k in range(1, n))])
 
 
 @_register
@@ -252,6 +267,8 @@ def _tabled(schedule: NoiseSchedule, table: Sequence[float], top: float, bottom:
         i = next((i for i, s in enumerate(table[1:]) if s <= sigma), len(table) - 2)
         return min(max(i + (math.log(sigma) - logs[i]) / (logs[i + 1] - logs[i]), 0.0), len(table) - 1.0)
 
+    if top <= table[-1]:
+        return _evenly(top, n)[:-1]
     start, end = place(top), place(bottom) if bottom > schedule.sigma_min else len(table) - 1.0
     if math.isclose(top, table[0], rel_tol=1e-4):  # it is the highest trained level, rounded
         start, top = 0.0, table[0]

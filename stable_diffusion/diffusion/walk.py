@@ -64,6 +64,8 @@ def lockstep(
     At most `batch_size` rows go into a call (but one sampler's rows are never split); the others wait, and the place
     of a sampler that ends goes to the next one. Yields `(which, step)` as steps are made.
     """
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}: at least 1 is needed")
     waiting = enumerate(samplers)
     active: list[_Walker] = []
     next_in: _Walker | None = None  # begun, and not yet with a place

@@ -60,14 +60,18 @@ def open_checkpoint(folder: Path, dtype: mx.Dtype) -> Checkpoint:
     vae = _config(VAEConfig, folder / "vae" / "config.json")
     _check_fit(folder, unet, vae, [encoder.config for encoder in encoders])
     scheduler = folder / "scheduler" / "scheduler_config.json"
+    schedule = _config(NoiseSchedule, scheduler)
+    if schedule.zero_terminal_snr and schedule.prediction_type == "epsilon":
+        # The last level is noise alone: told to predict the noise, a net has nothing left to say.
+        raise CheckpointError(f"{scheduler}: rescale_betas_zero_snr needs v_prediction, and prediction_type is epsilon")
     return Checkpoint(
         unet=net(UNet2DConditionModel, unet, "unet", names.UNET, dtype),
         autoencoder=net(AutoencoderKL, vae, "vae", names.VAE, mx.float32 if vae.force_upcast else dtype),
         text_encoders=tuple(encoders),
         tokenizers=tuple(tokenizers),
-        schedule=_config(NoiseSchedule, scheduler),
+        schedule=schedule,
         scheduler_config=read_json(scheduler),
-        zero_empty_negative=bool(index.get("force_zeros_for_empty_prompt", False)),
+        zero_empty_negative=bool(index.get("force_zeros_for_empty_prompt", len(encoders) == 2)),
     )
 
 
