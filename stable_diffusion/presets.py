@@ -61,7 +61,11 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    "demo": Preset(DEMO, about="the small landscape painter inside this package, 128 x 128"),
+    "demo": Preset(
+        DEMO,
+        defaults=Defaults(steps=20, cfg=5.0, strength=0.9),
+        about="the small landscape painter inside this package, 128 x 128",
+    ),
     "sd1.5": Preset(
         "stable-diffusion-v1-5/stable-diffusion-v1-5",
         ("benjamin-paine/stable-diffusion-v1-5",),

@@ -1,0 +1,441 @@
+"""Draw the scenes and train the demo checkpoint: `python demo/train.py draw|vae|text|unet|export --work DIR`.
+
+Every command picks up where it was stopped when it is given again. A training has a budget of minutes, not of steps:
+the learning rate falls along a cosine of the time spent, so that a run ends well, and when it is meant to, anywhere.
+`scenes.npy` + `scenes.jsonl` are what is learned from, `unseen.*` what it is judged by.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from dataclasses import asdict
+from itertools import chain
+from multiprocessing import Pool
+from pathlib import Path
+
+import numpy as np
+import scenes
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+TRAIN_SEED, UNSEEN_SEED = 0, 10_000_000
+WORDINGS = 4
+WIDTH = 128  # of the text encoder
+CONTEXT = 77  # tokens, as in every Stable Diffusion
+TRAIN_STEPS = 1000
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+
+
+# --- the loop ---
+
+
+def fit(
+    net: nn.Module, loss: Callable[[float], Tensor], work: Path, name: str, minutes: float, lr: float, decay: float
+) -> nn.Module:
+    """Train `net` on `loss(progress)` for `minutes` in all, stopped time not counted; returns the averaged net.
+
+    Progress runs from 0 to 1. State goes to `work/NAME.pt` every two minutes and comes from there when it exists.
+    Adam W, a warm-up of 2 % of the budget, then a cosine down to nothing.
+    """
+    net.to(DEVICE).train()
+    average = deepcopy(net).requires_grad_(False).eval()
+    optimizer = torch.optim.AdamW(net.parameters(), lr, betas=(0.9, 0.99), weight_decay=0.01)
+    step, spent, running, path = 0, 0.0, 0.0, work / f"{name}.pt"
+    if path.exists():
+        state = torch.load(path, map_location=DEVICE, weights_only=True)
+        net.load_state_dict(state["net"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, spent, running = state["step"], state["spent"], state["running"]
+    torch.manual_seed(1 + step)
+    began, saved = time.monotonic() - spent, time.monotonic()
+    while spent < 60 * minutes:
+        progress = spent / (60 * minutes)
+        for group in optimizer.param_groups:
+            group["lr"] = lr * min(1.0, progress / 0.02 + 0.01) * 0.5 * (1 + math.cos(math.pi * progress))
+        with torch.autocast(DEVICE.type, torch.bfloat16):
+            value = loss(progress)
+        optimizer.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        keep = min(decay, step / (step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - keep)
+        spent = time.monotonic() - began
+        running += (float(value.detach()) - running) * max(0.01, 1 / step)
+        if step % 50 == 0:
+            log(work, name, step=step, minutes=round(spent / 60, 2), loss=round(running, 5))
+        if time.monotonic() - saved > 120 or spent >= 60 * minutes:
+            state = {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
+            torch.save({**state, "step": step, "spent": spent, "running": running}, path.with_suffix(".part"))
+            path.with_suffix(".part").replace(path)
+            saved = time.monotonic()
+    return average
+
+
+def averaged(work: Path, name: str) -> dict[str, Tensor]:
+    """The averaged weights of a training, finished or not."""
+    state = torch.load(work / f"{name}.pt", map_location="cpu", weights_only=True)["average"]
+    assert isinstance(state, dict)
+    return state
+
+
+def part(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+
+
+def log(work: Path, name: str, **numbers: float) -> None:
+    """One line of JSON, on the screen and at the end of `work/NAME.log`."""
+    line = json.dumps(numbers)
+    print(name, line, flush=True)
+    with (work / f"{name}.log").open("a") as file:
+        file.write(line + "\n")
+
+
+# --- pictures ---
+
+
+def render(seed: int) -> tuple[np.ndarray, scenes.Labels]:
+    picture, _, labels = scenes.scene(seed)
+    return np.asarray(picture), labels
+
+
+def draw(work: Path, name: str, first: int, count: int) -> None:
+    """`count` scenes from seed `first` on: NAME.npy (N, 128, 128, 3) bytes, NAME.jsonl what they show."""
+    if (work / f"{name}.jsonl").exists():
+        return
+    shape = (count, scenes.SIZE, scenes.SIZE, 3)
+    pictures = np.lib.format.open_memmap(work / f"{name}.npy", "w+", np.uint8, shape)
+    lines = []
+    with Pool() as pool:
+        for k, (picture, labels) in enumerate(pool.imap(render, range(first, first + count), chunksize=32)):
+            pictures[k] = picture
+            lines.append(json.dumps(asdict(labels)))
+    pictures.flush()
+    (work / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def pictures(work: Path, name: str) -> np.ndarray:
+    return np.load(work / f"{name}.npy", mmap_mode="r")
+
+
+def shown(work: Path, name: str) -> list[scenes.Labels]:
+    lines = [json.loads(line) for line in (work / f"{name}.jsonl").read_text().splitlines()]
+    return [scenes.Labels(**{**line, "things": tuple(line["things"])}) for line in lines]
+
+
+def captions(work: Path) -> list[list[str]]:
+    """WORDINGS different captions of every scene."""
+    labels = shown(work, "scenes")
+    return [
+        [scenes.caption(one, np.random.default_rng((wording, k))) for k, one in enumerate(labels)]
+        for wording in range(WORDINGS)
+    ]
+
+
+def as_input(batch: np.ndarray) -> Tensor:
+    """(B, H, W, 3) bytes -> (B, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(np.array(batch)).to(DEVICE).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+# --- autoencoder ---
+
+
+def new_vae() -> AutoencoderKL:
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(16, 32, 64, 64), layers_per_block=1, latent_channels=4, norm_num_groups=8,
+        sample_size=scenes.SIZE,
+    )  # fmt: skip
+
+
+def train_vae(work: Path, minutes: float, batch: int, lr: float) -> AutoencoderKL:
+    """Crops of a quarter of the picture for the first 60 % of the time, four times as many, then whole pictures."""
+    torch.manual_seed(0)
+    vae, data = new_vae(), pictures(work, "scenes")
+
+    def loss(progress: float) -> Tensor:
+        side = scenes.SIZE // 2 if progress < 0.6 else scenes.SIZE
+        count = batch * 2 if progress < 0.6 else batch
+        corner = torch.randint(0, scenes.SIZE - side + 1, (count, 2)).tolist()
+        which = torch.randint(0, len(data), (count,)).tolist()
+        x = as_input(np.stack([data[i, y : y + side, x : x + side] for i, (y, x) in zip(which, corner, strict=True)]))
+        x = torch.where(torch.rand(count, 1, 1, 1, device=DEVICE) < 0.5, x.flip(3), x)
+        latents = vae.encode(x).latent_dist
+        y = vae.decode(latents.sample()).sample.float()
+        prior = 0.5 * (latents.mean.float() ** 2 + latents.var.float() - 1 - latents.logvar.float()).mean()
+        return F.l1_loss(y, x) + 2 * F.mse_loss(y, x) + 2e-4 * prior
+
+    average = fit(vae, loss, work, "vae", minutes, lr, decay=0.998)
+    assert isinstance(average, AutoencoderKL)
+    return average
+
+
+@torch.inference_mode()
+def psnr(vae: AutoencoderKL, data: np.ndarray) -> float:
+    """Peak signal to noise of reconstructions in dB, from the mean squared error over all pictures."""
+    errors = []
+    for i in range(0, len(data), 32):
+        x = as_input(data[i : i + 32])
+        y = vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
+        errors.append(((y - x) / 2).square().mean((1, 2, 3)))
+    return float(-10 * torch.cat(errors).mean().log10())
+
+
+# --- tokenizer ---
+
+# Words that people say about pictures but the captions do not: so that theirs split into syllables, not letters.
+ENGLISH = """
+about above across after again against air all along already also always and another any around art as autumnal back
+bad be beautiful because before behind below beside best better between big bird black blue boy branch bridge bright
+brown building but calm can castle cat child church city classic close cloud coast cold color colour cool corner
+country dark dawn day deep detailed dog door down dramatic dream dry dusk early earth east edge empty evening every
+eye face fall family far farm fast few fine fire first flat flower flying for forest found fresh friend from front
+full garden girl glowing gold good grass great green grey ground hand happy hard harbour haze head heart heavy high
+hill his home horse hot hour house human ice image inside into island its kind lake land large last late leaf left
+life light like line little lonely long look lost low made magic man many map master mist moment more morning moss
+most mountain moving music near new next nice nothing north ocean of old one only orange other our out outside over
+own paint painted painting palm paper part path peak people person picture pink place plain plant pond portrait purple
+quality quiet rain rainbow red right ripple road rock roof room rose round rural sail same sand scene scenery sea
+season second see seven shade shadow shape sharp she shine ship shore short side silver simple six sky sleep slow
+small smoke smooth snow soft some song south space spring square star stone storm strange street strong style sunlight
+sunny sunrise sweet tall ten that their them then there these thing this three through time tiny to top tower town
+tree two under up valley very view village walk wall warm water watercolor watercolour wave way we weather well west
+wet what when where white who wide wild wind window wine winter with without woman wonder wood word work world would
+year yellow yes you young your
+"""
+
+
+def train_tokenizer(texts: Iterable[str], folder: Path) -> None:
+    """A byte-level BPE in CLIP's form: 256 bytes, the same ending a word, merges in order, start, end (highest id)."""
+    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    bpe.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    split = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(split, "removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
+    ])  # fmt: skip
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=4000, min_frequency=1, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+    )
+    bpe.train_from_iterator([*texts, *ENGLISH.split()], trainer)
+    merges = [tuple(pair) for pair in json.loads(bpe.to_str())["model"]["merges"]]
+    words = [*alphabet, *(byte + "</w>" for byte in alphabet), *dict.fromkeys(a + b for a, b in merges)]
+    words = [*dict.fromkeys(words), "<|startoftext|>", "<|endoftext|>"]
+    special = {"bos_token": words[-2], "eos_token": words[-1], "unk_token": words[-1], "pad_token": words[-1]}
+    config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": CONTEXT, "do_lower_case": True, **special}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}, ensure_ascii=False))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "special_tokens_map.json").write_text(json.dumps(special, indent=2) + "\n")
+
+
+def tokenizer(work: Path) -> CLIPTokenizer:
+    folder = work / "tokenizer"
+    if not (folder / "vocab.json").exists():
+        train_tokenizer(chain.from_iterable(captions(work)), folder)
+    return CLIPTokenizer.from_pretrained(folder)
+
+
+def tokens(words: CLIPTokenizer, texts: list[str]) -> Tensor:
+    """(B, 77) ids, padded with the end of text."""
+    ids = words(texts, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt").input_ids
+    assert isinstance(ids, Tensor)
+    return ids
+
+
+# --- text encoder and UNet ---
+
+
+def new_text_encoder(vocabulary: int) -> CLIPTextModel:
+    config = CLIPTextConfig(
+        vocab_size=vocabulary, hidden_size=WIDTH, intermediate_size=4 * WIDTH, projection_dim=WIDTH,
+        num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=CONTEXT, hidden_act="quick_gelu",
+        bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1, pad_token_id=vocabulary - 1,
+    )  # fmt: skip
+    return CLIPTextModel(config)
+
+
+def new_diffuser(vocabulary: int) -> nn.ModuleDict:
+    """`text_encoder` and `unet`, which train together."""
+    unet = UNet2DConditionModel(
+        sample_size=16, in_channels=4, out_channels=4, cross_attention_dim=WIDTH, layers_per_block=1,
+        block_out_channels=(64, 128, 192), attention_head_dim=4, norm_num_groups=16,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+    )  # fmt: skip
+    return nn.ModuleDict({"text_encoder": new_text_encoder(vocabulary), "unet": unet})
+
+
+def new_schedule() -> DDIMScheduler:
+    return DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", num_train_timesteps=TRAIN_STEPS,
+        clip_sample=False, set_alpha_to_one=False, steps_offset=1, prediction_type="epsilon",
+    )  # fmt: skip
+
+
+def named(labels: scenes.Labels) -> list[float]:
+    """1 for everything that a scene shows, 0 for everything that it does not."""
+    shows = {labels.ground, labels.sky, labels.style, labels.season, *labels.things}
+    vocabulary = (*scenes.GROUNDS, *scenes.SKIES, *scenes.STYLES, *scenes.SEASONS, *scenes.THINGS)
+    return [float(word in shows) for word in vocabulary]
+
+
+def train_text(work: Path, minutes: float, batch: int, lr: float) -> None:
+    """The text encoder learns to name what a scene shows from the end of its caption and the padding after it.
+
+    Stable Diffusion starts from CLIP, which has long read captions; a UNet that has to teach reading spends most of a
+    short training on that.
+    """
+    torch.manual_seed(0)
+    words = tokenizer(work)
+    ids = torch.stack([tokens(words, texts) for texts in captions(work)])  # (WORDINGS, N, 77)
+    truth = torch.tensor([named(labels) for labels in shown(work, "scenes")])  # (N, names)
+    net = nn.ModuleDict({"text_encoder": new_text_encoder(len(words)), "names": nn.Linear(WIDTH, truth.shape[1])})
+
+    def loss(progress: float) -> Tensor:
+        which = torch.randint(0, len(truth), (batch,))
+        said = ids[torch.randint(0, WORDINGS, (batch,)), which].to(DEVICE)
+        guess = net["names"](net["text_encoder"](said).last_hidden_state).float()  # (B, 77, names)
+        ended = said == len(words) - 1
+        wanted = truth[which].to(DEVICE)[:, None].expand_as(guess)
+        return F.binary_cross_entropy_with_logits(guess[ended], wanted[ended])
+
+    fit(net, loss, work, "text", minutes, lr, decay=0.99)
+
+
+@torch.inference_mode()
+def encode(vae: AutoencoderKL, work: Path) -> Tensor:
+    """(2, N, 4, 16, 16) latents of all scenes as they are and mirrored, unscaled; kept in `latents.pt`."""
+    path = work / "latents.pt"
+    if not path.exists():
+        data = pictures(work, "scenes")
+        both = []
+        for flip in (False, True):
+            parts = []
+            for i in range(0, len(data), 32):
+                x = as_input(data[i : i + 32])
+                with torch.autocast(DEVICE.type, torch.bfloat16):
+                    parts.append(vae.encode(x.flip(3) if flip else x).latent_dist.mean.float().cpu())
+            both.append(torch.cat(parts))
+        torch.save(torch.stack(both), path)
+    return torch.load(path, weights_only=True)
+
+
+def train_unet(work: Path, minutes: float, batch: int, lr: float) -> nn.ModuleDict:
+    """Epsilon prediction on latents encoded once, with the text encoder; a tenth of the captions dropped."""
+    torch.manual_seed(0)
+    vae = load_vae(work)
+    latents = encode(vae, work) * vae.config["scaling_factor"]
+    words = tokenizer(work)
+    ids = torch.stack([tokens(words, texts) for texts in captions(work)])  # (WORDINGS, N, 77)
+    nothing = tokens(words, [""])
+    net = new_diffuser(len(words))
+    net["text_encoder"].load_state_dict(part(averaged(work, "text"), "text_encoder."))
+    alphas = new_schedule().alphas_cumprod.to(DEVICE)
+    # The error that counts is that of v, 1 / alpha times epsilon's: at high noise, where the prompt decides what will
+    # be seen, epsilon's own is next to nothing whatever the prompt. Held at 20, and down where noise is fine (SNR > 5).
+    weight = (1 / alphas).clamp(max=20) * (5 * (1 - alphas) / alphas).clamp(max=1)
+
+    def loss(progress: float) -> Tensor:
+        which, mirrored = torch.randint(0, latents.shape[1], (batch,)), torch.randint(0, 2, (batch,))
+        x = latents[mirrored, which].to(DEVICE)
+        said = ids[torch.randint(0, WORDINGS, (batch,)), which]
+        text = torch.where(torch.rand(batch, 1) < 0.1, nothing, said).to(DEVICE)
+        t = torch.randint(0, TRAIN_STEPS, (batch,), device=DEVICE)
+        noise, a = torch.randn_like(x), alphas[t].view(-1, 1, 1, 1)
+        context = net["text_encoder"](text).last_hidden_state
+        guess = net["unet"](a.sqrt() * x + (1 - a).sqrt() * noise, t, context).sample.float()
+        return (weight[t] * (guess - noise).square().mean((1, 2, 3))).mean()
+
+    average = fit(net, loss, work, "unet", minutes, lr, decay=0.998)
+    assert isinstance(average, nn.ModuleDict)
+    return average
+
+
+# --- the checkpoint ---
+
+
+def load_vae(work: Path) -> AutoencoderKL:
+    """The averaged autoencoder as far as it is trained, its scale measured: 1 / std of the scenes' latents."""
+    vae = new_vae()
+    vae.load_state_dict(averaged(work, "vae"))
+    vae.to(DEVICE).eval().requires_grad_(False)
+    data = pictures(work, "scenes")[::20]
+    with torch.inference_mode():
+        parts = [vae.encode(as_input(data[i : i + 32])).latent_dist.mean for i in range(0, len(data), 32)]
+    latents = torch.cat(parts)
+    log(work, "scale", mean=float(latents.mean()), std=float(latents.std()))
+    vae.register_to_config(scaling_factor=round(1 / float(latents.std()), 5))
+    return vae
+
+
+def export(work: Path, folder: Path) -> None:
+    """The averaged nets as far as they are trained, in half precision, in the layout that diffusers loads."""
+    vae, words = load_vae(work), tokenizer(work)
+    net = new_diffuser(len(words))
+    if (work / "unet.pt").exists():
+        net.load_state_dict(averaged(work, "unet"))
+    pipeline = StableDiffusionPipeline(
+        vae=vae.cpu(), text_encoder=net["text_encoder"], tokenizer=words, unet=net["unet"], scheduler=new_schedule(),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    unfinished = folder.with_name(folder.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    pipeline.to(torch.float16).save_pretrained(unfinished)
+    shutil.rmtree(unfinished / "tokenizer")
+    shutil.copytree(work / "tokenizer", unfinished / "tokenizer")  # CLIP's own four files
+    for file in unfinished.rglob("*.safetensors"):
+        file.chmod(0o644)
+    shutil.copytree(unfinished, folder, dirs_exist_ok=True)  # what else lies there is not ours
+    shutil.rmtree(unfinished)
+
+
+# --- command line ---
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("draw", "vae", "text", "unet", "export"))
+    parser.add_argument(
+        "--work", type=Path, required=True, metavar="DIR", help="scenes, latents, training states, logs"
+    )
+    parser.add_argument("--scenes", type=int, default=10_000, help="draw: how many (default: %(default)s)")
+    parser.add_argument(
+        "--minutes", type=float, default=40.0, help="vae, text, unet: the whole budget (default: %(default)s)"
+    )
+    parser.add_argument("--batch", type=int, help="vae, text, unet: scenes a step (default: 8, 64, 16)")
+    parser.add_argument("--lr", type=float, help="vae, text, unet: highest learning rate (default: 2e-3, 1e-3, 1e-3)")
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="export: where to (default: DIR/export)")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    if args.command == "draw":
+        draw(args.work, "unseen", UNSEEN_SEED, 400)
+        draw(args.work, "scenes", TRAIN_SEED, args.scenes)
+    elif args.command == "vae":
+        vae = train_vae(args.work, args.minutes, args.batch or 8, args.lr or 2e-3)
+        log(args.work, "psnr", unseen=psnr(vae, pictures(args.work, "unseen")))
+    elif args.command == "text":
+        train_text(args.work, args.minutes, args.batch or 64, args.lr or 1e-3)
+    elif args.command == "unet":
+        train_unet(args.work, args.minutes, args.batch or 16, args.lr or 1e-3)
+    else:
+        export(args.work, args.to or args.work / "export")
+
+
+if __name__ == "__main__":
+    main()
