@@ -160,7 +160,7 @@ class StableDiffusion:
             given["steps"] = len(given["sigmas"]) - 1
         given |= {name: value for name, value in defaults.items() if given[name] is None}
         s = CompleteSettings(**given)
-        sampler_named(s.sampler), spacing_named(s.spacing)  # their options
+        sampler_named(s.sampler), spacing_named(s.spacing)  # raise for options that these do not have
 
         for name, value in (("width", s.width), ("height", s.height)):
             if value % f:
@@ -262,7 +262,7 @@ class StableDiffusion:
         pictures = self.autoencoder.decode(latents.astype(dtype)).astype(mx.float32)
         return mx.clip(_finite(pictures, "decoding", dtype) / 2 + 0.5, 0, 1)
 
-    def _estimate(self, run: "_Run") -> Estimate:
+    def _estimate(self, run: _Run) -> Estimate:
         """`denoise(x, sigma)` for a run, whatever the number of rows."""
         settings, mask = run.settings, run.mask
         extra = self._repaint_channels(settings, run.image, mask) if self._repaints else None
@@ -336,7 +336,7 @@ class StableDiffusion:
         self._check_memory(run.settings)
         return self._evaluated(walk(self._estimate(run), self._walker(run)))
 
-    def _run(self, settings: Settings, image: mx.array | None, mask: mx.array | None, noise: mx.array | None) -> "_Run":
+    def _run(self, settings: Settings, image: mx.array | None, mask: mx.array | None, noise: mx.array | None) -> _Run:
         """Check the arguments of a run, and make what it starts from."""
         image, mask = _checked(image, "image", -1.0), _checked(mask, "mask", 0.0)
         s, plan = self.completed(settings, image, mask), self.plan(settings, image, mask)
@@ -355,7 +355,7 @@ class StableDiffusion:
         x0 = None if image is None else self.encode(image)
         return _Run(s, plan, seeds, n, x0, image, mask)
 
-    def _walker(self, run: "_Run") -> Sampler:
+    def _walker(self, run: _Run) -> Sampler:
         s, noise = run.settings, StepNoise(run.seeds, run.n.shape[1:])
         return sampler_named(s.sampler)(run.start, run.plan.sigmas, noise, **self._sampler_options(s))
 
@@ -413,16 +413,17 @@ class StableDiffusion:
         """
         if settings.n_images != 1:
             raise ValueError(f"n_images is {settings.n_images}: a triangle is of 1 picture")
-        runs = [self._run(replace(settings, strength=s, start_step=None), image, mask, None) for s in strengths]
-        if not runs:
+        if not strengths:
             raise ValueError("a triangle needs at least one strength")
+        rows_settings = [replace(settings, strength=strength, start_step=None) for strength in strengths]
+        first = self._run(rows_settings[0], image, mask, None)  # the image is encoded once, for all rows
+        runs = [
+            replace(first, settings=self.completed(s, first.image, mask), plan=self.plan(s, first.image, mask))
+            for s in rows_settings
+        ]
         self._check_memory(replace(runs[0].settings, n_images=min(batch_size or len(runs), len(runs))))
-        estimate = self._estimate(runs[0])
-        rows = []
-        for run in runs:
-            assert run.x0 is not None
-            at_once = _repeated(run.x0, 1)
-            rows.append([Step(-1, run.plan.start_sigma, run.start if run.plan.steps_run else at_once, at_once)])
+        estimate, x0 = self._estimate(first), _repeated(first.x0, 1)
+        rows = [[Step(-1, run.plan.start_sigma, run.start if run.plan.steps_run else x0, x0)] for run in runs]
         steps = lockstep(lambda x, sigma, which: estimate(x, sigma), map(self._walker, runs), batch_size)
         for which, step in steps:
             rows[which] += self._evaluated(iter([step]))
@@ -436,7 +437,10 @@ class StableDiffusion:
         ray: one noise at every level. chain: noise added little by little, ending at the same start, bit for bit.
         inversion: the ODE walked up with settings.prompt, so that Euler steps with the same prompt lead back; it
         has no noise in it, and ends elsewhere. The first step, at level 0, is the image's own latents.
+        Raises ValueError for an image_weight other than 1: no way leads from the image to a start without it.
         """
+        if settings.image_weight != 1:
+            raise ValueError(f"image_weight is {settings.image_weight:g}: the way up from the image is for 1")
         run = self._run(settings, image, None, None)
         sigmas, x0 = run.plan.sigmas, _repeated(run.x0, run.settings.n_images)
         if kind == "ray":

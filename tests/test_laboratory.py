@@ -106,6 +106,26 @@ def test_inversion_leads_back_to_the_image(sd: StableDiffusion, image: mx.array)
     assert largest_difference(down.x, x0) < 0.05 * float(mx.abs(x0).max())
 
 
+def test_the_image_of_a_triangle_is_encoded_once(
+    sd: StableDiffusion, image: mx.array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[mx.array] = []
+    original = sd.encode
+
+    def counted(picture: mx.array) -> mx.array:
+        encoded.append(picture)
+        return original(picture)
+
+    monkeypatch.setattr(sd, "encode", counted)
+    sd.triangle(SETTINGS, image, STRENGTHS)
+    assert len(encoded) == 1
+
+
+def test_no_way_leads_from_the_image_to_a_start_without_it(sd: StableDiffusion, image: mx.array) -> None:
+    with pytest.raises(ValueError, match="image_weight is 0"):
+        sd.noising(replace(SETTINGS, image_weight=0.0), image, "ray")
+
+
 def test_an_unknown_kind_of_noising_is_an_error(sd: StableDiffusion, image: mx.array) -> None:
     with pytest.raises(ValueError, match="ray, chain or inversion"):
         sd.noising(SETTINGS, image, "line")  # type: ignore[arg-type]
