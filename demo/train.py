@@ -1,4 +1,4 @@
-"""Draw the scenes and train the demo checkpoint: `python demo/train.py draw|vae|text|unet|export --work DIR`.
+"""Draw the scenes and train the demo checkpoint: `python demo/train.py draw|vae|text|unet|export|resume --work DIR`.
 
 Every command picks up where it was stopped when it is given again. A training has a budget of minutes, not of steps:
 the learning rate falls along a cosine of the time spent, so that a run ends well, and when it is meant to, anywhere.
@@ -56,7 +56,8 @@ def fit(
         state = torch.load(path, map_location=DEVICE, weights_only=True)
         net.load_state_dict(state["net"])
         average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
+        if "optimizer" in state:  # an exported checkpoint has none
+            optimizer.load_state_dict(state["optimizer"])
         step, spent, running = state["step"], state["spent"], state["running"]
     torch.manual_seed(1 + step)
     began, saved = time.monotonic() - spent, time.monotonic()
@@ -345,7 +346,8 @@ def train_unet(work: Path, minutes: float, batch: int, lr: float) -> nn.ModuleDi
     ids = torch.stack([tokens(words, texts) for texts in captions(work)])  # (WORDINGS, N, 77)
     nothing = tokens(words, [""])
     net = new_diffuser(len(words))
-    net["text_encoder"].load_state_dict(part(averaged(work, "text"), "text_encoder."))
+    if not (work / "unet.pt").exists():  # its text encoder has learned more since
+        net["text_encoder"].load_state_dict(part(averaged(work, "text"), "text_encoder."))
     alphas = new_schedule().alphas_cumprod.to(DEVICE)
     # The error that counts is that of v, 1 / alpha times epsilon's: at high noise, where the prompt decides what will
     # be seen, epsilon's own is next to nothing whatever the prompt. Held at 20, and down where noise is fine (SNR > 5).
@@ -405,12 +407,22 @@ def export(work: Path, folder: Path) -> None:
     shutil.rmtree(unfinished)
 
 
+def resume(work: Path, folder: Path) -> None:
+    """Lay out an exported checkpoint as the state of a training, so that `unet` goes on from it with a new budget."""
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, requires_safety_checker=False)
+    net = nn.ModuleDict({"text_encoder": pipeline.text_encoder, "unet": pipeline.unet}).float()
+    torch.save({"average": pipeline.vae.float().state_dict()}, work / "vae.pt")
+    state = {"net": net.state_dict(), "average": net.state_dict(), "step": 0, "spent": 0.0, "running": 0.0}
+    torch.save(state, work / "unet.pt")
+    shutil.copytree(folder / "tokenizer", work / "tokenizer", dirs_exist_ok=True)
+
+
 # --- command line ---
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("draw", "vae", "text", "unet", "export"))
+    parser.add_argument("command", choices=("draw", "vae", "text", "unet", "export", "resume"))
     parser.add_argument(
         "--work", type=Path, required=True, metavar="DIR", help="scenes, latents, training states, logs"
     )
@@ -421,6 +433,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="vae, text, unet: scenes a step (default: 8, 64, 16)")
     parser.add_argument("--lr", type=float, help="vae, text, unet: highest learning rate (default: 2e-3, 1e-3, 1e-3)")
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="export: where to (default: DIR/export)")
+    parser.add_argument("--start", type=Path, metavar="FOLDER", help="resume: the checkpoint to go on from")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     if args.command == "draw":
@@ -433,6 +446,10 @@ def main() -> None:
         train_text(args.work, args.minutes, args.batch or 64, args.lr or 1e-3)
     elif args.command == "unet":
         train_unet(args.work, args.minutes, args.batch or 16, args.lr or 1e-3)
+    elif args.command == "resume":
+        if args.start is None:
+            parser.error("resume needs --start FOLDER")
+        resume(args.work, args.start)
     else:
         export(args.work, args.to or args.work / "export")
 

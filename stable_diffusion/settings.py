@@ -38,7 +38,10 @@ class Settings:
     strength_mode: StrengthMode = "level"
     start_step: int | None = None  # instead of a strength: the first of the steps to run
     image_weight: float = 1.0  # 0: start from noise alone
-    perturb: tuple[tuple[int, float], ...] = ()  # (seed, amount) of each perturbation of the start, in order
+    start: Literal["noise", "inversion"] = "noise"  # inversion: from the image, walked up the model's own ODE
+    source_prompt: str = ""  # what the image shows, for its inversion
+    # (seed, amount) of each perturbation of the start, in order; or (seed, amount, mask), see diffusion.noise.packed
+    perturb: tuple[tuple[int, float] | tuple[int, float, str], ...] = ()
     clip_skip: int = 0  # text encoder layers to leave out, from the end; for the negative prompt too, unlike diffusers
 
     def __post_init__(self) -> None:
@@ -50,7 +53,7 @@ class Settings:
             value = getattr(self, name)
             optional = value is None and name not in ("seed", "n_images", "clip_skip")
             check(optional or (isinstance(value, Integral) and not isinstance(value, bool)), name, "a whole number")
-        for name in ("prompt", "negative_prompt"):
+        for name in ("prompt", "negative_prompt", "source_prompt"):
             check(isinstance(getattr(self, name), str), name, "a text")
         for name in ("cfg", "cfg_rescale", "eta", "s_churn", "s_tmin", "s_tmax", "s_noise", "strength", "image_weight"):
             value = getattr(self, name)
@@ -73,9 +76,8 @@ class Settings:
         check(self.strength_mode in ("level", "skip", "full"), "strength_mode", "level, skip or full")
         check(self.start_step is None or self.start_step >= 0, "start_step", "0 or more")
         check(self.strength is None or self.start_step is None, "start_step", "left out where strength is given")
-        check(
-            all(0 <= amount <= 1 for _, amount in self.perturb), "perturb", "pairs of a seed and an amount from 0 to 1"
-        )
+        check(all(map(_perturbation, self.perturb)), "perturb", "pairs of a seed and an amount from 0 to 1")
+        check(self.start in ("noise", "inversion"), "start", "noise or inversion")
         check(self.clip_skip >= 0, "clip_skip", "0 or more")
         check(self.discretize in ("none", "timestep", "schedule"), "discretize", "none, timestep or schedule")
         check(self.sigmas is None or self.times is None, "times", "left out where sigmas are given")
@@ -96,6 +98,16 @@ class CompleteSettings(Settings):
     cfg_rescale: float
     sampler: str
     spacing: str
+
+
+def _perturbation(entry: object) -> bool:
+    """Is it a seed, an amount, and perhaps a mask?"""
+    if not isinstance(entry, (tuple, list)) or len(entry) not in (2, 3):
+        return False
+    seed, amount, *mask = entry
+    whole = isinstance(seed, Integral) and not isinstance(seed, bool) and 0 <= int(seed) < 2**63
+    share = isinstance(amount, Real) and 0 <= float(amount) <= 1
+    return whole and share and all(isinstance(code, str) for code in mask)
 
 
 _DEFAULTS = {field.name: field.default for field in fields(Settings)}

@@ -4,7 +4,7 @@ import mlx.core as mx
 import pytest
 
 from stable_diffusion.diffusion.denoiser import Denoiser, masked
-from stable_diffusion.diffusion.guidance import guided
+from stable_diffusion.diffusion.guidance import Guide, guided
 from stable_diffusion.diffusion.schedule import NoiseSchedule
 from tests.oracles import largest_difference
 
@@ -61,7 +61,7 @@ POSITIVE, NEGATIVE = {"context": mx.array([[3.0, -5.0]])}, {"context": mx.array(
 @pytest.mark.parametrize("cfg", [0.0, 1.0])
 def test_without_guidance_the_net_runs_once_on_the_prompt(cfg: float) -> None:
     net = Net()
-    prediction = guided(net, POSITIVE, NEGATIVE, cfg)(mx.zeros((3, 2)), mx.zeros((3,)))
+    prediction = guided(net, [Guide(POSITIVE, NEGATIVE, cfg)])(mx.zeros((3, 2)), mx.zeros((3,)), [0, 0, 0])
     assert net.rows == [3]
     assert largest_difference(prediction, [[3.0, -5.0]] * 3) == 0
 
@@ -69,13 +69,26 @@ def test_without_guidance_the_net_runs_once_on_the_prompt(cfg: float) -> None:
 @pytest.mark.parametrize("cfg", [0.5, 2.0, 7.5])
 def test_guidance_goes_from_the_negative_through_the_prompt(cfg: float) -> None:
     net = Net()
-    prediction = guided(net, POSITIVE, NEGATIVE, cfg)(mx.zeros((3, 2)), mx.zeros((3,)))
+    prediction = guided(net, [Guide(POSITIVE, NEGATIVE, cfg)])(mx.zeros((3, 2)), mx.zeros((3,)), [0, 0, 0])
     assert net.rows == [6]
     assert largest_difference(prediction, [[1 + cfg * 2, 1 - cfg * 6]] * 3) < 1e-5
 
 
 def test_rescale_takes_the_spread_back_to_the_prompts() -> None:
     x, t = mx.zeros((1, 2)), mx.zeros((1,))
-    free, half, full = (guided(Net(), POSITIVE, NEGATIVE, 5.0, rescale)(x, t) for rescale in (0.0, 0.5, 1.0))
+    free, half, full = (
+        guided(Net(), [Guide(POSITIVE, NEGATIVE, 5.0, rescale)])(x, t, [0]) for rescale in (0.0, 0.5, 1.0)
+    )
     assert mx.std(full).item() == pytest.approx(mx.std(POSITIVE["context"]).item(), rel=1e-5)
     assert largest_difference(half, (free + full) / 2) < 1e-5
+
+
+def test_every_row_can_have_a_guide_of_its_own() -> None:
+    other = {"context": mx.array([[-2.0, 0.5]])}
+    guides = [Guide(POSITIVE, NEGATIVE, 5.0), Guide(other, {}, 1.0), Guide(other, POSITIVE, 2.0, 0.5)]
+    net, which = Net(), [2, 0, 1, 0]
+    together = guided(net, guides)(mx.zeros((4, 2)), mx.zeros((4,)), which)
+    assert net.rows == [7]  # the row that is not steered goes in once
+    for row, w in enumerate(which):
+        alone = guided(Net(), [guides[w]])(mx.zeros((1, 2)), mx.zeros((1,)), [0])
+        assert largest_difference(together[row : row + 1], alone) < 1e-6

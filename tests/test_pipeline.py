@@ -310,12 +310,12 @@ def test_xl_is_told_the_true_size(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen[0].tolist() == [[48, 64, 0, 0, 48, 64]] * 2
 
 
-def test_xl_takes_nothing_for_an_empty_negative_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_xl_takes_nothing_for_an_empty_negative_prompt() -> None:
     xl = StableDiffusion(str(DATA / "xl"), float16=False)
-    empty, zeroed = xl._conditioning(xl.completed(TINY))[1], xl._zero_empty_negative
-    assert zeroed
+    foggy = replace(TINY, negative_prompt="fog")
+    assert xl.description.zero_empty_negative
+    empty, some = (guide.negative for guide in xl._guides([xl.completed(TINY), xl.completed(foggy)]))
     assert mx.abs(empty["context"]).max().item() == mx.abs(empty["text_embeds"]).max().item() == 0
-    some = xl._conditioning(xl.completed(replace(TINY, negative_prompt="fog")))[1]
     assert float(mx.abs(some["context"]).max()) > 0
 
 

@@ -1,6 +1,6 @@
 """The estimate: from a net's prediction to the clean latent. The one place that knows what a net predicts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 
@@ -20,24 +20,26 @@ class Denoiser:
 
     net(x, t) gets the latents in variance-preserving scale, x / sqrt(sigma^2 + 1), and the train time of each row,
     (B,) float32; it returns its prediction, of the noise (`epsilon`), of v = sqrt(abar) noise - sqrt(1 - abar) x0
-    (`v_prediction`, Salimans & Ho 2022, appendix D) or of the clean latent (`sample`). With whole_times, the net is
-    told the time of the nearest trained level, and nothing else is rounded.
+    (`v_prediction`, Salimans & Ho 2022, appendix D) or of the clean latent (`sample`). With whole_times, for all
+    rows or for each, the net is told the time of the nearest trained level, and nothing else is rounded.
     """
 
-    def __init__(self, net: Net, schedule: NoiseSchedule, whole_times: bool = False) -> None:
+    def __init__(self, net: Net, schedule: NoiseSchedule, whole_times: bool | Sequence[bool] = False) -> None:
         self.net = net
         self.schedule = schedule
         self.whole_times = whole_times
 
-    def _time(self, sigma: float) -> float:
-        return self.schedule.t(self.schedule.nearest(sigma) if self.whole_times else sigma)
+    def _time(self, sigma: float, whole: bool) -> float:
+        return self.schedule.t(self.schedule.nearest(sigma) if whole else sigma)
 
     def __call__(self, x: mx.array, sigma: float | mx.array) -> mx.array:
         """x (B, ...) variance exploding, float32; sigma one level, or one per row (B,) -> clean, like x."""
         # Through float32 in both cases, so that a row is the same alone and among others.
         levels = [float(s) for s in mx.broadcast_to(mx.array(sigma), (x.shape[0],))]
+        whole = [self.whole_times] * len(levels) if isinstance(self.whole_times, bool) else self.whole_times
         scale = _rows([(s**2 + 1) ** -0.5 for s in levels], x)
-        prediction = self.net(x * scale, mx.array([self._time(s) for s in levels])).astype(mx.float32)
+        times = mx.array([self._time(*row) for row in zip(levels, whole, strict=True)])
+        prediction = self.net(x * scale, times).astype(mx.float32)
         if self.schedule.prediction_type == "sample":
             return prediction
         s = _rows(levels, x)

@@ -1,47 +1,61 @@
 """Classifier-free guidance (Ho & Salimans 2022): away from the negative prompt, towards the prompt."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import mlx.core as mx
 
-from .denoiser import Net
+Conditioning = dict[str, mx.array]  # what a net is told besides x and t, one row of each, by the net's argument names
+NetRows = Callable[[mx.array, mx.array, Sequence[int]], mx.array]
 
-Conditioning = dict[str, mx.array]  # what a net is told besides x and t, one row each, by the net's argument names
+
+@dataclass(frozen=True)
+class Guide:
+    """What steers one run: cfg 1, and by the custom of all other tools also 0, is the positive alone."""
+
+    positive: Conditioning
+    negative: Conditioning
+    cfg: float
+    rescale: float = 0.0  # in [0, 1]: take the result's standard deviation that far back to the positive's
+
+    @property
+    def steers(self) -> bool:
+        return self.cfg not in (0, 1)
 
 
-def guided(
-    net: Callable[..., mx.array], positive: Conditioning, negative: Conditioning, cfg: float, rescale: float = 0.0
-) -> Net:
-    """A net of (x, t) that is steered by `negative + cfg * (positive - negative)`, both run as one batch.
+def guided(net: Callable[..., mx.array], guides: Sequence[Guide]) -> NetRows:
+    """A net of (x, t, which) whose row i is steered by guide which[i]: `negative + cfg * (positive - negative)`.
 
-    positive and negative: arrays of 1 row, or of as many rows as x. cfg 1, and by the custom of all other tools also
-    0, is no guidance: the net runs once, on the positive alone. rescale in [0, 1] takes the standard deviation of the
-    result that far back to the positive's (Lin et al. 2023, section 3.4), which high cfg needs with v-prediction.
+    One call of the net for all rows; those that are not steered go into it once, the others twice. rescale is that of
+    Lin et al. 2023, section 3.4, which high cfg needs with v-prediction.
 
     It wraps the net and not the estimate: the two are equal without rescale, which is defined on the prediction.
     """
 
-    def alone(x: mx.array, t: mx.array) -> mx.array:
-        return net(x, t, **_rows(positive, x.shape[0]))
+    def predict(x: mx.array, t: mx.array, which: Sequence[int]) -> mx.array:
+        rows = [guides[w] for w in which]
+        twice = [i for i, guide in enumerate(rows) if guide.steers]
+        told = [*(rows[i].negative for i in twice), *(guide.positive for guide in rows)]
+        at = mx.array([*twice, *range(len(rows))])
+        conditioning = {name: mx.concatenate([one[name] for one in told]) for name in told[0]}
+        prediction = net(x[at], t[at], **conditioning).astype(mx.float32)
+        away, towards = prediction[: len(twice)], prediction[len(twice) :]
+        if not twice:
+            return towards
 
-    def both(x: mx.array, t: mx.array) -> mx.array:
-        B = x.shape[0]
-        p, n = _rows(positive, B), _rows(negative, B)
-        prediction = net(
-            mx.concatenate([x, x]), mx.concatenate([t, t]), **{name: mx.concatenate([n[name], p[name]]) for name in p}
-        ).astype(mx.float32)
-        away, towards = mx.split(prediction, 2)
-        steered = away + cfg * (towards - away)
-        if rescale > 0:
-            axes = tuple(range(1, x.ndim))
-            ratio = mx.std(towards, axis=axes, keepdims=True, ddof=1) / mx.std(
-                steered, axis=axes, keepdims=True, ddof=1
-            )
+        def column(values: Sequence[float]) -> mx.array:
+            return mx.array(list(values)).reshape(-1, *(1,) * (x.ndim - 1))
+
+        steering = [rows[i] for i in twice]
+        aim = towards if len(twice) == len(rows) else towards[mx.array(twice)]
+        steered = away + column([guide.cfg for guide in steering]) * (aim - away)
+        if any(guide.rescale > 0 for guide in steering):
+            axes, rescale = tuple(range(1, x.ndim)), column([guide.rescale for guide in steering])
+            ratio = mx.std(aim, axis=axes, keepdims=True, ddof=1) / mx.std(steered, axis=axes, keepdims=True, ddof=1)
             steered = steered * (rescale * ratio + (1 - rescale))
+        if len(twice) < len(rows):
+            towards[mx.array(twice)] = steered
+            return towards
         return steered
 
-    return alone if cfg in (0, 1) else both
-
-
-def _rows(conditioning: Conditioning, B: int) -> Conditioning:
-    return {name: mx.broadcast_to(value, (B, *value.shape[1:])) for name, value in conditioning.items()}
+    return predict

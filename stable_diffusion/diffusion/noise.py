@@ -4,14 +4,18 @@ The key of a use is a hash of the seed and the use's name. Image k of a batch is
 changed start leaves the noise of the sampler's steps as it was.
 """
 
+import base64
 import hashlib
 import math
+import zlib
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import mlx.core as mx
 
 Noise = Callable[[int, int], mx.array]  # (step, draw) -> N(0, 1), shaped like x; it may also have `between`
-Perturbations = tuple[tuple[int, float], ...]  # (seed, amount), in the order in which they are applied
+# (seed, amount), or (seed, amount, mask), in the order in which they are applied; the mask as `packed` writes it.
+Perturbations = Sequence[tuple[int, float] | tuple[int, float, str]]
 
 
 def key(seed: int, *use: str | int) -> mx.array:
@@ -21,13 +25,46 @@ def key(seed: int, *use: str | int) -> mx.array:
     return mx.random.key(int.from_bytes(digest, "big"))
 
 
-def perturbed(n: mx.array, other: mx.array, amount: float) -> mx.array:
+def perturbed(n: mx.array, other: mx.array, amount: float, mask: mx.array | None = None) -> mx.array:
     """n' = sqrt(1 - a^2) n + a other: two N(0, 1) in, an N(0, 1) out, correlated sqrt(1 - a^2) with n.
 
     The step of a preconditioned Crank-Nicolson walk (Cotter et al. 2013): however often it is taken, the result is
-    exactly N(0, I), which slerp and a plain mix are not. amount in [0, 1].
+    exactly N(0, I), which slerp and a plain mix are not. amount in [0, 1]; with a mask (h, w) in [0, 1], a * mask at
+    each place: still of unit variance everywhere.
     """
-    return math.sqrt(1 - amount**2) * n + amount * other
+    if mask is None:
+        return math.sqrt(1 - amount**2) * n + amount * other
+    a = amount * mask[..., None]
+    return mx.sqrt(1 - mx.square(a)) * n + a * other
+
+
+def slider(v: float) -> float:
+    """The amount of other tools' variation strength v in [0, 1], which is an angle: a = sin(pi v / 2)."""
+    return math.sin(math.pi * v / 2)
+
+
+def child_seed(seed: int, perturb: Perturbations, k: int) -> int:
+    """The seed that perturbs child k of a picture: of its own family, and the same whenever it is asked for."""
+    digest = hashlib.blake2b(repr((int(seed), "child", tuple(perturb), k)).encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") >> 1  # short enough to be typed again
+
+
+def packed(mask: mx.array) -> str:
+    """A mask (h, w) in [0, 1], rounded to 256 values, as text that fits into a picture's lineage: "h x w:..."."""
+    values = cast(list[int], mx.round(mask * 255).astype(mx.uint8).flatten().tolist())
+    code = base64.b64encode(zlib.compress(bytes(values), 9)).decode()
+    return f"{mask.shape[0]}x{mask.shape[1]}:{code}"
+
+
+def unpacked(text: str) -> mx.array:
+    """A mask from its text. Raises ValueError for one that is damaged."""
+    try:
+        size, _, code = text.partition(":")
+        h, w = map(int, size.split("x"))
+        values = zlib.decompress(base64.b64decode(code, validate=True))
+        return mx.array(list(values)).reshape(h, w) / 255
+    except (ValueError, zlib.error):
+        raise ValueError(f"{text[:40]!r} is no mask of a perturbation") from None
 
 
 def start_noise(seeds: Sequence[int], shape: tuple[int, ...]) -> mx.array:
@@ -37,8 +74,14 @@ def start_noise(seeds: Sequence[int], shape: tuple[int, ...]) -> mx.array:
 
 def wandered(n: mx.array, perturb: Perturbations) -> mx.array:
     """Noise (B, ...) after a list of perturbations, in order; every row is perturbed by the same noises."""
-    for seed, amount in perturb:
-        n = perturbed(n, start_noise([seed], n.shape[1:]), amount)
+    for seed, amount, *masks in perturb:
+        mask = unpacked(str(masks[0])) if masks else None
+        if mask is not None and mask.shape != n.shape[1:3]:
+            raise ValueError(
+                f"perturbation {seed}:{amount:g} has a mask of {mask.shape[1]} x {mask.shape[0]} latents: "
+                f"this run has {n.shape[2]} x {n.shape[1]}"
+            )
+        n = perturbed(n, start_noise([seed], n.shape[1:]), amount, mask)
     return n
 
 

@@ -60,8 +60,10 @@ def needed(files: Iterable[str], half: bool) -> list[str]:
     return chosen
 
 
-def locate(model: str, half: bool) -> Path:
+def locate(model: str, half: bool, weights: bool = True) -> Path:
     """The folder of a preset, of a folder's path, or of a Hugging Face repo, which is downloaded once.
+
+    Without weights only its small files are downloaded, which say what it is.
 
     Downloads go through huggingface_hub: its cache (HF_HOME), its login, its offline mode (HF_HUB_OFFLINE=1), its
     progress bars. What was downloaded once is enough when the Hub is out of reach, or no longer gives it out.
@@ -79,34 +81,36 @@ def locate(model: str, half: bool) -> Path:
     if source.count("/") != 1 or source.startswith((".", "/", "~")):
         raise CheckpointError(f"there is no model {model!r}: name one of {', '.join(PRESETS)}, a folder, or a repo")
     try:
-        return _download(source, half)
+        return _download(source, half, weights)
     except CheckpointError:
         raise
     except HFValidationError:
         raise CheckpointError(f"{source!r} is neither a folder here nor a name that a Hub repo can have") from None
     except Exception as error:  # httpx's or httpx2's among them: which of the two, huggingface_hub's version says
-        if folder := _cached(source):
+        if folder := _cached(source, weights):
             return folder
         raise CheckpointError(_refusal(source, error)) from error
 
 
-def _download(repo: str, half: bool) -> Path:
+def _download(repo: str, half: bool, weights: bool) -> Path:
     files = {file.rfilename for file in HfApi().model_info(repo, timeout=_PATIENCE).siblings or ()}
     if "model_index.json" not in files:
         raise CheckpointError(f"{repo} has no model_index.json: it is not in the diffusers layout")
     if net := _unweighted(files):
         raise CheckpointError(f"{repo} has no .safetensors file for its {net}: name a repo that has one")
-    return Path(snapshot_download(repo, allow_patterns=needed(files, half)))
+    wanted = [name for name in needed(files, half) if weights or name in _SMALL_FILES]
+    return Path(snapshot_download(repo, allow_patterns=wanted))
 
 
-def _cached(repo: str) -> Path | None:
-    """The folder of a repo that was downloaded whole, or None."""
+def _cached(repo: str, weights: bool) -> Path | None:
+    """The folder of a repo of which all that is wanted was downloaded before, or None."""
     index = try_to_load_from_cache(repo, "model_index.json")
     if not isinstance(index, str):
         return None
     folder = Path(index).parent
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    return folder if {"unet/config.json", "vae/config.json"} <= files and _unweighted(files) is None else None
+    whole = {"unet/config.json", "vae/config.json"} <= files
+    return folder if whole and not (weights and _unweighted(files)) else None
 
 
 def _refusal(repo: str, error: Exception) -> str:

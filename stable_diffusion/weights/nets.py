@@ -1,6 +1,6 @@
 """A folder in the diffusers layout to nets: which nets there are, that they belong together, and in what precision."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,20 +18,30 @@ from .checkpoint import CheckpointError, load, read_json, read_tokenizer, weight
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """The nets of a checkpoint, their weights not yet read, and what its files say besides."""
+class Description:
+    """What a checkpoint is, by its config files alone."""
 
-    unet: UNet2DConditionModel
-    autoencoder: AutoencoderKL
-    text_encoders: tuple[CLIPTextModel, ...]  # one, or XL's two
-    tokenizers: tuple[CLIPTokenizer, ...]  # of each
+    folder: Path
+    unet: UNetConfig
+    vae: VAEConfig
+    texts: tuple[CLIPTextConfig, ...]  # one, or XL's two
     schedule: NoiseSchedule
     scheduler_config: Mapping[str, Any]
     zero_empty_negative: bool  # XL: an empty negative prompt is zeros, and not the encoding of no words
 
 
-def open_checkpoint(folder: Path, dtype: mx.Dtype) -> Checkpoint:
-    """The checkpoint in a folder, float16 or float32; an autoencoder whose config says `force_upcast` stays float32.
+@dataclass(frozen=True)
+class Nets:
+    """The nets of a checkpoint, their weights not yet read."""
+
+    unet: UNet2DConditionModel
+    autoencoder: AutoencoderKL
+    text_encoders: tuple[CLIPTextModel, ...]
+    tokenizers: tuple[CLIPTokenizer, ...]  # of each
+
+
+def describe(folder: Path) -> Description:
+    """The checkpoint in a folder, without a look at its weights.
 
     Raises CheckpointError, one sentence, for what is missing, damaged, unknown, or does not fit together.
     """
@@ -40,42 +50,59 @@ def open_checkpoint(folder: Path, dtype: mx.Dtype) -> Checkpoint:
     def listed(part: str) -> bool:
         return bool((index.get(part) or [None])[0])
 
-    def net(kind: Any, config: Any, part: str, table: names.Table, dtype: mx.Dtype) -> Any:
-        module = kind(config)
-        load(module, weight_files(folder / part, half=dtype == mx.float16), table, dtype)
-        return module
-
     if not listed("text_encoder"):
         raise CheckpointError(f"{folder} has no text_encoder: XL's refiner and its like are not supported")
-    encoders, tokenizers = [], []
-    for suffix in ("", "_2") if listed("text_encoder_2") else ("",):
-        text = _config(CLIPTextConfig, folder / f"text_encoder{suffix}" / "config.json")
-        encoders.append(net(CLIPTextModel, text, f"text_encoder{suffix}", names.TEXT_ENCODER, dtype))
-        try:
-            tokenizers.append(CLIPTokenizer(*read_tokenizer(folder / f"tokenizer{suffix}")))
-        except (CheckpointError, TypeError, ValueError) as error:
-            message = str(error) if isinstance(error, CheckpointError) else f"{folder / f'tokenizer{suffix}'}: {error}"
-            raise CheckpointError(" ".join(message.split())) from None
+    suffixes = ("", "_2") if listed("text_encoder_2") else ("",)
+    texts = tuple(_config(CLIPTextConfig, folder / f"text_encoder{suffix}" / "config.json") for suffix in suffixes)
     unet = _config(UNetConfig, folder / "unet" / "config.json")
     vae = _config(VAEConfig, folder / "vae" / "config.json")
-    _check_fit(folder, unet, vae, [encoder.config for encoder in encoders])
+    _check_fit(folder, unet, vae, texts)
     scheduler = folder / "scheduler" / "scheduler_config.json"
     schedule = _config(NoiseSchedule, scheduler)
     if schedule.zero_terminal_snr and schedule.prediction_type == "epsilon":
         # The last level is noise alone: told to predict the noise, a net has nothing left to say.
         raise CheckpointError(f"{scheduler}: rescale_betas_zero_snr needs v_prediction, and prediction_type is epsilon")
-    return Checkpoint(
-        unet=net(UNet2DConditionModel, unet, "unet", names.UNET, dtype),
-        autoencoder=net(AutoencoderKL, vae, "vae", names.VAE, mx.float32 if vae.force_upcast else dtype),
-        text_encoders=tuple(encoders),
-        tokenizers=tuple(tokenizers),
+    return Description(
+        folder=folder,
+        unet=unet,
+        vae=vae,
+        texts=texts,
         schedule=schedule,
         scheduler_config=read_json(scheduler),
-        zero_empty_negative=bool(index.get("force_zeros_for_empty_prompt", len(encoders) == 2)),
+        zero_empty_negative=bool(index.get("force_zeros_for_empty_prompt", len(texts) == 2)),
     )
 
 
-def _check_fit(folder: Path, unet: UNetConfig, vae: VAEConfig, texts: list[CLIPTextConfig]) -> None:
+def open_nets(description: Description, dtype: mx.Dtype) -> Nets:
+    """The nets of a checkpoint, float16 or float32; an autoencoder whose config says `force_upcast` stays float32.
+
+    Raises CheckpointError, one sentence, for what is missing, damaged or of another shape.
+    """
+
+    def net(kind: Any, config: Any, part: str, table: names.Table, dtype: mx.Dtype) -> Any:
+        module = kind(config)
+        load(module, weight_files(description.folder / part, half=dtype == mx.float16), table, dtype)
+        return module
+
+    encoders, tokenizers = [], []
+    for suffix, text in zip(("", "_2"), description.texts, strict=False):
+        encoders.append(net(CLIPTextModel, text, f"text_encoder{suffix}", names.TEXT_ENCODER, dtype))
+        folder = description.folder / f"tokenizer{suffix}"
+        try:
+            tokenizers.append(CLIPTokenizer(*read_tokenizer(folder)))
+        except (CheckpointError, TypeError, ValueError) as error:
+            message = str(error) if isinstance(error, CheckpointError) else f"{folder}: {error}"
+            raise CheckpointError(" ".join(message.split())) from None
+    vae = description.vae
+    return Nets(
+        unet=net(UNet2DConditionModel, description.unet, "unet", names.UNET, dtype),
+        autoencoder=net(AutoencoderKL, vae, "vae", names.VAE, mx.float32 if vae.force_upcast else dtype),
+        text_encoders=tuple(encoders),
+        tokenizers=tuple(tokenizers),
+    )
+
+
+def _check_fit(folder: Path, unet: UNetConfig, vae: VAEConfig, texts: Sequence[CLIPTextConfig]) -> None:
     widths = [text.hidden_size for text in texts]
     if sum(widths) != unet.cross_attention_dim:
         raise CheckpointError(f"{folder}: text encoders of width {widths} and a UNet of {unet.cross_attention_dim}")
