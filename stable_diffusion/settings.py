@@ -1,11 +1,13 @@
 """Everything that decides one picture, but the model and the input picture."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 StrengthMode = Literal["level", "skip", "full"]
+Kind = TypeVar("Kind", bound="Settings")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,12 @@ class Settings:
             check(optional or (isinstance(value, Integral) and not isinstance(value, bool)), name, "a whole number")
         for name in ("prompt", "negative_prompt", "source_prompt"):
             check(isinstance(getattr(self, name), str), name, "a text")
+        for name in ("sampler", "spacing"):
+            check(isinstance(getattr(self, name), str | None), name, "a name")
+        for name in ("sigmas", "times"):
+            value = getattr(self, name)
+            numbers = isinstance(value, tuple | list) and all(isinstance(v, Real) and math.isfinite(v) for v in value)
+            check(value is None or numbers, name, "some numbers")
         for name in ("cfg", "cfg_rescale", "eta", "s_churn", "s_tmin", "s_tmax", "s_noise", "strength", "image_weight"):
             value = getattr(self, name)
             check(value is None or isinstance(value, Real), name, "a number")
@@ -85,6 +93,27 @@ class Settings:
     def was_set(self, name: str) -> bool:
         """Was this setting given a value of its own?"""
         return bool(getattr(self, name) != _DEFAULTS[name])
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as what JSON can hold; infinity, which it cannot, as the text "inf"."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: "inf" if value == math.inf else value for name, value in values.items()}
+
+    @classmethod
+    def from_json(cls: type[Kind], values: Mapping[str, Any]) -> Kind:
+        """The settings that `as_json` wrote down. Raises ValueError for what is unknown, missing or impossible."""
+        if unknown := sorted(set(values) - _DEFAULTS.keys()):
+            raise ValueError(f"there are no settings {', '.join(unknown)}")
+        given: dict[str, Any] = {name: math.inf if value == "inf" else value for name, value in values.items()}
+        for name in ("sigmas", "times"):
+            if isinstance(given.get(name), list):
+                given[name] = tuple(given[name])
+        if isinstance(given.get("perturb"), list):
+            given["perturb"] = tuple(tuple(e) if isinstance(e, list) else e for e in given["perturb"])
+        try:
+            return cls(**given)
+        except TypeError as error:  # a value of a kind that cannot even be compared, or one that is missing
+            raise ValueError(f"the settings are not whole ({error})") from None
 
 
 @dataclass(frozen=True, kw_only=True)

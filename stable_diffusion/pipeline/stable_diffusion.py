@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Literal
 
 import mlx.core as mx
@@ -24,11 +25,14 @@ from ..models.unet import UNet2DConditionModel, guidance_embedding
 from ..models.vae import AutoencoderKL
 from ..presets import DEFAULT_MODEL
 from ..settings import CompleteSettings, Settings
+from ..weights.cache import recall, remember
+from ..weights.identity import content_hash
 from ..weights.locate import locate
 from ..weights.nets import describe, open_nets
 from ..weights.quantize import quantize as quantize_net
 from . import laboratory, older
 from .planner import Planner
+from .preview import applied, fit
 from .run import Run
 
 
@@ -161,9 +165,36 @@ class StableDiffusion:
         pictures = self.autoencoder.decode(latents.astype(dtype)).astype(mx.float32)
         return mx.clip(_finite(pictures, "decoding", dtype) / 2 + 0.5, 0, 1)
 
+    @cached_property
+    def identity(self) -> str:
+        """A hash of the weights and configs of this checkpoint, 64 hexadecimal digits."""
+        return content_hash(self.description.folder, self.dtype == mx.float16)
+
+    @cached_property
+    def _colours(self) -> mx.array:
+        """The linear map from latents to colours, fitted once to this autoencoder, and remembered from run to run."""
+        what = content_hash(self.description.folder, self.dtype == mx.float16, ("vae",))
+        known = recall("previews").get(what)
+        shape = (self.description.vae.latent_channels + 1, 3)
+        try:
+            if known is not None and (coefficients := mx.array(known)).shape == shape:
+                return coefficients
+        except (TypeError, ValueError):  # somebody else's, or damaged: fitted anew
+            pass
+        coefficients = fit(self.decode, self.description.vae.latent_channels)
+        remember("previews", {what: coefficients.tolist()})
+        return coefficients
+
+    def preview(self, latents: mx.array) -> mx.array:
+        """Latents (B, h, w, 4) at noise level 0 -> their colours (B, h, w, 3) in [0, 1], one pixel for 8 x 8.
+
+        A linear map, fitted by least squares to the loaded autoencoder: next to nothing beside `decode`.
+        """
+        return applied(self._colours, latents)
+
     def frame(self, step: Step, kind: Literal["noisy", "clean"] = "noisy") -> mx.array:
         """A step as pictures (B, H, W, 3) in [0, 1]: what it has become, at the scale of a picture, or the estimate."""
-        return self.decode(step.clean if kind == "clean" else step.x / (step.sigma**2 + 1) ** 0.5)
+        return self.decode(shown(step, kind))
 
     # Runs
 
@@ -369,6 +400,11 @@ class StableDiffusionXL(StableDiffusion):
 
     def __init__(self, model: str = "sdxl-turbo", float16: bool | None = None, quantize: int | None = None) -> None:
         super().__init__(model, float16, quantize)
+
+
+def shown(step: Step, kind: Literal["noisy", "clean"] = "noisy") -> mx.array:
+    """The latents that a frame of a step shows, at the scale of a picture."""
+    return step.clean if kind == "clean" else step.x / (step.sigma**2 + 1) ** 0.5
 
 
 def _finite(x: mx.array, doing: str, dtype: mx.Dtype) -> mx.array:

@@ -1,0 +1,40 @@
+"""Which checkpoint is it? A hash of what its files hold, wherever they lie and whatever they are called."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from .cache import recall, remember
+from .locate import needed
+
+_BLOB = re.compile(r"[0-9a-f]{64}")  # in the Hub's cache, a large file is a link to a blob that is named by its hash
+_LARGE = 2**26  # bytes; smaller files are hashed again each time
+
+
+def content_hash(folder: Path, half: bool, parts: Sequence[str] = ()) -> str:
+    """SHA-256 of the files that loading a checkpoint takes, 64 hexadecimal digits; of some of its nets, if named.
+
+    The same for a download and a copy of it. The hashes of large files are remembered by their size and time.
+    """
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    names = [name for name in needed(files, half) if not parts or name.split("/")[0] in parts]
+    lines = [f"{name} {_file_hash(folder / name)}\n" for name in sorted(names)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _file_hash(path: Path) -> str:
+    path = path.resolve()
+    if _BLOB.fullmatch(path.name):
+        return path.name
+    about = path.stat()
+    place = f"{path} {about.st_size} {about.st_mtime_ns}"
+    if about.st_size >= _LARGE and isinstance(known := recall("hashes").get(place), str):
+        return known
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    if about.st_size >= _LARGE:
+        remember("hashes", {place: digest.hexdigest()})
+    return digest.hexdigest()
