@@ -1,12 +1,13 @@
 """The options that both commands share, and the Settings that they make."""
 
 import argparse
-import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from typing import Any, NoReturn
 
 from ..diffusion.aliases import sampler_name, spacing_name
+from ..diffusion.noise import slider
 from ..diffusion.samplers import SAMPLERS, sampler_named
 from ..diffusion.spacing import SPACINGS, spacing_named, spacing_options
 from ..pictures.images import MULTIPLE
@@ -139,6 +140,80 @@ class _OrList(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
+def strengths(text: str) -> tuple[float, ...]:
+    """Strengths between commas, a range 0.1:1:0.1, or a count of them, evenly up to 1. Raises ArgumentTypeError."""
+    if "," not in text and text.strip().isdigit() and int(text) > 1:
+        n = whole(2, 100)(text)
+        return tuple((k + 1) / n for k in range(n))
+    values = _range(text) if ":" in text else tuple(number(word) for word in text.split(","))
+    for value in values:
+        if not 0 <= value <= 1:
+            raise argparse.ArgumentTypeError(f"the strength {value:g} is not from 0 to 1")
+    if len(set(values)) < len(values):
+        raise argparse.ArgumentTypeError(f"{text!r} names a strength twice")
+    return values
+
+
+def _range(text: str) -> tuple[float, ...]:
+    """Numbers from:to:by, both ends in it."""
+    words = text.split(":")
+    if len(words) != 3:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a range: write it from:to:by, as in 0.1:1:0.1")
+    low, high, by = map(number, words)
+    if not (by > 0 and low <= high and (high - low) / by < 100):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a range: it must rise, in at most 100 steps")
+    return tuple(round(low + k * by, 9) for k in range(int((high - low) / by + 1e-6) + 1))
+
+
+def _share(text: str) -> float:
+    """A number from 0 to 1."""
+    value = number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{value:g} is not from 0 to 1")
+    return value
+
+
+def variation(text: str) -> tuple[int, float]:
+    """SEED:AMOUNT, the perturbation of a start. Raises ArgumentTypeError."""
+    seed, colon, amount = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not SEED:AMOUNT, as in 1234:0.2")
+    return whole(0, 2**63 - 1)(seed), _share(amount)
+
+
+# How the values of a setting are read where several are named.
+_READERS: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("prompt", "negative_prompt", "source_prompt", "discretize", "strength_mode", "start"), str),
+    **dict.fromkeys(("seed", "width", "height", "steps", "start_step", "clip_skip"), whole()),
+    **dict.fromkeys(("cfg", "cfg_rescale", "eta", "strength", "image_weight"), number),
+    **dict.fromkeys(("s_churn", "s_tmin", "s_tmax", "s_noise"), number),
+    "sampler": _sampler,
+    "spacing": _spacing,
+    "sigmas": _numbers,
+    "times": _numbers,
+    "perturb": lambda text: tuple(variation(word) for word in text.split(",")),
+}
+
+
+def axis(text: str) -> tuple[str, tuple[Any, ...]]:
+    """NAME=VALUE,VALUE,...: a setting and its values; between | where a value has commas itself."""
+    name, equals, values = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if not equals or name not in _READERS:
+        known = ", ".join(sorted(_READERS))
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not SETTING=VALUE,VALUE with a setting out of {known}")
+    words = [word.strip() for word in values.split("|" if "|" in values else ",")]
+    found = tuple(_READERS[name](word) for word in words)
+    try:
+        for value in found:
+            Settings(**{name: value})
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} names a value twice")
+    return name, found
+
+
 _count = whole(1, 10_000)
 _side = whole(MULTIPLE, 2**16)
 
@@ -148,12 +223,11 @@ def add_common(parser: Parser) -> None:
     add = parser.add_argument_group("the picture").add_argument
     add(
         "--model",
-        default=DEFAULT_MODEL,
-        help="a name from the list below, a Hugging Face repo, or a folder (default: %(default)s)",
+        help=f"a name from the list below, a Hugging Face repo, or a folder (default: {DEFAULT_MODEL})",
     )
-    add("--negative_prompt", default="", metavar="TEXT", help="what the picture should not show")
+    add("--negative_prompt", metavar="TEXT", help="what the picture should not show")
     add("--seed", type=whole(), metavar="N", help="the same seed gives the same picture; several take N, N + 1, ...")
-    add("--n_images", type=_count, default=1, metavar="N", help="how many pictures (default: 1)")
+    add("--n_images", type=_count, metavar="N", help="how many pictures (default: 1)")
     add("--steps", type=_count, metavar="N", help="how many steps from noise to picture; more are slower and finer")
     add(
         "--cfg",
@@ -191,7 +265,6 @@ def add_common(parser: Parser) -> None:
     add(
         "--discretize",
         choices=("none", "timestep", "schedule"),
-        default="none",
         help="round to the levels that the model was trained on: timestep rounds only the time that the model is told, "
         "schedule every level (default: none)",
     )
@@ -204,16 +277,14 @@ def add_common(parser: Parser) -> None:
     add(
         "--s-churn",
         type=number,
-        default=0.0,
         metavar="AMOUNT",
         help="how much noise to add before each step, with euler, heun and dpm2 (default: 0)",
     )
-    add("--s-tmin", type=number, default=0.0, metavar="SIGMA", help="add it from this noise level up (default: 0)")
-    add("--s-tmax", type=number, default=math.inf, metavar="SIGMA", help="and only up to this one (default: no limit)")
+    add("--s-tmin", type=number, metavar="SIGMA", help="add it from this noise level up (default: 0)")
+    add("--s-tmax", type=number, metavar="SIGMA", help="and only up to this one (default: no limit)")
     add(
         "--s-noise",
         type=number,
-        default=1.0,
         metavar="FACTOR",
         help="make that noise so many times as strong (default: 1)",
     )
@@ -226,7 +297,6 @@ def add_common(parser: Parser) -> None:
     add(
         "--clip-skip",
         type=whole(),
-        default=0,
         metavar="N",
         help="leave out the last N layers of the text encoder (default: 0)",
     )
@@ -239,9 +309,12 @@ def add_common(parser: Parser) -> None:
         metavar="FILE",
         help="the picture, or, of several, a sheet with all of them beside out-seed7.png, ... (default: %(default)s)",
     )
-    add("--n_rows", type=whole(1), default=1, metavar="N", help="rows of the sheet (default: 1)")
+    add("--n_rows", type=whole(1), metavar="N", help="rows of the sheet (default: 1)")
     add("--overwrite", action="store_true", help="replace a file that exists, instead of finding a free name")
-    add("--plan", action="store_true", help="print what would be done, and stop")
+    save = "write the prompt and all settings into PNG files, so that --from can make them again (the default)"
+    add("-sp", "--save_prompt", action="store_true", default=True, help=save)
+    add("--no-metadata", dest="save_prompt", action="store_false", help="leave them out")
+    add("--plan", action="store_true", help="print what would be done, and stop; loads no weights")
     add("-pp", "--print_parser", action="store_true", help="print the value of every option first")
     add("-v", "--verbose", action="store_true", help="print the time and memory that it took")
 
@@ -263,28 +336,245 @@ def add_common(parser: Parser) -> None:
         const=False,
         help="calculate in full precision (32 bits) on a GPU too",
     )
-    add("--batch-size", type=whole(1), metavar="N", help="make so many pictures at the same time (default: all)")
+    add(
+        "--batch-size",
+        type=whole(1),
+        metavar="N",
+        help="make so many pictures at the same time (default: 1; all of a triangle or a grid)",
+    )
     add(
         "--decoding_batch_size",
         type=whole(1),
-        default=1,
         metavar="N",
         help="turn so many latents into pictures at the same time (default: 1)",
     )
     add("--preload-models", action="store_true", help="read all weights before the first step")
 
 
-def settings_of(args: argparse.Namespace, seed: int) -> Settings:
-    """The Settings that a command line asks for. Raises ValueError for a value that no run could have."""
-    names: Sequence[str] = (
-        "prompt", "negative_prompt", "n_images", "steps", "cfg", "cfg_rescale", "sampler", "spacing", "sigmas", "times",
-        "discretize", "eta", "s_churn", "s_tmin", "s_tmax", "s_noise", "clip_skip",
-        "strength", "strength_mode", "start_step",
-    )  # fmt: skip
-    for text in (args.prompt, args.negative_prompt):
+def add_start(parser: Parser) -> None:
+    """Options of what image-to-image starts from."""
+    group = parser.add_argument_group("how much of the picture is kept")
+    start, add = group.add_mutually_exclusive_group(), group.add_argument
+    start.add_argument(
+        "--strength",
+        type=_share,
+        metavar="0..1",
+        help="how much may change: 0 nothing, 1 nearly everything",
+    )
+    start.add_argument(
+        "--start-step", type=whole(), metavar="K", help="instead of a strength: leave out the first K of the steps"
+    )
+    add(
+        "--strength-mode",
+        choices=("level", "skip", "full"),
+        help="level: start at exactly the noise of this strength, with fewer steps; full: start there, with all steps; "
+        "skip: lay the steps of a whole run, and leave out the first ones (default: level)",
+    )
+    add("--mask", metavar="FILE", help="a picture of the same size: white is painted anew, black is kept as it is")
+    add("--feather", type=number, metavar="PIXELS", help="soften the edge of the mask")
+    add("--no-alpha", action="store_true", help="do not take the transparent part of the picture for a mask")
+    add(
+        "--pure-noise",
+        dest="image_weight",
+        action="store_const",
+        const=0.0,
+        help="start from noise alone, without the picture; with a mask, so inside it",
+    )
+    add(
+        "--start",
+        choices=("noise", "inversion"),
+        help="noise: from the picture with noise on it; inversion: from where the model itself, followed backwards, "
+        "leads from the picture, so that more of it stays (default: noise)",
+    )
+    add("--source-prompt", metavar="TEXT", help="for the inversion: what the picture shows (default: nothing is said)")
+    add("--fit", action="store_true", help="scale the picture to fit into --width x --height, instead of filling it")
+    add(
+        "--no-source",
+        dest="source_picture",
+        action="store_false",
+        help="do not keep the picture and the mask in the files; --from will then need them",
+    )
+
+
+def add_variations(parser: Parser) -> None:
+    """Options that go on from a picture that is there."""
+    group = parser.add_argument_group("going on from a picture")
+    add = group.add_argument
+    add(
+        "--from",
+        dest="source",
+        metavar="PNG",
+        help="make this picture again, from what its file says; every option that is named takes the place of its own",
+    )
+    amount = group.add_mutually_exclusive_group()
+    amount.add_argument(
+        "--perturb",
+        type=_share,
+        metavar="AMOUNT",
+        help="a variation of the picture, or --n_images of them: 0.05 is nearly the same, 1 is another one",
+    )
+    amount.add_argument(
+        "--variation-slider",
+        dest="perturb",
+        type=lambda text: slider(_share(text)),
+        metavar="V",
+        help="the same, in the measure of other tools' variation strength",
+    )
+    add(
+        "--variation",
+        type=variation,
+        action="append",
+        metavar="SEED:AMOUNT",
+        help="the one variation of that seed; again for variations of variations",
+    )
+
+
+def add_frames(parser: Parser) -> None:
+    """Options that show the steps of any run."""
+    add = parser.add_argument_group("seeing the steps").add_argument
+    add(
+        "-sd",
+        "--show_denoising",
+        type=whole(1),
+        metavar="N",
+        help="a picture of every N-th step, and a strip of them all",
+    )
+    add("--save_last_N", type=whole(1), metavar="N", help="a picture of each of the last N steps, to choose the best")
+    add(
+        "--frames",
+        choices=("noisy", "clean"),
+        help="show what a step has come to, noise and all, or what it takes for the finished picture (default: noisy)",
+    )
+    add("--animate", metavar="FILE", help="the steps as an animation: FILE.webp or FILE.gif")
+    add(
+        "--preview",
+        choices=("full", "linear"),
+        help="linear: quick and coarse pictures of the steps; the finished ones are always full (default: full)",
+    )
+    add(
+        "--grid",
+        type=axis,
+        nargs="+",
+        metavar="SETTING=A,B",
+        help="a sheet over one or two settings, as in --grid sampler=euler,heun cfg=3,7.5; with | for the comma where "
+        "values have commas",
+    )
+    add("--sheet-size", type=whole(200), metavar="PIXELS", help="longest side of a sheet at most (default: 6000)")
+    add(
+        "--save-latents",
+        action="store_true",
+        help="write all steps into a .safetensors file too, from which --redraw makes sheets",
+    )
+    add("--redraw", metavar="FILE", help="make the sheet of such a file again, with other options, without the model")
+
+
+def add_laboratory(parser: Parser) -> None:
+    """Options that show image-to-image."""
+    add = parser.add_argument_group("seeing image-to-image").add_argument
+    add(
+        "--show-noising",
+        choices=("ray", "chain", "inversion"),
+        help="a strip of the way from the picture up to the start: with one noise, with noise added bit by bit, or "
+        "without noise, by following the model backwards",
+    )
+    add(
+        "-gt",
+        "--generate_triangle",
+        nargs="?",
+        const="0.2,0.4,0.6,0.8,1",
+        type=strengths,
+        metavar="STRENGTHS",
+        help="a sheet of all steps at many strengths: 0.1,0.5,0.9, or 0.1:1:0.1 from, to and by, or 5 for five of them "
+        "up to 1 (default: 5); -sd N shows every N-th step",
+    )
+    add(
+        "--triangle-align",
+        choices=("left", "right"),
+        help="left: the noised pictures in one column; right: the finished ones (default: left)",
+    )
+    add(
+        "--highlight",
+        type=_share,
+        metavar="STRENGTH",
+        help="frame one row of the triangle, with the way that leads to it, and write both as a strip of their own",
+    )
+
+
+# Options that mean nothing without one of some others.
+_NEEDS = {
+    "triangle_align": ("generate_triangle", "redraw"),
+    "highlight": ("generate_triangle", "redraw"),
+    "frames": ("show_denoising", "save_last_N", "animate", "generate_triangle", "save_latents", "redraw"),
+    "preview": ("show_denoising", "save_last_N", "animate", "generate_triangle", "save_latents", "show_noising"),
+    "feather": ("mask", "source"),
+}
+# Options that cannot both be meant.
+_APART = (
+    ("generate_triangle", "grid"),
+    ("generate_triangle", "strength"),
+    ("generate_triangle", "start_step"),
+    ("generate_triangle", "perturb"),
+    ("grid", "perturb"),
+    ("redraw", "source"),
+    ("redraw", "plan"),
+)
+
+
+def arguments(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options of a command line. Ends with a usage error where something is missing, or would be ignored."""
+    args = parser.parse_args(argv)
+    if args.source is None and args.redraw is None:
+        positional = [a.dest for a in parser._actions if not a.option_strings]
+        if missing := [name for name in positional if getattr(args, name) is None]:
+            parser.error(f"the following arguments are required: {', '.join(missing)}")
+    check_together(parser, args)
+    return args
+
+
+def check_together(parser: Parser, args: argparse.Namespace) -> None:
+    """End with a usage error where an option would be ignored."""
+
+    def given(name: str) -> bool:
+        return getattr(args, name, None) not in (None, False)
+
+    def spelled(name: str) -> str:
+        action = next(a for a in parser._actions if a.dest == name)
+        return action.option_strings[-1] if action.option_strings else name.upper()
+
+    for name, others in _NEEDS.items():
+        there = [other for other in others if hasattr(args, other)]
+        if given(name) and not any(map(given, there)):
+            parser.error(f"{spelled(name)} does nothing without {' or '.join(map(spelled, there))}")
+    for one, other in _APART:
+        if given(one) and given(other):
+            parser.error(f"{spelled(one)} and {spelled(other)} do not go together")
+    if given("grid") and len(args.grid) > 2:
+        parser.error(f"--grid takes one or two settings, and not {len(args.grid)}")
+    if given("grid") and len(args.grid) == 2 and args.grid[0][0] == args.grid[1][0]:
+        parser.error(f"--grid has {args.grid[0][0]} twice")
+
+
+def settings_of(args: argparse.Namespace, base: Settings) -> Settings:
+    """The base with what a command line asks for in its place. Raises ValueError for a value that no run could have."""
+    names = [field.name for field in fields(Settings) if field.name != "perturb"]
+    given = {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
+    for name in ("prompt", "negative_prompt", "source_prompt"):
         try:
-            text.encode()
+            given.get(name, "").encode()
         except UnicodeEncodeError:
-            raise ValueError(f"the prompt {text!r} holds bytes that are no text") from None
-    given = {name: getattr(args, name) for name in names if hasattr(args, name)}
-    return Settings(**given, seed=seed, image_weight=0.0 if getattr(args, "pure_noise", False) else 1.0)
+            raise ValueError(f"the prompt {given[name]!r} holds bytes that are no text") from None
+    plain = Settings(**{field.name: getattr(base, field.name) for field in fields(Settings)})
+    instead: dict[str, Any] = {}
+    if "strength" in given:
+        instead["start_step"] = None
+    if "start_step" in given:
+        instead["strength"] = None
+    if "sampler" in given and sampler_name(given["sampler"])[1]:
+        instead["spacing"] = None
+    if {"sigmas", "times"} & given.keys():
+        instead |= {"sigmas": None, "times": None, "steps": None, "spacing": None}
+    elif {"steps", "spacing"} & given.keys():
+        instead |= {"sigmas": None, "times": None}
+    if plain.sigmas is not None and "sigmas" not in instead:  # the count of them, which nobody set
+        instead |= {"steps": None, "spacing": None}
+    return replace(plain, **instead | given)

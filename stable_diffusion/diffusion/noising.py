@@ -48,7 +48,7 @@ class Inversion:
 
 
 def invert(
-    denoise: Estimate, x0: mx.array, sigmas: Sequence[float], iterations: int = 10, tolerance: float = 1e-6
+    denoise: Estimate, x0: mx.array, sigmas: Sequence[float], iterations: int = 20, tolerance: float = 1e-6
 ) -> Inversion:
     """Walk the ODE up from x0, so that Euler steps with the same estimate lead back to it (DDIM inversion).
 

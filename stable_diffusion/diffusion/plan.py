@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import mlx.core as mx
@@ -25,6 +26,8 @@ class Plan:
     steps: int  # that were asked for
     num_train_steps: int = 1000
     image_weight: float | None = None  # of the image in the start; None: there is no image
+    left_out: int = 0  # steps at the beginning of all `steps` that are not run
+    strengths: tuple[float, float] | None = None  # from and just below: all of these strengths give this same plan
 
     @property
     def steps_run(self) -> int:
@@ -60,10 +63,19 @@ class Plan:
             pass
         return count
 
+    def table(self) -> str:
+        """The steps, one a line: its number among all steps, the levels it goes between, and the time it is told."""
+        numbers = range(self.left_out + 1, self.left_out + 1 + self.steps_run)
+        rows = zip(numbers, pairwise(self.sigmas), self.times, strict=True)
+        lines = [f"{i:5}{s:11.4f} to {t:9.4f}{time:9.1f}" for i, (s, t), time in rows]
+        return "\n".join([" step      sigma   to sigma      time", *lines])
+
     def __str__(self) -> str:
         if self.steps_run == 0:
             return f"no steps of {self.steps}: the image comes back as it is"
         text = f"{self.steps_run} of {self.steps} steps from sigma {self.start_sigma:.4f} (time {self.times[0]:.1f})"
+        if self.left_out:
+            text += f", the first {self.left_out} left out" if self.left_out > 1 else ", the first left out"
         if self.image_weight is None:
             return text
         if self.image_weight == 0:
@@ -111,6 +123,7 @@ def make_plan(
         if strength not in (None, 0) and strength_mode != "skip":
             raise ValueError("levels chosen by hand start where they start: use strength mode skip, or a start step")
         lay = partial(_chosen, chosen)
+    left_out, same = 0, None
     if strength is not None:
         if not 0 <= strength <= 1:
             raise ValueError(f"strength {strength} is outside [0, 1]")
@@ -119,14 +132,15 @@ def make_plan(
         if run == 0:
             levels: Levels = (0.0,)
         elif strength_mode == "skip":
-            levels = lay(schedule, steps)[steps - run :]
+            left_out, same = steps - run, (run / steps if run > 1 else 0.0, min(1.0, (run + 1) / steps))
+            levels = lay(schedule, steps)[left_out:]
         else:
             start = schedule.sigma(max(0.0, strength * schedule.num_train_steps - 1))
             levels = lay(schedule, run if strength_mode == "level" else steps, start)
     elif start_step is not None:
         if not 0 <= start_step <= steps:
             raise ValueError(f"start step {start_step} is outside [0, {steps}]")
-        levels = lay(schedule, steps)[start_step:]
+        levels, left_out = lay(schedule, steps)[start_step:], start_step
     else:
         levels = lay(schedule, steps)
     if discretize == "schedule":
@@ -137,4 +151,6 @@ def make_plan(
         steps=steps,
         num_train_steps=schedule.num_train_steps,
         image_weight=image_weight,
+        left_out=left_out,
+        strengths=same if same and same[0] < same[1] else None,
     )

@@ -1,14 +1,17 @@
 """Arrays to pictures, pictures to arrays, and both to and from files."""
 
 import contextlib
+import hashlib
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import mlx.core as mx
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
+
+from .metadata import Attached
 
 Picture = Image.Image
 Result = TypeVar("Result")
@@ -111,9 +114,34 @@ def to_array(picture: Picture) -> mx.array:
     return mx.array(np.asarray(picture, dtype=np.float32) / 127.5 - 1)
 
 
+def to_bytes(picture: Picture) -> mx.array:
+    """An RGB picture as (H, W, 3) uint8."""
+    return mx.array(np.asarray(picture.convert("RGB")))
+
+
+def from_bytes(array: mx.array) -> Picture:
+    """(H, W, 3) uint8 as an RGB picture."""
+    return Image.fromarray(np.array(array))
+
+
 def to_mask(mask: Picture) -> mx.array:
     """A grey picture as a mask (H, W) float32 in [0, 1], 1 = repaint."""
     return mx.array(np.asarray(mask, dtype=np.float32) / 255)
+
+
+def feathered(mask: Picture, pixels: float) -> Picture:
+    """The mask with a soft edge, blurred by so many pixels (the standard deviation); black stays black further away."""
+    return mask.filter(ImageFilter.GaussianBlur(pixels))
+
+
+def enlarged(picture: Picture, size: tuple[int, int]) -> Picture:
+    """A small picture at another size, smoothly."""
+    return picture.resize(size, Image.Resampling.BICUBIC)
+
+
+def digest(picture: Picture) -> str:
+    """SHA-256 of a picture's size and pixels, 64 hexadecimal digits, whatever file it comes from."""
+    return hashlib.sha256(f"{picture.mode} {picture.size}".encode() + picture.tobytes()).hexdigest()
 
 
 def composed(painted: Picture, original: Picture, mask: Picture) -> Picture:
@@ -138,11 +166,13 @@ def grid(pictures: Sequence[Picture], rows: int, gap: int = 8) -> Picture:
     return sheet
 
 
-def check_writable(path: Path) -> None:
-    """Raise ValueError, in one sentence and before any work is done, for a file that `save` could not write."""
+def check_writable(path: Path, endings: Sequence[str] = ENDINGS) -> None:
+    """Raise ValueError, in one sentence and before any work is done, for a file that could not be written."""
     folder = path.parent
-    if path.suffix.lower() not in ENDINGS:
-        raise ValueError(f"{path} must end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}: name it {path.name}.png")
+    if path.suffix.lower() not in endings:
+        raise ValueError(
+            f"{path} must end in {', '.join(endings[:-1])} or {endings[-1]}: name it {path.name}{endings[0]}"
+        )
     if not folder.is_dir():
         raise ValueError(f"the folder {folder} does not exist: make it first")
     try:
@@ -155,15 +185,25 @@ def check_writable(path: Path) -> None:
         raise ValueError(f"{path} can't be written ({error.strerror})") from None
 
 
-def save(picture: Picture, path: Path) -> None:
-    """Write a picture beside its place and move it there: under its name there is a whole picture, or none."""
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """A place beside path to write to, which is moved there at the end: under its name is a whole file, or none."""
     unfinished = _unfinished(path)
     try:
-        picture.save(unfinished, quality=95)  # of JPEG and WebP
+        yield unfinished
         unfinished.replace(path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def save(picture: Picture, path: Path, attached: Attached | None = None) -> None:
+    """Write a picture, whole or not at all. What is attached goes into a PNG file alone."""
+    with written(path) as unfinished:
+        if attached and path.suffix.lower() == ".png":
+            picture.save(unfinished, pnginfo=attached.chunks())
+        else:
+            picture.save(unfinished, quality=95)  # of JPEG and WebP
 
 
 def _unfinished(path: Path) -> Path:

@@ -107,9 +107,14 @@ def noising(
     it has no noise in it, and ends where a run with start="inversion" begins. The first step, at level 0, is the
     image's own latents. Raises ValueError for an image_weight other than 1: no way leads to a start without the image.
     """
-    if settings.image_weight != 1:
-        raise ValueError(f"image_weight is {settings.image_weight:g}: the way up from the image is for 1")
     (run,) = self.runs([settings], image)
+    return way_up(run, kind)
+
+
+def way_up(run: Run, kind: Literal["ray", "chain", "inversion"]) -> list[Step]:
+    """The way from a run's image up to a start: see `noising`."""
+    if run.settings.image_weight != 1:
+        raise ValueError(f"image_weight is {run.settings.image_weight:g}: the way up from the image is for 1")
     sigmas, x0 = run.plan.sigmas, run.images_latents
     if kind == "ray":
         latents = ray(x0, run.n, sigmas)

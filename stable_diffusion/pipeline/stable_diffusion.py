@@ -33,6 +33,7 @@ from ..weights.quantize import quantize as quantize_net
 from . import laboratory, older
 from .planner import Planner
 from .preview import applied, fit
+from .recipe import Recipe
 from .run import Run
 
 
@@ -164,6 +165,11 @@ class StableDiffusion:
         dtype = self.autoencoder.decoder.conv_in.weight.dtype
         pictures = self.autoencoder.decode(latents.astype(dtype)).astype(mx.float32)
         return mx.clip(_finite(pictures, "decoding", dtype) / 2 + 0.5, 0, 1)
+
+    def recipe(self, settings: Settings, image: mx.array | None = None, mask: mx.array | None = None) -> Recipe:
+        """Everything that pictures of these settings are made with, for their files."""
+        half = self.dtype == mx.float16
+        return Recipe(self.completed(settings, image, mask), self.model, self.identity, half, self.quantize)
 
     @cached_property
     def identity(self) -> str:

@@ -1,0 +1,65 @@
+"""What a PNG file carries besides its pixels: texts, and small pictures in private chunks."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile, PngInfo
+
+_EXIF, _USER_COMMENT = 0x8769, 0x9286  # where AUTOMATIC1111 keeps its text in JPEG and WebP files
+
+
+@dataclass(frozen=True)
+class Attached:
+    """texts by keyword; pictures by the four letters of their chunk, which must be private: `abCd`."""
+
+    texts: Mapping[str, str] = field(default_factory=dict)
+    pictures: Mapping[str, Image.Image] = field(default_factory=dict)
+
+    def chunks(self) -> PngInfo:
+        """All of it as Pillow writes it."""
+        info = PngInfo()
+        for keyword, text in self.texts.items():
+            info.add_text(keyword, text)
+        for name, picture in self.pictures.items():
+            assert len(name) == 4 and name[:2].islower() and name[2].isupper() and name[3].islower(), name
+            data = io.BytesIO()
+            picture.save(data, "PNG")
+            info.add(name.encode("ascii"), data.getvalue())
+        return info
+
+
+def read_attached(path: str | Path) -> Attached:
+    """What a picture file carries; of files that are not PNG, the text that AUTOMATIC1111 writes into them.
+
+    Raises ValueError, in one sentence, for a file that is missing, damaged, or no picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture.load()  # all chunks, those behind the pixels too
+            if isinstance(picture, PngImageFile):
+                texts = {str(keyword): str(text) for keyword, text in picture.text.items()}
+                chunks = [(name.decode("latin-1"), data) for name, data, *_ in picture.private_chunks]
+                return Attached(texts, {name: _picture(data) for name, data in chunks if data.startswith(b"\x89PNG")})
+            comment = picture.getexif().get_ifd(_EXIF).get(_USER_COMMENT, b"")
+    except FileNotFoundError:
+        raise ValueError(f"there is no picture {str(path)!r}") from None
+    except Exception as error:  # Pillow's readers raise whatever a damaged file makes them stumble over
+        raise ValueError(f"the picture {str(path)!r} can't be read ({error})") from None
+    text = _comment(comment if isinstance(comment, bytes) else str(comment).encode("latin-1", "replace"))
+    return Attached({"parameters": text} if text else {})
+
+
+def _picture(data: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(data)) as picture:
+        picture.load()
+        return picture.copy()
+
+
+def _comment(data: bytes) -> str:
+    """An Exif comment: eight letters that say how it is written, and the text."""
+    if data.startswith(b"UNICODE\0"):
+        return data[8:].decode("utf-16-be", "replace")
+    return data[8:].decode("latin-1") if data.startswith(b"ASCII\0") else ""

@@ -1,0 +1,147 @@
+"""The text that AUTOMATIC1111 writes into its pictures, and that most tools read: a prompt, and a line of numbers."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..diffusion.aliases import sampler_name, spacing_name
+from ..diffusion.noise import slider
+from ..settings import Settings
+from .recipe import Recipe
+
+# Our names in their words; what is not here is written as it is called here.
+SAMPLERS = {
+    "ddim": "DDIM",
+    "dpm2": "DPM2",
+    "dpm2_a": "DPM2 a",
+    "dpmpp_2m": "DPM++ 2M",
+    "dpmpp_2m_sde": "DPM++ 2M SDE",
+    "dpmpp_2m_sde_heun": "DPM++ 2M SDE Heun",
+    "dpmpp_2s_a": "DPM++ 2S a",
+    "dpmpp_3m_sde": "DPM++ 3M SDE",
+    "dpmpp_sde": "DPM++ SDE",
+    "euler": "Euler",
+    "euler_a": "Euler a",
+    "heun": "Heun",
+    "lcm": "LCM",
+    "lms": "LMS",
+    "restart": "Restart",
+    "unipc:order=3,variant=bh1": "UniPC",
+}
+SPACINGS = {
+    "align_your_steps": "Align Your Steps",
+    "beta": "Beta",
+    "ddim_uniform": "DDIM",
+    "exponential": "Exponential",
+    "karras": "Karras",
+    "kl_optimal": "KL Optimal",
+    "sgm_uniform": "SGM Uniform",
+    "trailing": "Simple",
+    "uniform": "Normal",
+}
+
+_PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+_EMPHASIS = re.compile(r"\([^()]+:\s*[\d.]+\s*\)|\[[^\[\]]+:[^\[\]]+:\s*[\d.]+\s*\]|<(?:lora|hypernet|lyco):[^>]+>")
+
+
+def parameters(recipe: Recipe) -> str:
+    """A recipe in that form."""
+    s = recipe.settings
+    sampler = SAMPLERS.get(s.sampler, s.sampler)
+    levels = SPACINGS.get(s.spacing, s.spacing) if s.sigmas is None else "by hand"
+    pairs: dict[str, object] = {
+        "Steps": s.steps,
+        "Sampler": sampler,
+        "Schedule type": levels,
+        "CFG scale": f"{s.cfg:g}",
+        "Seed": s.seed,
+        "Size": f"{s.width}x{s.height}",
+        "Model hash": recipe.model_hash[:10],
+        "Model": recipe.model,
+    }
+    if s.strength is not None:
+        pairs["Denoising strength"] = f"{s.strength:g}"
+    if s.clip_skip:
+        pairs["Clip skip"] = s.clip_skip + 1
+    if s.eta is not None:
+        pairs["Eta"] = f"{s.eta:g}"
+    if s.perturb:
+        pairs["Perturbations"] = ", ".join(f"{seed}:{amount:g}" for seed, amount, *_ in s.perturb)
+    pairs["Version"] = recipe.made_by
+    negative = [f"Negative prompt: {s.negative_prompt}"] if s.negative_prompt else []
+    return "\n".join([s.prompt, *negative, ", ".join(f"{k}: {_quoted(str(v))}" for k, v in pairs.items())])
+
+
+def _quoted(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False) if re.search(r'[,:\n"]', value) else value
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What another tool's text says, as far as its words are known here."""
+
+    settings: dict[str, Any]  # of Settings
+    model: str | None = None
+    not_understood: list[str] = field(default_factory=list)
+
+
+_READERS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "Steps": lambda v: {"steps": int(v)},
+    "Sampler": lambda v: {"sampler": sampler_name(v) and v},  # the spacing that its name may bring comes with it
+    "Schedule type": lambda v: {"spacing": spacing_name(v)},
+    "CFG scale": lambda v: {"cfg": float(v)},
+    "Seed": lambda v: {"seed": int(v)},
+    "Size": lambda v: dict(zip(("width", "height"), map(int, v.lower().split("x")), strict=True)),
+    "Denoising strength": lambda v: {"strength": float(v)},
+    "Clip skip": lambda v: {"clip_skip": max(0, int(v) - 1)},
+    "Eta": lambda v: {"eta": float(v)},
+    "Sigma churn": lambda v: {"s_churn": float(v)},
+    "Sigma tmin": lambda v: {"s_tmin": float(v)},
+    "Sigma tmax": lambda v: {"s_tmax": float(v)},
+    "Sigma noise": lambda v: {"s_noise": float(v)},
+}
+_MEANINGLESS = {"Version", "Model hash", "RNG", "ENSD", "User"}  # say nothing about the picture, or nothing of use here
+
+
+def read_parameters(text: str) -> Foreign:
+    """The settings in such a text; what no run here could take over is named in not_understood."""
+    *lines, last = text.strip().split("\n")
+    pairs = dict(_PAIR.findall(last))
+    if len(pairs) < 3:  # no line of numbers at all
+        lines, pairs = [*lines, last], {}
+    prompt, _, negative = "\n".join(lines).partition("Negative prompt:")
+    settings: dict[str, Any] = {"prompt": prompt.strip(), "negative_prompt": negative.strip()}
+    strange = [f"{what} in the prompt" for what in _EMPHASIS.findall(prompt + negative)]
+    model, variation = None, {}
+    for name, value in pairs.items():
+        if value.startswith('"'):
+            try:
+                value = str(json.loads(value))
+            except ValueError:
+                strange.append(f"{name}: {value}")
+                continue
+        value = value.strip()
+        if name == "Model":
+            model = value
+        elif name in ("Variation seed", "Variation seed strength"):
+            variation[name] = value
+        elif name in _READERS:
+            try:
+                found = _READERS[name](value)
+                Settings(**found)
+                settings |= found
+            except (ValueError, TypeError):
+                strange.append(f"{name}: {value}")
+        elif name not in _MEANINGLESS:
+            strange.append(f"{name}: {value}")
+    if variation:
+        try:
+            seed, strength = int(variation["Variation seed"]), float(variation["Variation seed strength"])
+            settings["perturb"] = ((seed, slider(strength)),)
+            Settings(perturb=settings["perturb"])
+        except (KeyError, ValueError):
+            settings.pop("perturb", None)
+            strange += [f"{name}: {value}" for name, value in variation.items()]
+    return Foreign(settings, model, strange)

@@ -1,0 +1,90 @@
+"""All steps of many runs in one safetensors file: to be drawn again, or to be worked with elsewhere."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import mlx.core as mx
+
+from ..diffusion.samplers import Step
+from .recipe import Recipe
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """rows of steps, the first of each its start; frames by (row, place in it, "noisy" or "clean").
+
+    In the file, `row0.x` and `row0.clean` are (steps, n, h, w, 4) float32 in the order of the walk, `row0.frame3.noisy`
+    is (H, W, 3) uint8, and `original` the image that the runs start from, likewise. The metadata hold the recipe, and
+    index and sigma of every step.
+    """
+
+    recipe: Recipe
+    kind: str  # what the rows are: "pictures", "triangle", "grid" or "noising"
+    rows: Sequence[Sequence[Step]]
+    headings: Sequence[str]  # of the rows
+    frames: Mapping[tuple[int, int, str], mx.array] = field(default_factory=dict)
+    original: mx.array | None = None  # (H, W, 3) uint8
+    view: Mapping[str, Any] = field(default_factory=dict)  # whatever else drawing it takes
+
+
+def save_record(record: Record, path: Path) -> None:
+    """Write a record to a path that ends in .safetensors."""
+    arrays = {}
+    for r, row in enumerate(record.rows):
+        arrays[f"row{r}.x"] = mx.stack([step.x for step in row])
+        arrays[f"row{r}.clean"] = mx.stack([step.clean for step in row])
+    for (r, i, kind), picture in record.frames.items():
+        arrays[f"row{r}.frame{i}.{kind}"] = picture
+    if record.original is not None:
+        arrays["original"] = record.original
+    about = {
+        "version": VERSION,
+        "kind": record.kind,
+        "headings": list(record.headings),
+        "steps": [[[step.index, step.sigma] for step in row] for row in record.rows],
+        "view": dict(record.view),
+    }
+    mx.save_safetensors(
+        str(path), arrays, {"stable-diffusion-mlx": record.recipe.as_json(), "record": json.dumps(about)}
+    )
+
+
+def load_record(path: Path) -> Record:
+    """A record from its file. Raises ValueError, one sentence, for one that is missing, damaged or something else."""
+    if not path.is_file():
+        raise ValueError(f"there is no file {str(path)!r}")
+    try:
+        loaded = mx.load(str(path), format="safetensors", return_metadata=True)
+        arrays, metadata = cast(tuple[dict[str, mx.array], dict[str, str]], loaded)
+        about = json.loads(metadata["record"])
+    except KeyError:
+        raise ValueError(f"{str(path)!r} was not written by --save-latents") from None
+    except (RuntimeError, ValueError):
+        raise ValueError(f"{str(path)!r} is damaged, or no file of latents") from None
+    if about.get("version") != VERSION:
+        raise ValueError(
+            f"{str(path)!r} is of version {about.get('version')!r}, and {VERSION} is known here: update this package"
+        )
+    try:
+        rows = [
+            [
+                Step(index, sigma, arrays[f"row{r}.x"][i], arrays[f"row{r}.clean"][i])
+                for i, (index, sigma) in enumerate(steps)
+            ]
+            for r, steps in enumerate(about["steps"])
+        ]
+        frames = {}
+        for name, array in arrays.items():
+            row, _, rest = name.partition(".frame")
+            if rest:
+                i, _, kind = rest.partition(".")
+                frames[int(row.removeprefix("row")), int(i), kind] = array
+        recipe = Recipe.from_json(metadata["stable-diffusion-mlx"])
+        return Record(recipe, about["kind"], rows, about["headings"], frames, arrays.get("original"), about["view"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(f"{str(path)!r} is damaged ({error})") from None
