@@ -1,3 +1,15 @@
 """The package goes first, because it decides what MLX runs on before MLX is imported."""
 
+from collections.abc import Iterator
+
+import pytest
+
 import stable_diffusion  # noqa: F401
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _a_cache_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests remember is not what the person who runs them remembers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -72,7 +72,7 @@ def test_a_triangle_is_a_sheet_and_a_picture_for_each_strength(
     assert image2image.main(words) == 0
     rows = [f"out-strength{s}.png" for s in ("0", "0.4", "1")]
     assert made(folder) == sorted([*rows, "out-triangle.png"])
-    assert capsys.readouterr().out.count("strength 0.4: 2 of 5 steps") == 1
+    assert capsys.readouterr().err.count("strength 0.4: 2 of 5 steps") == 1
     for strength in ("0.4", "1"):
         single = ["in.png", "a", *COMMON, "--strength", strength, "-o", f"single{strength}.png"]
         assert image2image.main(single) == 0
@@ -83,7 +83,9 @@ def test_a_triangle_is_a_sheet_and_a_picture_for_each_strength(
 def test_the_plan_of_a_triangle_is_that_of_its_rows(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert image2image.main(["in.png", "a", *COMMON, "-gt", "5", "--plan"]) == 0
     assert made(folder) == []
-    assert capsys.readouterr().out.count("\n") == 5
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("strength")] == ["0.2:", "0.4:", "0.6:", "0.8:", "1:"]
+    assert sum(" to " in line for line in lines) == 5 + 1 + 2 + 3 + 4 + 5
 
 
 def test_strengths_are_a_list_or_a_count() -> None:

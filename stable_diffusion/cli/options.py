@@ -357,7 +357,7 @@ def add_start(parser: Parser) -> None:
     start, add = group.add_mutually_exclusive_group(), group.add_argument
     start.add_argument(
         "--strength",
-        type=_share,
+        type=number,
         metavar="0..1",
         help="how much may change: 0 nothing, 1 nearly everything",
     )
@@ -555,8 +555,8 @@ def check_together(parser: Parser, args: argparse.Namespace) -> None:
 
 
 def settings_of(args: argparse.Namespace, base: Settings) -> Settings:
-    """The base with what a command line asks for in its place. Raises ValueError for a value that no run could have."""
-    names = [field.name for field in fields(Settings) if field.name != "perturb"]
+    """The base with what a command line asks for, all but the size. Raises ValueError for what no run could have."""
+    names = [field.name for field in fields(Settings) if field.name not in ("perturb", "width", "height")]
     given = {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
     for name in ("prompt", "negative_prompt", "source_prompt"):
         try:
