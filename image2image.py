@@ -3,6 +3,7 @@
 
 import sys
 
+from stable_diffusion.cli.arguments import arguments
 from stable_diffusion.cli.options import (
     Parser,
     add_common,
@@ -10,7 +11,6 @@ from stable_diffusion.cli.options import (
     add_laboratory,
     add_start,
     add_variations,
-    arguments,
 )
 from stable_diffusion.cli.painting import paint
 from stable_diffusion.cli.run import run

@@ -3,7 +3,8 @@
 
 import sys
 
-from stable_diffusion.cli.options import Parser, add_common, add_frames, add_variations, arguments
+from stable_diffusion.cli.arguments import arguments
+from stable_diffusion.cli.options import Parser, add_common, add_frames, add_variations
 from stable_diffusion.cli.painting import paint
 from stable_diffusion.cli.run import run
 

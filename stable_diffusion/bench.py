@@ -11,7 +11,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from .cli.options import whole
+from .cli.readers import whole
 from .cli.run import note, run
 from .diffusion.samplers import SAMPLERS
 from .diffusion.schedule import NoiseSchedule

@@ -128,6 +128,12 @@ class CompleteSettings(Settings):
     sampler: str
     spacing: str
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("width", "height", "steps", "cfg", "cfg_rescale", "sampler", "spacing"):
+            if getattr(self, name) is None:  # the fields take over the defaults of Settings
+                raise ValueError(f"{name} is missing")
+
 
 def _perturbation(entry: object) -> bool:
     """Is it a seed, an amount, and perhaps a mask?"""

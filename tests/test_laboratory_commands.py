@@ -7,7 +7,7 @@ from PIL import Image
 
 import image2image
 import txt2image
-from stable_diffusion.cli.options import strengths
+from stable_diffusion.cli.readers import strengths
 
 SD1 = str(Path(__file__).parent / "data" / "sd1")
 COMMON = ["--model", SD1, "--seed", "7", "--steps", "5", "--sampler", "euler"]

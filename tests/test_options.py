@@ -7,7 +7,9 @@ import pytest
 
 import image2image
 import txt2image
-from stable_diffusion.cli.options import Parser, add_common, number, settings_of, whole
+from stable_diffusion.cli.arguments import settings_of
+from stable_diffusion.cli.options import Parser, add_common
+from stable_diffusion.cli.readers import number, whole
 from stable_diffusion.presets import PRESETS
 from stable_diffusion.settings import Settings
 

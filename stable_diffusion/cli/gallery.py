@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -15,13 +16,12 @@ from ..pictures.images import Picture, composed, enlarged, free_stem, to_bytes, 
 from ..pictures.metadata import Attached
 from ..pictures.sheet import LIMIT, Cell, strip
 from ..pipeline import Run, StableDiffusion
+from ..pipeline.files import attached
 from ..pipeline.laboratory import start_of
-from ..pipeline.parameters import parameters
 from ..pipeline.recipe import Recipe, Together
 from ..pipeline.record import Record, save_record
 from ..pipeline.stable_diffusion import shown
 from .layouts import Layout
-from .replay import IMAGE, MASK, RECIPE, TEXT
 from .run import Output, note, tell
 from .sheets import DRAW, path_strip
 from .start import Start
@@ -53,9 +53,7 @@ class Gallery:
         self.base: Recipe | None = None
         if args.save_prompt or args.save_latents:
             image, mask = (None, None) if start is None else (start.image, start.mask)
-            recipe = sd.recipe(layout.base, image, mask)
-            about = start.identities if start else (None, None)
-            self.base = Recipe(**{**vars(recipe), "image": about[0], "mask": about[1]})
+            self.base = sd.recipe(layout.base, image, mask)
 
     def __enter__(self) -> "Gallery":
         return self
@@ -225,18 +223,16 @@ class Gallery:
         """The metadata of a run's picture, or of a sheet of all; whole: with the picture that it starts from."""
         if self.base is None or not self.args.save_prompt:
             return None
-        recipe = Recipe(**{**vars(self.base), "view": {**view}})
+        recipe = replace(self.base, view=view)
         if which is not None:
             decoding, layout = self.args.decoding_batch_size or 1, self.layout
             alone = len(self.runs) == 1 or (layout.batch_size == 1 and decoding == 1)
             shared = None if alone else Together(tuple(layout.settings), which, layout.batch_size, decoding)
-            recipe = Recipe(**{**vars(recipe), "settings": layout.settings[which], "together": shared})
-        pictures = {}
-        if whole and self.start is not None and self.args.source_picture:
-            pictures[IMAGE] = self.start.picture
-            if self.start.hole is not None:
-                pictures[MASK] = self.start.hole
-        return Attached({TEXT: parameters(recipe), RECIPE: recipe.as_json()}, pictures)
+            recipe = replace(recipe, settings=layout.settings[which], together=shared)
+        if self.start is None:
+            return attached(recipe)
+        keep = whole and self.args.source_picture
+        return attached(recipe, self.start.picture, self.start.hole, self.start.name, keep)
 
 
 def report(inversion: Inversion) -> None:

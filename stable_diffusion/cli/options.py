@@ -1,18 +1,16 @@
-"""The options that both commands share, and the Settings that they make."""
+"""The options of both commands, in groups."""
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
 from typing import Any, NoReturn
 
-from ..diffusion.aliases import sampler_name, spacing_name
 from ..diffusion.noise import slider
-from ..diffusion.samplers import SAMPLERS, sampler_named
-from ..diffusion.spacing import SPACINGS, spacing_named, spacing_options
+from ..diffusion.samplers import SAMPLERS
+from ..diffusion.spacing import SPACINGS, spacing_options
 from ..pictures.images import MULTIPLE
 from ..presets import DEFAULT_MODEL, PRESETS
-from ..settings import Settings
+from .readers import a_sampler, a_spacing, axis, number, numbers, share, strengths, variation, whole
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,63 +41,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, and not the whole usage before it."""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
-def whole(least: int | None = None, most: int | None = None) -> Callable[[str], int]:
-    """A reader of whole numbers between two limits."""
-
-    def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number") from None
-        if least is not None and value < least:
-            raise argparse.ArgumentTypeError(f"{value} is too few: at least {least}")
-        if most is not None and value > most:
-            raise argparse.ArgumentTypeError(f"{value} is too many: at most {most}")
-        return value
-
-    return read
-
-
-def number(text: str) -> float:
-    """A number with a point, maybe."""
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number") from None
-
-
-def _named(reader: Callable[[str], Any]) -> Callable[[str], Any]:
-    """A reader whose own sentence is shown where a name is unknown."""
-
-    def read(text: str) -> Any:
-        if text == "list":
-            return text
-        try:
-            return reader(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return read
-
-
-def _checked_sampler(text: str) -> str:
-    sampler_named(sampler_name(text)[0])
-    return text
-
-
-def _checked_spacing(text: str) -> str:
-    spacing_named(spacing_name(text))
-    return text
-
-
-_sampler, _spacing = _named(_checked_sampler), _named(_checked_spacing)
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    """Numbers between commas."""
-    return tuple(number(word) for word in text.split(","))
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
@@ -140,80 +81,6 @@ class _OrList(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def strengths(text: str) -> tuple[float, ...]:
-    """Strengths between commas, a range 0.1:1:0.1, or a count of them, evenly up to 1. Raises ArgumentTypeError."""
-    if "," not in text and text.strip().isdigit() and int(text) > 1:
-        n = whole(2, 100)(text)
-        return tuple((k + 1) / n for k in range(n))
-    values = _range(text) if ":" in text else tuple(number(word) for word in text.split(","))
-    for value in values:
-        if not 0 <= value <= 1:
-            raise argparse.ArgumentTypeError(f"the strength {value:g} is not from 0 to 1")
-    if len(set(values)) < len(values):
-        raise argparse.ArgumentTypeError(f"{text!r} names a strength twice")
-    return values
-
-
-def _range(text: str) -> tuple[float, ...]:
-    """Numbers from:to:by, both ends in it."""
-    words = text.split(":")
-    if len(words) != 3:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a range: write it from:to:by, as in 0.1:1:0.1")
-    low, high, by = map(number, words)
-    if not (by > 0 and low <= high and (high - low) / by < 100):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a range: it must rise, in at most 100 steps")
-    return tuple(round(low + k * by, 9) for k in range(int((high - low) / by + 1e-6) + 1))
-
-
-def _share(text: str) -> float:
-    """A number from 0 to 1."""
-    value = number(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{value:g} is not from 0 to 1")
-    return value
-
-
-def variation(text: str) -> tuple[int, float]:
-    """SEED:AMOUNT, the perturbation of a start. Raises ArgumentTypeError."""
-    seed, colon, amount = text.partition(":")
-    if not colon:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not SEED:AMOUNT, as in 1234:0.2")
-    return whole(0, 2**63 - 1)(seed), _share(amount)
-
-
-# How the values of a setting are read where several are named.
-_READERS: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("prompt", "negative_prompt", "source_prompt", "discretize", "strength_mode", "start"), str),
-    **dict.fromkeys(("seed", "width", "height", "steps", "start_step", "clip_skip"), whole()),
-    **dict.fromkeys(("cfg", "cfg_rescale", "eta", "strength", "image_weight"), number),
-    **dict.fromkeys(("s_churn", "s_tmin", "s_tmax", "s_noise"), number),
-    "sampler": _sampler,
-    "spacing": _spacing,
-    "sigmas": _numbers,
-    "times": _numbers,
-    "perturb": lambda text: tuple(variation(word) for word in text.split(",")),
-}
-
-
-def axis(text: str) -> tuple[str, tuple[Any, ...]]:
-    """NAME=VALUE,VALUE,...: a setting and its values; between | where a value has commas itself."""
-    name, equals, values = text.partition("=")
-    name = name.strip().replace("-", "_")
-    if not equals or name not in _READERS:
-        known = ", ".join(sorted(_READERS))
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not SETTING=VALUE,VALUE with a setting out of {known}")
-    words = [word.strip() for word in values.split("|" if "|" in values else ",")]
-    found = tuple(_READERS[name](word) for word in words)
-    try:
-        for value in found:
-            Settings(**{name: value})
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    if len(set(found)) < len(found):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} names a value twice")
-    return name, found
-
-
 _count = whole(1, 10_000)
 _side = whole(MULTIPLE, 2**16)
 
@@ -243,7 +110,7 @@ def add_common(parser: Parser) -> None:
     add = group.add_argument
     add(
         "--sampler",
-        type=_sampler,
+        type=a_sampler,
         action=_OrList,
         listing=samplers_table,
         metavar="NAME",
@@ -252,7 +119,7 @@ def add_common(parser: Parser) -> None:
     )
     add(
         "--spacing",
-        type=_spacing,
+        type=a_spacing,
         action=_OrList,
         listing=spacings_table,
         metavar="NAME",
@@ -260,8 +127,8 @@ def add_common(parser: Parser) -> None:
         "--spacing list shows them all",
     )
     by_hand = group.add_mutually_exclusive_group()
-    by_hand.add_argument("--sigmas", type=_numbers, metavar="S,S,...", help="the noise levels themselves, falling")
-    by_hand.add_argument("--times", type=_numbers, metavar="T,T,...", help="or their times, from 999 down to 0")
+    by_hand.add_argument("--sigmas", type=numbers, metavar="S,S,...", help="the noise levels themselves, falling")
+    by_hand.add_argument("--times", type=numbers, metavar="T,T,...", help="or their times, from 999 down to 0")
     add(
         "--discretize",
         choices=("none", "timestep", "schedule"),
@@ -409,14 +276,14 @@ def add_variations(parser: Parser) -> None:
     amount = group.add_mutually_exclusive_group()
     amount.add_argument(
         "--perturb",
-        type=_share,
+        type=share,
         metavar="AMOUNT",
         help="a variation of the picture, or --n_images of them: 0.05 is nearly the same, 1 is another one",
     )
     amount.add_argument(
         "--variation-slider",
         dest="perturb",
-        type=lambda text: slider(_share(text)),
+        type=lambda text: slider(share(text)),
         metavar="V",
         help="the same, in the measure of other tools' variation strength",
     )
@@ -494,87 +361,7 @@ def add_laboratory(parser: Parser) -> None:
     )
     add(
         "--highlight",
-        type=_share,
+        type=share,
         metavar="STRENGTH",
         help="frame one row of the triangle, with the way that leads to it, and write both as a strip of their own",
     )
-
-
-# Options that mean nothing without one of some others.
-_NEEDS = {
-    "triangle_align": ("generate_triangle", "redraw"),
-    "highlight": ("generate_triangle", "redraw"),
-    "frames": ("show_denoising", "save_last_N", "animate", "generate_triangle", "save_latents", "redraw"),
-    "preview": ("show_denoising", "save_last_N", "animate", "generate_triangle", "save_latents", "show_noising"),
-    "feather": ("mask", "source"),
-}
-# Options that cannot both be meant.
-_APART = (
-    ("generate_triangle", "grid"),
-    ("generate_triangle", "strength"),
-    ("generate_triangle", "start_step"),
-    ("generate_triangle", "perturb"),
-    ("grid", "perturb"),
-    ("redraw", "source"),
-    ("redraw", "plan"),
-)
-
-
-def arguments(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options of a command line. Ends with a usage error where something is missing, or would be ignored."""
-    args = parser.parse_args(argv)
-    if args.source is None and args.redraw is None:
-        positional = [a.dest for a in parser._actions if not a.option_strings]
-        if missing := [name for name in positional if getattr(args, name) is None]:
-            parser.error(f"the following arguments are required: {', '.join(missing)}")
-    check_together(parser, args)
-    return args
-
-
-def check_together(parser: Parser, args: argparse.Namespace) -> None:
-    """End with a usage error where an option would be ignored."""
-
-    def given(name: str) -> bool:
-        return getattr(args, name, None) not in (None, False)
-
-    def spelled(name: str) -> str:
-        action = next(a for a in parser._actions if a.dest == name)
-        return action.option_strings[-1] if action.option_strings else name.upper()
-
-    for name, others in _NEEDS.items():
-        there = [other for other in others if hasattr(args, other)]
-        if given(name) and not any(map(given, there)):
-            parser.error(f"{spelled(name)} does nothing without {' or '.join(map(spelled, there))}")
-    for one, other in _APART:
-        if given(one) and given(other):
-            parser.error(f"{spelled(one)} and {spelled(other)} do not go together")
-    if given("grid") and len(args.grid) > 2:
-        parser.error(f"--grid takes one or two settings, and not {len(args.grid)}")
-    if given("grid") and len(args.grid) == 2 and args.grid[0][0] == args.grid[1][0]:
-        parser.error(f"--grid has {args.grid[0][0]} twice")
-
-
-def settings_of(args: argparse.Namespace, base: Settings) -> Settings:
-    """The base with what a command line asks for, all but the size. Raises ValueError for what no run could have."""
-    names = [field.name for field in fields(Settings) if field.name not in ("perturb", "width", "height")]
-    given = {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
-    for name in ("prompt", "negative_prompt", "source_prompt"):
-        try:
-            given.get(name, "").encode()
-        except UnicodeEncodeError:
-            raise ValueError(f"the prompt {given[name]!r} holds bytes that are no text") from None
-    plain = Settings(**{field.name: getattr(base, field.name) for field in fields(Settings)})
-    instead: dict[str, Any] = {}
-    if "strength" in given:
-        instead["start_step"] = None
-    if "start_step" in given:
-        instead["strength"] = None
-    if "sampler" in given and sampler_name(given["sampler"])[1]:
-        instead["spacing"] = None
-    if {"sigmas", "times"} & given.keys():
-        instead |= {"sigmas": None, "times": None, "steps": None, "spacing": None}
-    elif {"steps", "spacing"} & given.keys():
-        instead |= {"sigmas": None, "times": None}
-    if plain.sigmas is not None and "sigmas" not in instead:  # the count of them, which nobody set
-        instead |= {"steps": None, "spacing": None}
-    return replace(plain, **instead | given)

@@ -18,9 +18,9 @@ from ..pipeline.laboratory import way_up
 from ..presets import DEFAULT_MODEL
 from ..settings import CompleteSettings, Settings
 from ..weights.checkpoint import CheckpointError
+from .arguments import settings_of
 from .gallery import Gallery, report
 from .layouts import Layout, layout_of
-from .options import settings_of
 from .redraw import redraw
 from .replay import Source, missing_model, read_source
 from .run import Output, load_model, multiple_of_8, note, tell

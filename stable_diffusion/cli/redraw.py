@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 from ..pictures.images import Picture, from_bytes, to_picture
-from ..pictures.metadata import Attached
 from ..pictures.sheet import LIMIT, Cell, strip
-from ..pipeline.parameters import parameters
+from ..pipeline.files import attached
 from ..pipeline.record import Record, load_record
 from ..pipeline.stable_diffusion import StableDiffusion, shown
-from .replay import RECIPE, TEXT
 from .run import Output
 from .sheets import DRAW, path_strip
 
@@ -35,16 +33,15 @@ def redraw(args: argparse.Namespace) -> None:
         [frames.cell(r, i) for i, step in enumerate(row) if _seen(step.index + 1, i == len(row) - 1, args)]
         for r, row in enumerate(record.rows)
     ]
-    attached = Attached({TEXT: parameters(record.recipe), RECIPE: record.recipe.as_json()})
-    attached = attached if args.save_prompt else Attached()
+    told = attached(record.recipe) if args.save_prompt else None
     if sheet is None or (args.show_denoising and record.kind != "triangle"):
         for ending, row in zip(endings, rows, strict=True):
-            files.write(strip(row[1:] or row, limit=args.sheet_size or LIMIT), f"{ending}-steps", attached)
+            files.write(strip(row[1:] or row, limit=args.sheet_size or LIMIT), f"{ending}-steps", told)
     if sheet is not None:
         original = None if record.original is None else Cell(from_bytes(record.original), "original")
-        files.write(DRAW[record.kind](rows, record.headings, view, original), sheet, attached)
+        files.write(DRAW[record.kind](rows, record.headings, view, original), sheet, told)
         if original and (path := path_strip(rows, view, original)):
-            files.write(path, "-path", attached)
+            files.write(path, "-path", told)
 
 
 def _seen(number: int, last: bool, args: argparse.Namespace) -> bool:

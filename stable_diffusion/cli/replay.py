@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..pictures.metadata import Attached, read_attached
+from ..pipeline.files import RECIPE, TEXT
 from ..pipeline.parameters import read_parameters
 from ..pipeline.recipe import Recipe
 from ..settings import Settings
 from ..weights.checkpoint import CheckpointError
 from .run import note
-
-TEXT, RECIPE, IMAGE, MASK = "parameters", "stable-diffusion-mlx", "siMg", "smSk"  # what our files carry
 
 # What a sheet's file says beyond the settings of a run, by the option's name; with the kinds that its values have.
 _VIEW: dict[str, type | tuple[type, ...]] = {

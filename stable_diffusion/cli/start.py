@@ -16,7 +16,8 @@ from ..pictures.images import (
     to_array,
     to_mask,
 )
-from .replay import IMAGE, MASK, Source
+from ..pipeline.files import IMAGE, MASK
+from .replay import Source
 from .run import multiple_of_8, note
 
 
@@ -37,12 +38,6 @@ class Start:
     def mask(self) -> mx.array | None:
         """(H, W) in [0, 1]."""
         return None if self.hole is None else to_mask(self.hole)
-
-    @property
-    def identities(self) -> tuple[dict[str, str], dict[str, str] | None]:
-        """What a recipe says of the picture and of the mask."""
-        mask = None if self.hole is None else {"sha256": digest(self.hole)}
-        return {"name": self.name, "sha256": digest(self.picture)}, mask
 
 
 def read_start(args: argparse.Namespace, source: Source | None) -> Start:
