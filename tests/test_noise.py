@@ -5,7 +5,18 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from stable_diffusion.diffusion.noise import BrownianPath, StepNoise, key, perturbed, start_noise, wandered
+from stable_diffusion.diffusion.noise import (
+    BrownianPath,
+    StepNoise,
+    child_seed,
+    key,
+    packed,
+    perturbed,
+    slider,
+    start_noise,
+    unpacked,
+    wandered,
+)
 from tests.oracles import largest_difference
 
 SHAPE = (16, 16, 4)
@@ -90,3 +101,44 @@ def test_numpys_seeds_are_seeds() -> None:
 def test_levels_beyond_the_path_are_refused() -> None:
     with pytest.raises(ValueError, match=r"above 1\.04858e\+06"):
         BrownianPath(3, (8,))(2e6)
+
+
+def test_a_masked_perturbation_stays_standard_normal_and_keeps_what_is_masked_out() -> None:
+    shape = (32, 32, 16)
+    mask = mx.broadcast_to(mx.linspace(0, 1, 32), (32, 32))
+    n = start_noise([1], shape)
+    moved = wandered(n, [(2, 0.8, packed(mask)), (3, 0.5, packed(mask))])
+    assert mx.array_equal(moved[:, :, 0], n[:, :, 0])
+    spread = np.array(moved)[0].std(axis=(0, 2))
+    assert np.abs(spread - 1).max() < 0.15  # 512 numbers in each column: 5 standard deviations
+    likeness = [
+        float(np.corrcoef(np.array(moved)[0, :, j].ravel(), np.array(n)[0, :, j].ravel())[0, 1]) for j in (0, 31)
+    ]
+    assert likeness[0] == pytest.approx(1)
+    assert likeness[1] == pytest.approx(math.sqrt((1 - 0.8**2) * (1 - 0.5**2)), abs=0.15)
+
+
+def test_a_mask_comes_back_from_its_text() -> None:
+    mask = mx.round(mx.random.uniform(shape=(6, 8), key=mx.random.key(0)) * 255) / 255
+    assert largest_difference(unpacked(packed(mask)), mask) < 1e-6
+    assert len(packed(mx.ones((128, 128)))) < 100  # a lineage stays short
+    for text in ("", "6x8", "6x8:!", "6x9:" + packed(mask).partition(":")[2], packed(mask)[:-8], "axb:eJw="):
+        with pytest.raises(ValueError, match="no mask"):
+            unpacked(text)
+
+
+def test_a_mask_of_another_size_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"2:0.5 has a mask of 8 x 6 latents: this run has 4 x 4"):
+        wandered(start_noise([1], (4, 4, 4)), [(2, 0.5, packed(mx.ones((6, 8))))])
+
+
+def test_the_slider_of_other_tools_is_an_angle() -> None:
+    # The table of section 4 in the shared reference.
+    for v, a in ((0.05, 0.07846), (0.1, 0.15643), (0.2, 0.30902), (0.5, 0.70711)):
+        assert slider(v) == pytest.approx(a, abs=1e-5)
+
+
+def test_children_have_seeds_of_their_own_family() -> None:
+    seeds = [child_seed(seed, line, k) for seed in (1, 2) for line in ((), ((3, 0.1),), ((3, 0.2),)) for k in range(50)]
+    assert len(set(seeds)) == 300
+    assert all(0 <= seed < 2**31 for seed in seeds)
