@@ -13,11 +13,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser("Make pictures of a prompt.")
     parser.add_argument("prompt", nargs="?", help="what the picture shows")
     add_common(parser)
-    add_variations(parser)
-    parser.add_argument(
-        "--mask",
-        metavar="FILE",
-        help="with --perturb or --variation: change only the part that is white in this picture",
+    add_variations(parser).add_argument(
+        "--mask", metavar="FILE", help="the variations change only the part that is white in this picture"
     )
     add_frames(parser)
     return run(paint, arguments(parser, argv))

@@ -111,11 +111,8 @@ def test_a_masked_perturbation_stays_standard_normal_and_keeps_what_is_masked_ou
     assert mx.array_equal(moved[:, :, 0], n[:, :, 0])
     spread = np.array(moved)[0].std(axis=(0, 2))
     assert np.abs(spread - 1).max() < 0.15  # 512 numbers in each column: 5 standard deviations
-    likeness = [
-        float(np.corrcoef(np.array(moved)[0, :, j].ravel(), np.array(n)[0, :, j].ravel())[0, 1]) for j in (0, 31)
-    ]
-    assert likeness[0] == pytest.approx(1)
-    assert likeness[1] == pytest.approx(math.sqrt((1 - 0.8**2) * (1 - 0.5**2)), abs=0.15)
+    likeness = np.corrcoef(np.array(moved)[0, :, 31].ravel(), np.array(n)[0, :, 31].ravel())[0, 1]
+    assert likeness == pytest.approx(math.sqrt((1 - 0.8**2) * (1 - 0.5**2)), abs=0.15)
 
 
 def test_a_mask_comes_back_from_its_text() -> None:

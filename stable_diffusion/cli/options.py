@@ -263,8 +263,8 @@ def add_start(parser: Parser) -> None:
     )
 
 
-def add_variations(parser: Parser) -> None:
-    """Options that go on from a picture that is there."""
+def add_variations(parser: Parser) -> argparse._ArgumentGroup:
+    """Options that go on from a picture that is there; the group of them."""
     group = parser.add_argument_group("going on from a picture")
     add = group.add_argument
     add(
@@ -294,6 +294,7 @@ def add_variations(parser: Parser) -> None:
         metavar="SEED:AMOUNT",
         help="the one variation of that seed; again for variations of variations",
     )
+    return group
 
 
 def add_frames(parser: Parser) -> None:
