@@ -8,7 +8,10 @@ import pytest
 
 import image2image
 import txt2image
-from stable_diffusion import bench
+from stable_diffusion import StableDiffusion, bench
+from stable_diffusion.pictures.metadata import read_attached
+from stable_diffusion.pipeline.files import RECIPE
+from stable_diffusion.pipeline.recipe import Recipe
 from stable_diffusion.presets import DEMO
 
 ROOT = Path(__file__).parents[1]
@@ -21,15 +24,16 @@ def blocks(language: str) -> list[str]:
     return [text for name, text in fenced if name == language]
 
 
-def commands() -> list[tuple[str, list[str]]]:
-    """What is run by python, in blocks and in running text: (name, words)."""
-    lines = [line for block in blocks("bash") for line in block.splitlines()]
-    lines += re.findall(r"`(python [^`]*)`", README)
+def commands() -> list[list[tuple[str, list[str]]]]:
+    """What is run by python, (name, words): the lines of a block together, and those in running text one by one."""
+    texts = [block.splitlines() for block in blocks("bash")] + [
+        [line] for line in re.findall(r"`(python [^`]*)`", README)
+    ]
     found = []
-    for line in lines:
-        for name in COMMANDS:
-            if f"python {name} " in line:
-                found.append((name, shlex.split(line.split(f"python {name} ", 1)[1])))
+    for lines in texts:
+        asked = [(line, name) for line in lines for name in COMMANDS if f"python {name} " in line]
+        if asked:
+            found.append([(name, shlex.split(line.split(f"python {name} ", 1)[1])) for line, name in asked])
     return found
 
 
@@ -41,23 +45,41 @@ def test_the_readme_has_exactly_two_commands_for_a_fresh_machine() -> None:
     assert fresh[1].endswith(".venv/bin/pytest")
 
 
-@pytest.mark.parametrize(("name", "words"), commands())
+@pytest.mark.parametrize("lines", commands(), ids=lambda lines: " ".join(lines[0][1])[:60])
 def test_every_command_runs(
-    name: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    lines: list[tuple[str, list[str]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "stable_diffusion").mkdir()
     (tmp_path / "stable_diffusion" / "demo").symlink_to(DEMO)
     (tmp_path / "photo.jpg").symlink_to(DEMO / "sketch.png")
-    if "--model" in words:  # a model that would be downloaded: the same with the one that is here
-        words[words.index("--model") + 1] = "demo"
-    assert COMMANDS[name](words) == 0
-    made = [path for path in tmp_path.iterdir() if path.suffix == ".png"]
-    assert bool(made) == ("--plan" not in words)
-    if "--plan" in words:
+    for name, words in lines:
+        if "--model" in words:  # a model that would be downloaded: the same with the one that is here
+            words[words.index("--model") + 1] = "demo"
+        before = set(tmp_path.iterdir())
+        assert COMMANDS[name](words) == 0
+        made = [path for path in set(tmp_path.iterdir()) - before if path.suffix == ".png"]
+        assert bool(made) == ("--plan" not in words)
         said = capsys.readouterr().out.strip()
-        shown = next(block for block in blocks("") if block.startswith(said[:12])).strip()
-        assert said.startswith(shown.removesuffix("..."))
+        if "--plan" in words:
+            shown = next(block for block in blocks("") if block.startswith(said[:12])).strip()
+            assert said.startswith(shown.removesuffix("..."))
+
+
+def test_its_pictures_were_made_by_the_commands_beside_them_with_the_demo_that_is_here() -> None:
+    shown = re.findall(r"<!-- ([^>]*\.png) -->\n```bash\n(.*?)\n```", README, re.DOTALL)
+    assert len(shown) >= 5
+    identity = StableDiffusion("demo", float16=False).identity
+    for names, lines in shown:
+        prompt = shlex.split(lines.splitlines()[0].partition(".py ")[2])
+        for name in names.split():
+            recipe = Recipe.from_json(read_attached(ROOT / "demo" / name).texts[RECIPE])
+            assert recipe.model_hash == identity, f"{name} was made with another checkpoint"
+            assert recipe.settings.prompt in prompt, name
+            assert f"--seed {recipe.settings.seed} " in lines, name
 
 
 def test_the_lines_of_python_run() -> None:

@@ -158,12 +158,10 @@ def _grid(
     differ = len({(plan.steps_run, plan.start_sigma) for plan in plans}) > 1
     labels = [f"{plan.steps_run} of {plan.steps} steps from {plan.start_sigma:.2f}" if differ else "" for plan in plans]
     named = [[f"{name.replace('_', ' ')} {_shown(value)}" for value in of] for name, of in axes]
-    rows, columns = named[0], named[1] if len(axes) > 1 else []
-    places = [
-        f"-row{i + 1}" + (f"-column{j + 1}" if columns else "")
-        for i in range(len(rows))
-        for j in range(len(columns) or 1)
-    ]
+    # One setting lies in a row; of two, the first goes down.
+    rows, columns = (named[0], named[1]) if len(named) > 1 else ([""], named[0])
+    numbered = list(product(range(1, len(rows) + 1), range(1, len(columns) + 1)))
+    places = [f"-row{i}-column{j}" if len(named) > 1 else f"-column{j}" for i, j in numbered]
     view = {"rows": rows, "columns": columns, "labels": labels, "sheet_size": args.sheet_size}
     again = {"grid": [[name, list(of)] for name, of in axes]}
     return Layout(

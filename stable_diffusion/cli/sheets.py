@@ -22,13 +22,12 @@ def _children(rows: Rows, headings: Sequence[str], view: View, original: Cell | 
 
 
 def _grid(rows: Rows, headings: Sequence[str], view: View, original: Cell | None) -> Picture:
-    columns = view["columns"]
-    cells: list[Cell | None] = [
-        replace(row[-1], label=text) if row else None for row, text in zip(rows, view["labels"], strict=True)
-    ]
-    width = max(1, len(columns))
-    lines = [cells[i : i + width] for i in range(0, len(cells), width)]
-    return sheet(lines, view["rows"], view.get("sheet_size") or LIMIT, columns or None)
+    columns, labels = view["columns"], view["labels"]
+    cells = [replace(row[-1], label=text) if row else None for row, text in zip(rows, labels, strict=True)]
+    lines = [cells[i : i + len(columns)] for i in range(0, len(cells), len(columns))]
+    if len(lines) == 1 and original is not None:  # beside what it was made from
+        lines, columns = [[replace(original, label=""), *lines[0]]], ["original", *columns]
+    return sheet(lines, view["rows"], view.get("sheet_size") or LIMIT, columns)
 
 
 def _triangle(rows: Rows, headings: Sequence[str], view: View, original: Cell | None) -> Picture:

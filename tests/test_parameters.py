@@ -1,0 +1,335 @@
+"""The text of AUTOMATIC1111: ours has its form, and its own is read as far as it can be."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stable_diffusion import SAMPLERS, SPACINGS, Settings
+from stable_diffusion.diffusion.aliases import sampler_name, spacing_name
+from stable_diffusion.pipeline import parameters as tables
+from stable_diffusion.pipeline.parameters import Foreign, parameters, read_parameters
+from stable_diffusion.pipeline.recipe import Recipe
+from stable_diffusion.settings import CompleteSettings
+
+PLAIN = CompleteSettings(
+    prompt="a house",
+    seed=7,
+    width=64,
+    height=48,
+    steps=4,
+    cfg=3.5,
+    cfg_rescale=0.0,
+    sampler="dpmpp_2m",
+    spacing="karras",
+)
+
+# The form of AUTOMATIC1111's files, before and since version 1.9.
+OLD = """masterpiece, a lighthouse on a cliff, stormy sea,
+(dramatic sky:1.3), <lora:add_detail:0.7>
+Negative prompt: blurry, lowres,
+bad hands: none
+Steps: 28, Sampler: DPM++ 2M Karras, CFG scale: 7, Seed: 1234567890, Size: 512x768, Model hash: 6ce0161689, \
+Model: v1-5-pruned-emaonly, Denoising strength: 0.7, Clip skip: 2, ENSD: 31337, \
+Lora hashes: "add_detail: 7c6bad76eb54, other: 0123456789ab", Version: v1.6.0"""
+NEW = """a lighthouse
+Steps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 7.5, Seed: 5, Size: 512x512, Model: x, \
+Variation seed: 42, Variation seed strength: 0.5, RNG: CPU, Version: v1.9.4"""
+LINE = "Steps: 20, Sampler: Euler, Seed: 5"
+
+
+def text_of(settings: CompleteSettings = PLAIN, model: str = "sd1.5") -> str:
+    return parameters(Recipe(settings, model, "0123456789abcdef" * 4, False, None, made_by="tool 1.0"))
+
+
+def names(found: Foreign) -> tuple[str, str | None]:
+    """Our names of the sampler and the spacing that were read."""
+    sampler, brought = sampler_name(found.settings["sampler"])
+    return sampler, found.settings.get("spacing") or brought
+
+
+# Our text
+
+
+def test_the_text_has_its_form() -> None:
+    settings = replace(PLAIN, prompt="a house\nby the sea", negative_prompt="fog,\nrain", strength=0.6, clip_skip=1)
+    assert text_of(settings).split("\n") == [
+        "a house",
+        "by the sea",
+        "Negative prompt: fog,",
+        "rain",
+        "Steps: 4, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 3.5, Seed: 7, Size: 64x48, "
+        "Model hash: 0123456789, Model: sd1.5, Denoising strength: 0.6, Clip skip: 2, Version: tool 1.0",
+    ]
+
+
+def test_what_was_not_asked_for_is_not_mentioned() -> None:
+    text = text_of()
+    for word in ("Negative", "Denoising", "Clip skip", "Eta", "Perturbations"):
+        assert word not in text
+
+
+def test_the_text_reads_back() -> None:
+    settings = replace(
+        PLAIN, prompt="a house\nSteps: 3, by the sea", negative_prompt="fog: none,\nrain", seed=2**62, cfg=0.25,
+        strength=0.6, clip_skip=2, eta=0.5,
+    )  # fmt: skip
+    found = read_parameters(text_of(settings, model='C:\\models\\"mine", v2'))
+    assert found.model == 'C:\\models\\"mine", v2'
+    assert found.not_understood == []
+    read = Settings(**found.settings)
+    for name in (
+        "prompt",
+        "negative_prompt",
+        "seed",
+        "width",
+        "height",
+        "steps",
+        "cfg",
+        "strength",
+        "clip_skip",
+        "eta",
+    ):
+        assert getattr(read, name) == getattr(settings, name), name
+
+
+@pytest.mark.parametrize("sampler", [*SAMPLERS, *tables.SAMPLERS, "unipc:order=2,variant=bh2", "lms:order=2"])
+@pytest.mark.parametrize("spacing", ["uniform", "exponential"])
+def test_every_sampler_reads_back_with_its_spacing(sampler: str, spacing: str) -> None:
+    found = read_parameters(text_of(replace(PLAIN, sampler=sampler, spacing=spacing)))
+    assert names(found) == (sampler, spacing)
+    assert found.not_understood == []
+
+
+@pytest.mark.parametrize("spacing", [*SPACINGS, "karras:rho=5,sigma_min=0.1"])
+def test_every_spacing_reads_back(spacing: str) -> None:
+    assert names(read_parameters(text_of(replace(PLAIN, spacing=spacing)))) == ("dpmpp_2m", spacing)
+
+
+def test_every_label_leads_back_to_our_name() -> None:
+    for ours, label in tables.SAMPLERS.items():
+        assert sampler_name(label) == (ours, None), label
+        assert ours.partition(":")[0] in SAMPLERS
+    for ours, label in tables.SPACINGS.items():
+        assert spacing_name(label) == ours, label
+        assert ours in SPACINGS
+    assert len(set(tables.SAMPLERS.values())) == len(tables.SAMPLERS)
+    assert len(set(tables.SPACINGS.values())) == len(tables.SPACINGS)
+
+
+def test_levels_by_hand_and_perturbations_are_said_but_not_taken_over() -> None:
+    settings = replace(PLAIN, sigmas=(3.0, 1.0, 0.0), perturb=((9, 0.25), (8, 0.5, "1x1:eNr7DwABAQEA")))
+    found = read_parameters(text_of(settings))
+    assert found.not_understood == ["Schedule type: by hand", "Perturbations: 9:0.25, 8:0.5"]
+    assert "spacing" not in found.settings
+
+
+# Other tools' texts
+
+
+def test_a_text_of_an_older_version_is_read() -> None:
+    found = read_parameters(OLD)
+    assert found.settings == {
+        "prompt": "masterpiece, a lighthouse on a cliff, stormy sea,\n(dramatic sky:1.3), <lora:add_detail:0.7>",
+        "negative_prompt": "blurry, lowres,\nbad hands: none",
+        "steps": 28,
+        "sampler": "DPM++ 2M Karras",
+        "cfg": 7.0,
+        "seed": 1234567890,
+        "width": 512,
+        "height": 768,
+        "strength": 0.7,
+        "clip_skip": 1,
+    }
+    assert names(found) == ("dpmpp_2m", "karras")
+    assert found.model == "v1-5-pruned-emaonly"
+    assert found.not_understood == [
+        "(dramatic sky:1.3) in the prompt",
+        "<lora:add_detail:0.7> in the prompt",
+        "Lora hashes: add_detail: 7c6bad76eb54, other: 0123456789ab",
+    ]
+    Settings(**found.settings)
+
+
+def test_a_text_of_a_newer_version_is_read() -> None:
+    found = read_parameters(NEW)
+    assert names(found) == ("euler_a", "karras")
+    assert found.settings["cfg"] == 7.5
+    assert found.model == "x"
+    assert found.not_understood == []
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.1, 0.5, 1.0])
+def test_a_variation_is_a_perturbation_by_the_sine_of_its_angle(strength: float) -> None:
+    found = read_parameters(f"a\n{LINE}, Variation seed: 42, Variation seed strength: {strength}")
+    ((seed, amount),) = found.settings["perturb"]
+    assert seed == 42
+    assert amount == pytest.approx(math.sin(math.pi * strength / 2), abs=1e-12)
+    assert Settings(**found.settings).perturb == found.settings["perturb"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Variation seed: 42",
+        "Variation seed strength: 0.5",
+        "Variation seed: 42, Variation seed strength: 7",
+        "Variation seed: 42, Variation seed strength: nan",
+        "Variation seed: x, Variation seed strength: 0.5",
+        "Variation seed: -1, Variation seed strength: 0.5",
+    ],
+)
+def test_half_a_variation_is_none(words: str) -> None:
+    found = read_parameters(f"a\n{LINE}, {words}")
+    assert "perturb" not in found.settings
+    assert found.not_understood == words.split(", ")
+
+
+@pytest.mark.parametrize(("written", "left_out"), [("1", 0), ("2", 1), ("12", 11)])
+def test_clip_skip_counts_from_1_there(written: str, left_out: int) -> None:
+    assert read_parameters(f"a\n{LINE}, Clip skip: {written}").settings["clip_skip"] == left_out
+
+
+@pytest.mark.parametrize(
+    ("pair", "settings"),
+    [
+        ("Eta: 0.5", {"eta": 0.5}),
+        ("Sigma churn: 3", {"s_churn": 3.0}),
+        ("Sigma tmin: 0.5", {"s_tmin": 0.5}),
+        ("Sigma tmax: 9", {"s_tmax": 9.0}),
+        ("Sigma noise: 1.1", {"s_noise": 1.1}),
+        ("Size: 640X384", {"width": 640, "height": 384}),
+        ("Schedule type: SGM Uniform", {"spacing": "sgm_uniform"}),
+        ("Schedule type: Align Your Steps", {"spacing": "align_your_steps"}),
+        ("Denoising strength: 0", {"strength": 0.0}),
+    ],
+)
+def test_every_number_lands_in_its_setting(pair: str, settings: dict[str, Any]) -> None:
+    plain, found = read_parameters(f"a\n{LINE}"), read_parameters(f"a\n{LINE}, {pair}")
+    assert found.settings == {**plain.settings, **settings}
+    assert found.not_understood == []
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "Sampler: DPM adaptive",
+        "Sampler: Foo Karras",
+        "Schedule type: Turbo",
+        "CFG scale: high",
+        "CFG scale: nan",
+        "Eta: inf",
+        "Seed: -1",
+        "Seed: 99999999999999999999",
+        "Steps: 0",
+        "Size: 512",
+        "Size: 513x512",
+        "Size: 512x512x3",
+        "Denoising strength: 7",
+        "Clip skip: two",
+        "Hires upscale: 2",
+        "Refiner: sd_xl_refiner [7440042bbd]",
+        "Face restoration: CodeFormer",
+        "VAE: x.pt",
+    ],
+)
+def test_what_is_not_understood_is_named_and_not_taken_over(pair: str) -> None:
+    rest = {"Steps": "20", "Seed": "5", "Model": "m", "RNG": "CPU"} | dict([pair.split(": ")])
+    found = read_parameters("a\n" + ", ".join(f"{name}: {value}" for name, value in rest.items()))
+    assert found.not_understood == [pair]
+    expected = {"prompt": "a", "negative_prompt": "", "steps": 20, "seed": 5}
+    for name in ("steps", "seed"):
+        if pair.lower().startswith(name):
+            del expected[name]
+    assert found.settings == expected
+
+
+def test_a_quoted_value_may_hold_anything() -> None:
+    pair = r'Lora hashes: "a: b, c: d", Notes: "so \"quoted\",\nand: more"'
+    found = read_parameters(f"a\n{LINE}, {pair}, CFG scale: 9")
+    assert found.not_understood == ["Lora hashes: a: b, c: d", 'Notes: so "quoted",\nand: more']
+    assert found.settings["cfg"] == 9.0
+
+
+def test_a_quote_without_an_end_spoils_nothing_else() -> None:
+    found = read_parameters(f'a\n{LINE}, Notes: "half, CFG scale: 9')
+    assert found.not_understood == ['Notes: "half']
+    assert (found.settings["seed"], found.settings["cfg"]) == (5, 9.0)
+
+
+@pytest.mark.parametrize(
+    "words", ["(word:1.3)", "(two words : 0.8)", "[cat:dog:0.5]", "<lora:x:1>", "<lora:x:0.5:0.7>", "<hypernet:y:1>"]
+)
+def test_words_that_mean_something_there_are_pointed_out(words: str) -> None:
+    for text in (f"a {words} b\n{LINE}", f"a\nNegative prompt: {words}\n{LINE}", words):
+        found = read_parameters(text)
+        assert found.not_understood == [f"{words} in the prompt"]
+        assert words in found.settings["prompt"] + found.settings["negative_prompt"]
+
+
+@pytest.mark.parametrize("words", ["a house (old)", "ratio 16:9", "at 10:30 (sharp)", "<3", "[sic]", "1:2, 3:4"])
+def test_plain_words_are_not(words: str) -> None:
+    found = read_parameters(f"{words}\n{LINE}")
+    assert found.not_understood == []
+    assert found.settings["prompt"] == words
+
+
+def test_prompts_of_any_number_of_lines_are_kept_apart() -> None:
+    found = read_parameters(f"a\n\nb, c: d\nNegative prompt: e\nf\n\ng\n{LINE}\n")
+    assert (found.settings["prompt"], found.settings["negative_prompt"]) == ("a\n\nb, c: d", "e\nf\n\ng")
+    assert found.settings["steps"] == 20
+    found = read_parameters(f"Negative prompt: e\n{LINE}")
+    assert (found.settings["prompt"], found.settings["negative_prompt"]) == ("", "e")
+    found = read_parameters(f"a\r\nNegative prompt: b\r\n{LINE}\r\n")
+    assert (found.settings["prompt"], found.settings["negative_prompt"], found.settings["seed"]) == ("a", "b", 5)
+
+
+@pytest.mark.parametrize(
+    "text", ["a house", "a house\nby the sea", "Steps: many", "Steps: 20, Seed: 5", "", "\n\n", " "]
+)
+def test_a_text_without_numbers_is_a_prompt(text: str) -> None:
+    assert read_parameters(text) == Foreign({"prompt": text.strip(), "negative_prompt": ""})
+
+
+def test_garbage_never_raises_and_gives_settings_that_a_run_could_have() -> None:
+    rng = np.random.default_rng(0)
+    letters = list('aZ09:,."\\()[]<>-_ \n\r\t\0üß海😀٣²\ud800')
+    for trial in range(1500):
+        text = list((OLD, NEW, f"a\n{LINE}, Eta: 1, Clip skip: 2")[trial % 3])
+        for place in rng.integers(0, len(text), rng.integers(1, 12)):
+            text[place] = letters[rng.integers(len(letters))]
+        start = rng.integers(0, len(text)) if trial % 5 == 0 else 0
+        found = read_parameters("".join(text[start:]))
+        Settings(**found.settings)
+    for trial in range(200):
+        read_parameters("".join(letters[i] for i in rng.integers(0, len(letters), trial)))
+
+
+# Known to go wrong
+
+
+@pytest.mark.xfail(strict=True, reason="each is checked alone, and not the two together")
+@pytest.mark.parametrize("pair", ["Sigma tmin: 5, Sigma tmax: 3", "Sigma tmax: 3, Sigma tmin: 5"])
+def test_numbers_that_do_not_go_together_are_not_understood(pair: str) -> None:
+    found = read_parameters(f"a\n{LINE}, {pair}")
+    Settings(**found.settings)
+    assert found.not_understood
+
+
+@pytest.mark.xfail(strict=True, reason="AUTOMATIC1111 looks for it at the start of a line only")
+def test_a_prompt_may_speak_of_negative_prompts() -> None:
+    found = read_parameters(f"a book called Negative prompt: a guide\n{LINE}")
+    assert found.settings["prompt"] == "a book called Negative prompt: a guide"
+
+
+@pytest.mark.xfail(strict=True, reason="Automatic is always read as Simple")
+@pytest.mark.parametrize(
+    ("sampler", "spacing"),
+    [("DPM++ 2M", "karras"), ("DPM++ SDE", "karras"), ("DPM++ 2M SDE", "exponential"), ("Euler", "uniform")],
+)
+def test_automatic_is_the_samplers_own_spacing(sampler: str, spacing: str) -> None:
+    # samplers_k_diffusion and KDiffusionSampler.get_sigmas in AUTOMATIC1111's sd_samplers_kdiffusion.py, 1.9 to 1.10
+    found = read_parameters(f"a\nSteps: 20, Sampler: {sampler}, Schedule type: Automatic, Seed: 5")
+    assert names(found)[1] == spacing
