@@ -22,7 +22,7 @@ from stable_diffusion.weights.checkpoint import CheckpointError
 model, half, locate._PATIENCE = sys.argv[1], sys.argv[2] == "half", float(sys.argv[3])
 start = time.monotonic()
 try:
-    print("folder", locate.locate(model, half))
+    print("folder", locate.locate(model, half, weights=sys.argv[4] == "weights"))
 except CheckpointError as error:
     print("error", error)
 print("seconds", time.monotonic() - start)
@@ -125,7 +125,15 @@ class Answer:
     said: str
 
 
-def ask(hub: FakeHub, home: Path, model: str, half: bool = True, patience: float = 10, offline: bool = False) -> Answer:
+def ask(
+    hub: FakeHub,
+    home: Path,
+    model: str,
+    half: bool = True,
+    patience: float = 10,
+    offline: bool = False,
+    weights: bool = True,
+) -> Answer:
     """`locate` in a process of its own, because huggingface_hub reads its environment when it is imported."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))},
@@ -135,7 +143,8 @@ def ask(hub: FakeHub, home: Path, model: str, half: bool = True, patience: float
         "NO_PROXY": "127.0.0.1",
         **({"HF_HUB_OFFLINE": "1"} if offline else {}),
     }
-    program = [sys.executable, "-c", _ASK, model, "half" if half else "full", str(patience)]
+    words = [model, "half" if half else "full", str(patience), "weights" if weights else "plan"]
+    program = [sys.executable, "-c", _ASK, *words]
     done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     kind, _, text = done.stdout.strip().partition(" ")

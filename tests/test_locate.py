@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from stable_diffusion import CheckpointError, StableDiffusion
+from stable_diffusion import CheckpointError, Settings, StableDiffusion
+from stable_diffusion.pipeline import Planner
 from stable_diffusion.presets import DEMO
 from stable_diffusion.weights.locate import locate, needed
+from stable_diffusion.weights.nets import describe
 from tests.fake_hub import FakeHub, Repo, ask, fake_hub
 
 SD1 = Path(__file__).parent / "data" / "sd1"
@@ -94,6 +96,17 @@ def test_only_what_is_needed_is_downloaded_in_half_precision_and_it_loads(hub: F
     hub.given.clear()
     assert ask(hub, tmp_path, "some/both", half=False).folder == answer.folder
     assert sorted(hub.given) == sorted([UNET, VAE, TEXT])
+
+
+def test_a_plan_downloads_the_small_files_alone(hub: FakeHub, tmp_path: Path) -> None:
+    hub.given.clear()
+    answer = ask(hub, tmp_path, "some/both", weights=False)
+    assert answer.folder, answer.error
+    assert set(hub.given) == SMALL
+    assert Planner("some/both", describe(answer.folder)).plan(Settings(steps=3)).steps_run == 3
+    offline = ask(hub, tmp_path, "some/both", offline=True, weights=False)
+    assert offline.folder == answer.folder
+    sentence(ask(hub, tmp_path, "some/both", offline=True).error, "not in the cache")
 
 
 def test_a_net_without_a_half_precision_file_comes_in_full(hub: FakeHub, tmp_path: Path) -> None:

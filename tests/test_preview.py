@@ -1,0 +1,200 @@
+"""A linear map from latents to colours: how well it fits, and that it is fitted once."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from stable_diffusion import Settings, StableDiffusion
+from stable_diffusion.pictures.images import read_picture, to_array
+from stable_diffusion.pipeline.preview import COUNT, SIDE, applied, fit, practice_latents
+from stable_diffusion.weights.cache import cache_folder, recall
+from tests.oracles import largest_difference
+
+ROOT = Path(__file__).parents[1]
+SD1 = ROOT / "tests" / "data" / "sd1"
+LATENTS = mx.random.normal((2, 6, 8, 4), key=mx.random.key(5))
+
+
+@pytest.fixture(scope="module")
+def demo() -> StableDiffusion:
+    return StableDiffusion("demo", float16=False)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that the maps are remembered in, for this test alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return cache_folder() / "previews.json"
+
+
+def tiny(folder: Path = SD1) -> StableDiffusion:
+    return StableDiffusion(str(folder), float16=False)
+
+
+def blocks(picture: mx.array, f: int = 8) -> np.ndarray:
+    """(B, f h, f w, 3) -> the mean of every f x f pixels, (B, h, w, 3)."""
+    B, H, W, C = picture.shape
+    return np.array(picture).reshape(B, H // f, f, W // f, f, C).mean(axis=(2, 4))
+
+
+def linear(coefficients: mx.array, f: int, latents: mx.array) -> mx.array:
+    """A decoder that is linear, f x f pixels of one colour for every latent."""
+    colours = latents @ coefficients[:-1] + coefficients[-1]
+    return mx.repeat(mx.repeat(colours, f, axis=1), f, axis=2)
+
+
+# The fit
+
+
+@pytest.mark.parametrize(("channels", "f"), [(4, 8), (4, 1), (16, 8)])
+def test_a_linear_decoder_is_recovered(channels: int, f: int) -> None:
+    true = 0.2 * mx.random.normal((channels + 1, 3), key=mx.random.key(1))
+    assert largest_difference(fit(lambda latents: linear(true, f, latents), channels), true) < 1e-3
+
+
+def test_grain_within_a_latents_pixels_does_not_matter() -> None:
+    true = 0.2 * mx.random.normal((5, 3), key=mx.random.key(1))
+    grain = mx.random.normal((8, 8, 3), key=mx.random.key(2))
+    grain = mx.tile(grain - grain.mean(axis=(0, 1)), (SIDE, SIDE, 1))
+    assert largest_difference(fit(lambda latents: linear(true, 8, latents) + grain, 4), true) < 1e-3
+
+
+def test_the_fit_is_the_best_there_is() -> None:
+    """Least squares: no other map is closer to a decoder that is not linear."""
+    found = fit(lambda latents: mx.sigmoid(linear(mx.ones((5, 3)), 2, latents)), 4)
+    practice = practice_latents(4)
+    target = mx.sigmoid(linear(mx.ones((5, 3)), 1, practice))
+
+    def error(coefficients: mx.array) -> float:
+        return float(mx.square(linear(coefficients, 1, practice) - target).mean())
+
+    for k in range(20):
+        assert error(found) < error(found + 0.02 * mx.random.normal((5, 3), key=mx.random.key(k)))
+
+
+@pytest.mark.parametrize("channels", [4, 16])
+def test_practice_latents_are_soft_and_of_variance_1_and_always_the_same(channels: int) -> None:
+    latents = practice_latents(channels)
+    assert latents.shape == (COUNT, SIDE, SIDE, channels)
+    assert mx.array_equal(latents, practice_latents(channels))
+    values = np.array(latents)
+    assert math.isclose(values.std(), 1, abs_tol=0.05)
+    assert np.linalg.cond(values.reshape(-1, channels)) < 3  # no channel is another one's shadow
+    beside = np.corrcoef(values[:, :, 1:].ravel(), values[:, :, :-1].ravel())[0, 1]
+    assert 0.6 < beside < 0.95  # of white noise it would be 0
+
+
+def test_colours_stay_within_what_can_be_shown() -> None:
+    coefficients = mx.concatenate([mx.eye(4)[:, :3], mx.array([[0.5, 0.5, 0.5]])])
+    latents = mx.array([[[[9.0, -9.0, 0.25, 7.0]]]])
+    assert applied(coefficients, latents).tolist() == [[[[1.0, 0.0, 0.75]]]]
+
+
+# The demo's autoencoder
+
+
+def test_a_painted_picture_is_nearer_to_its_preview_than_to_any_one_colour(demo: StableDiffusion) -> None:
+    settings = Settings(prompt="a house by the sea", seed=1, steps=6, width=64, height=64)
+    for step in list(demo.sample(settings))[2:]:
+        for latents in (step.clean, step.x) if step.sigma == 0 else (step.clean,):
+            colours = blocks(demo.decode(latents))
+            preview = np.array(demo.preview(latents))
+            assert preview.shape == colours.shape
+            error, spread = np.square(preview - colours).mean(), colours.var(axis=(1, 2)).mean()
+            assert error < spread / 2, f"{error:.4f} off, and the picture itself varies by {spread:.4f}"
+
+
+def test_a_bright_picture_has_a_bright_preview_with_the_same_shapes(demo: StableDiffusion) -> None:
+    latents = demo.encode(to_array(read_picture(ROOT / "stable_diffusion" / "demo" / "sketch.png")))
+    colours, preview = blocks(demo.decode(latents)), np.array(demo.preview(latents))
+    assert preview.shape == colours.shape == (1, 16, 16, 3)
+    assert np.square(preview - colours).mean() < np.square(0.5 - colours).mean() / 5
+    assert np.corrcoef(preview.ravel(), colours.ravel())[0, 1] > 0.85
+
+
+@pytest.mark.xfail(strict=True, reason="0.011 off, where the sketch varies by 0.006: its preview is 0.06 too dark")
+def test_the_sketch_is_nearer_to_its_preview_than_to_any_one_colour(demo: StableDiffusion) -> None:
+    latents = demo.encode(to_array(read_picture(ROOT / "stable_diffusion" / "demo" / "sketch.png")))
+    colours, preview = blocks(demo.decode(latents)), np.array(demo.preview(latents))
+    assert np.square(preview - colours).mean() < colours.var(axis=(1, 2)).mean()
+
+
+# What is remembered
+
+
+def test_a_second_instance_does_not_decode_at_all(cache: Path) -> None:
+    first, second = tiny(), tiny()
+    made = first.preview(LATENTS)
+    del second.autoencoder  # nothing is left to be fitted to
+    assert mx.array_equal(second.preview(LATENTS), made)
+    assert made.shape == (2, 6, 8, 3)
+    (coefficients,) = recall("previews").values()
+    assert np.shape(coefficients) == (5, 3)
+
+
+def test_an_instance_fits_but_once(cache: Path) -> None:
+    sd = tiny()
+    made = sd.preview(LATENTS)
+    del sd.autoencoder
+    cache.unlink()
+    assert mx.array_equal(sd.preview(LATENTS), made)
+
+
+def test_the_map_belongs_to_the_autoencoder_and_to_nothing_else(cache: Path, tmp_path: Path) -> None:
+    made = tiny().preview(LATENTS)
+    copy = Path(shutil.copytree(SD1, tmp_path / "another unet"))
+    (copy / "unet" / "config.json").write_text((copy / "unet" / "config.json").read_text() + "\n")
+    same = tiny(copy)
+    del same.autoencoder
+    assert mx.array_equal(same.preview(LATENTS), made)
+    (copy / "vae" / "config.json").write_text((copy / "vae" / "config.json").read_text() + "\n")
+    other = tiny(copy)
+    del other.autoencoder
+    with pytest.raises(AttributeError, match="autoencoder"):
+        other.preview(LATENTS)
+
+
+def damaged(cache: Path, monkeypatch: pytest.MonkeyPatch, entry: Any) -> StableDiffusion:
+    """A model whose entry in the cache is another; its decoder is linear, for speed."""
+    true = 0.1 * mx.random.normal((5, 3), key=mx.random.key(1)) + 0.3
+    for remembered in (False, True):
+        sd = tiny()
+        monkeypatch.setattr(sd, "decode", lambda latents: linear(true, 8, latents))
+        if not remembered:
+            assert largest_difference(sd.preview(LATENTS), applied(true, LATENTS)) < 1e-3
+            cache.write_text(json.dumps({what: entry for what in recall("previews")}))
+    return sd
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [None, 5, "x", {}, [], [[]], [1.0] * 15, [[0.0] * 3] * 4, [[0.0] * 4] * 5, [[0.0] * 3, [0.0]], [["a"] * 3] * 5],
+    ids=repr,
+)
+def test_a_damaged_entry_is_fitted_anew(cache: Path, monkeypatch: pytest.MonkeyPatch, entry: Any) -> None:
+    sd = damaged(cache, monkeypatch, entry)
+    true = 0.1 * mx.random.normal((5, 3), key=mx.random.key(1)) + 0.3
+    assert largest_difference(sd.preview(LATENTS), applied(true, LATENTS)) < 1e-3
+    (coefficients,) = recall("previews").values()
+    assert largest_difference(coefficients, true) < 1e-3
+
+
+def test_a_damaged_cache_is_fitted_anew(cache: Path) -> None:
+    made = tiny().preview(LATENTS)
+    cache.write_text("{")
+    assert mx.array_equal(tiny().preview(LATENTS), made)
+    assert len(recall("previews")) == 1
+
+
+@pytest.mark.xfail(strict=True, reason="an entry of the right shape is believed, whatever its numbers are")
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_an_entry_of_no_numbers_is_fitted_anew(cache: Path, monkeypatch: pytest.MonkeyPatch, number: float) -> None:
+    sd = damaged(cache, monkeypatch, [[number] * 3] * 5)
+    true = 0.1 * mx.random.normal((5, 3), key=mx.random.key(1)) + 0.3
+    assert largest_difference(sd.preview(LATENTS), applied(true, LATENTS)) < 1e-3
