@@ -61,14 +61,13 @@ class Settings:
             check(isinstance(getattr(self, name), str | None), name, "a name")
         for name in ("sigmas", "times"):
             value = getattr(self, name)
-            numbers = isinstance(value, tuple | list) and all(isinstance(v, Real) and math.isfinite(v) for v in value)
+            numbers = isinstance(value, tuple | list) and all(isinstance(v, Real) and _is_finite(v) for v in value)
             check(value is None or numbers, name, "some numbers")
         for name in ("cfg", "cfg_rescale", "eta", "s_churn", "s_tmin", "s_tmax", "s_noise", "strength", "image_weight"):
             value = getattr(self, name)
-            check(value is None or isinstance(value, Real), name, "a number")
-        for name in ("cfg", "cfg_rescale", "eta", "s_churn", "s_tmin", "s_noise", "strength", "image_weight"):
-            value = getattr(self, name)
-            check(value is None or math.isfinite(value), name, "a finite number")
+            optional = value is None and name in ("cfg", "cfg_rescale", "eta", "strength")
+            check(optional or (isinstance(value, Real) and not isinstance(value, bool)), name, "a number")
+            check(optional or name == "s_tmax" or _is_finite(value), name, "a finite number")
         check(self.n_images >= 1, "n_images", "at least 1")
         check(0 <= self.seed <= 2**63 - self.n_images, "seed", "from 0 to 2^63 - 1, and so the seeds that follow it")
         for name in ("width", "height"):
@@ -96,15 +95,17 @@ class Settings:
 
     def as_json(self) -> dict[str, Any]:
         """All of it as what JSON can hold; infinity, which it cannot, as the text "inf"."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: "inf" if value == math.inf else value for name, value in values.items()}
+        values = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        return {**values, "s_tmax": "inf" if self.s_tmax == math.inf else values["s_tmax"]}
 
     @classmethod
     def from_json(cls: type[Kind], values: Mapping[str, Any]) -> Kind:
         """The settings that `as_json` wrote down. Raises ValueError for what is unknown, missing or impossible."""
         if unknown := sorted(set(values) - _DEFAULTS.keys()):
             raise ValueError(f"there are no settings {', '.join(unknown)}")
-        given: dict[str, Any] = {name: math.inf if value == "inf" else value for name, value in values.items()}
+        given: dict[str, Any] = dict(values)
+        if given.get("s_tmax") == "inf":
+            given["s_tmax"] = math.inf
         for name in ("sigmas", "times"):
             if isinstance(given.get(name), list):
                 given[name] = tuple(given[name])
@@ -135,13 +136,29 @@ class CompleteSettings(Settings):
                 raise ValueError(f"{name} is missing")
 
 
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
+
+
+def _plain(value: Any) -> Any:
+    """The same of Python's own kinds: NumPy's numbers are numbers too, but not to JSON."""
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    if isinstance(value, bool | str | None):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
 def _perturbation(entry: object) -> bool:
     """Is it a seed, an amount, and perhaps a mask?"""
     if not isinstance(entry, (tuple, list)) or len(entry) not in (2, 3):
         return False
     seed, amount, *mask = entry
     whole = isinstance(seed, Integral) and not isinstance(seed, bool) and 0 <= int(seed) < 2**63
-    share = isinstance(amount, Real) and 0 <= float(amount) <= 1
+    share = isinstance(amount, Real) and _is_finite(amount) and 0 <= float(amount) <= 1
     return whole and share and all(isinstance(code, str) for code in mask)
 
 

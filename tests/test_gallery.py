@@ -1,6 +1,7 @@
 """What is seen of a run besides its picture: frames, strips, films, grids, latents."""
 
 import argparse
+import re
 import shutil
 from pathlib import Path
 
@@ -254,16 +255,23 @@ def test_a_plan_needs_no_weights(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "same run" not in capsys.readouterr().out
 
 
-def test_kept_pixels_are_kept_in_every_finished_picture() -> None:
+@pytest.mark.parametrize("family", ["sd1", "inpainting"])
+def test_kept_pixels_are_kept_in_every_finished_picture(family: str) -> None:
     mask = np.zeros((48, 64), dtype=np.uint8)
     mask[:, 40:] = 255
     Image.fromarray(mask).save("mask.png")
-    common = ["in.png", "a house", "--mask", "mask.png", "--seed", "4"]
+    model = str(Path(SD1).parent / family)
+    common = ["in.png", "a house", "--mask", "mask.png", "--seed", "4", "--model", model, "--pure-noise"]
     for k, words in enumerate(
-        (["-gt", "0.5,1"], ["--perturb", "0.5", "--n_images", "2"], ["--grid", "cfg=1,3"], ["--feather", "1.5"])
+        (
+            ["-gt", "0.5,1"],
+            ["--perturb", "0.5", "--n_images", "2"],
+            ["--grid", "cfg=1,3"],
+            ["--feather", "1.5", "-sd", "2"],
+        )
     ):
         assert image2image.main([*QUICK, *common, *words, "-o", f"{k}.png"]) == 0
-    finished = [name for name in made(("in.png", "mask.png")) if "triangle" not in name and "grid" not in name]
+    finished = [name for name in made(("in.png", "mask.png")) if not re.search("triangle|grid|step", name)]
     finished.remove("1.png")  # the sheet of the children
     assert len(finished) == 2 + 2 + 2 + 1
     for name in finished:

@@ -1,6 +1,5 @@
 """Texts and small pictures in PNG files, and the texts of other tools in files of other kinds."""
 
-import contextlib
 import struct
 import zlib
 from pathlib import Path
@@ -60,7 +59,7 @@ def test_several_texts_keep_their_keywords(tmp_path: Path) -> None:
 def test_other_peoples_readers_see_the_text(tmp_path: Path, text: str) -> None:
     save(noise(), tmp_path / "a.png", Attached({"parameters": text}, {"siMg": noise(side=8)}))
     with Image.open(tmp_path / "a.png") as picture:
-        assert picture.text["parameters"] == picture.info["parameters"] == text  # type: ignore[attr-defined]
+        assert picture.text["parameters"] == picture.info["parameters"] == text
 
 
 def test_pictures_come_back_with_every_pixel(tmp_path: Path) -> None:
@@ -167,21 +166,24 @@ def test_a_damaged_file_is_one_sentence_or_what_is_left_of_it(tmp_path: Path) ->
     save(noise(side=8), path, Attached({"parameters": "a ü 海"}, {"siMg": noise(side=8)}))
     whole = path.read_bytes()
     assert read_attached(path).pictures
+    sentences = []
     for trial in range(300):
         damaged = bytearray(whole[: rng.integers(0, len(whole))] if trial % 3 == 0 else whole)
         for place in rng.integers(0, len(damaged), min(3, len(damaged))) if trial % 3 else ():
             damaged[place] = rng.integers(0, 256)
         path.write_bytes(damaged)
-        with contextlib.suppress(ValueError):
+        try:
             assert isinstance(read_attached(path), Attached)
+        except ValueError as error:
+            sentences.append(str(error))
+    assert len(sentences) > 50
+    assert not [sentence for sentence in sentences if "\n" in sentence]
 
 
-@pytest.mark.xfail(strict=True, reason="the sentence says <_io.BytesIO object at 0x...>, and the texts are lost")
 def test_a_private_picture_that_cannot_be_read_is_said_in_words(tmp_path: Path) -> None:
     save(noise(), tmp_path / "a.png", Attached({"parameters": "a house"}))
     data = (tmp_path / "a.png").read_bytes()
-    (tmp_path / "a.png").write_bytes(data[:33] + chunk(b"thEy", b"\x89PNG, or nearly so") + data[33:])
-    try:
-        assert read_attached(tmp_path / "a.png").texts == {"parameters": "a house"}
-    except ValueError as error:
-        assert "object at 0x" not in str(error)
+    (tmp_path / "a.png").write_bytes(data[:33] + chunk(b"thEy", b"\x89PNG\r\n\x1a\n, or nearly so") + data[33:])
+    with pytest.raises(ValueError, match="can't be read") as caught:
+        read_attached(tmp_path / "a.png")
+    assert "object at 0x" not in str(caught.value)

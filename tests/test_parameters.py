@@ -307,10 +307,6 @@ def test_garbage_never_raises_and_gives_settings_that_a_run_could_have() -> None
         read_parameters("".join(letters[i] for i in rng.integers(0, len(letters), trial)))
 
 
-# Known to go wrong
-
-
-@pytest.mark.xfail(strict=True, reason="each is checked alone, and not the two together")
 @pytest.mark.parametrize("pair", ["Sigma tmin: 5, Sigma tmax: 3", "Sigma tmax: 3, Sigma tmin: 5"])
 def test_numbers_that_do_not_go_together_are_not_understood(pair: str) -> None:
     found = read_parameters(f"a\n{LINE}, {pair}")
@@ -318,13 +314,11 @@ def test_numbers_that_do_not_go_together_are_not_understood(pair: str) -> None:
     assert found.not_understood
 
 
-@pytest.mark.xfail(strict=True, reason="AUTOMATIC1111 looks for it at the start of a line only")
 def test_a_prompt_may_speak_of_negative_prompts() -> None:
     found = read_parameters(f"a book called Negative prompt: a guide\n{LINE}")
     assert found.settings["prompt"] == "a book called Negative prompt: a guide"
 
 
-@pytest.mark.xfail(strict=True, reason="Automatic is always read as Simple")
 @pytest.mark.parametrize(
     ("sampler", "spacing"),
     [("DPM++ 2M", "karras"), ("DPM++ SDE", "karras"), ("DPM++ 2M SDE", "exponential"), ("Euler", "uniform")],

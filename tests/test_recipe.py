@@ -17,7 +17,7 @@ from stable_diffusion.settings import CompleteSettings, Settings
 
 MASK = packed(mx.array(np.random.default_rng(0).uniform(size=(6, 8)).astype(np.float32)))
 ONE = CompleteSettings(
-    prompt='a "house"\nby the sea, 海辺の家 🏠', negative_prompt="fog\\rain", seed=2**62, n_images=3, width=64, height=48,
+    prompt='a "house"\nby the sea, 海 🏠', negative_prompt="fog\\rain", seed=2**62, n_images=3, width=64, height=48,
     steps=4, cfg=0.1 + 0.2, cfg_rescale=0.7, sampler="unipc:order=3,variant=bh1", spacing="karras:rho=5",
     sigmas=(14.6, 1 / 3, 0.0), discretize="timestep", eta=0.5, s_churn=0.25, s_tmin=1e-300, s_tmax=1e300, s_noise=1.1,
     strength=0.6, strength_mode="skip", image_weight=0.5, start="inversion", source_prompt="a pencil sketch",
@@ -93,10 +93,10 @@ def test_what_json_leaves_out_keeps_its_default() -> None:
         ({"perturb": [5]}, "perturb is"),
         ({"perturb": None}, "not whole"),
         ({"s_tmin": [1]}, "s_tmin is"),
-        ({"s_tmax": None}, "not whole"),
+        ({"s_tmax": None}, "s_tmax is None"),
         ({"s_tmax": math.nan}, "s_tmax is nan"),
         ({"strength": math.nan}, "a finite number"),
-        ({"cfg": "inf"}, "a finite number"),
+        ({"cfg": "inf"}, "a number"),
         ({"start": "nowhere"}, "noise or inversion"),
     ],
 )
@@ -162,7 +162,7 @@ def changed(*path: str | int, to: Any) -> str:
 
 def refusal(text: str) -> str:
     """The sentence that a text is refused with, which goes on after "a.png can't be made again: "."""
-    with pytest.raises(ValueError, match="^its settings are ") as caught:
+    with pytest.raises(ValueError, match=r"^its settings are ") as caught:
         Recipe.from_json(text)
     sentence = str(caught.value)
     assert "\n" not in sentence and not sentence.endswith(".")
@@ -245,9 +245,10 @@ def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str |
 def test_whatever_is_changed_or_missing_it_is_a_recipe_or_a_sentence() -> None:
     whole = strict(RECIPE.as_json())
     strange: list[Any] = [
-        None, True, -1, 0, 1, 2.5, 1e308, math.inf, math.nan, "", "x", "inf", [], [1], [[1]], [[1, 0.5, 3]], {}, {"a": 1}
+        None, True, -1, 0, 1, 2.5, 1e308, math.inf, math.nan, "", "x", "inf", [], [1], [[1]], [[1, 0.5, 3]], {},
+        {"a": 1},
     ]  # fmt: skip
-    read, refused = 0, 0
+    read, sentences = 0, []
     for path in places(whole):
         for value in ["(delete)", *strange]:
             values = copy.deepcopy(whole)
@@ -262,50 +263,41 @@ def test_whatever_is_changed_or_missing_it_is_a_recipe_or_a_sentence() -> None:
                 assert isinstance(Recipe.from_json(json.dumps(values)), Recipe)
                 read += 1
             except ValueError as error:
-                assert str(error).startswith("its settings are ") and "\n" not in str(error), (path, value)
-                refused += 1
+                sentences.append(str(error))
             except Exception as error:
                 raise AssertionError(f"{path} as {value!r} gave {error!r}") from error
-    assert read > 100 and refused > 500
+    assert read > 100 and len(sentences) > 500
+    assert not [sentence for sentence in sentences if not sentence.startswith("its settings are ") or "\n" in sentence]
 
 
-# Known to go wrong
-
-
-@pytest.mark.xfail(strict=True, reason="from_json takes every text 'inf' for infinity")
 @pytest.mark.parametrize("name", ["prompt", "negative_prompt", "source_prompt"])
 def test_inf_is_a_word_too(name: str) -> None:
     settings = Settings(**{name: "inf"})  # type: ignore[arg-type]
     assert Settings.from_json(settings.as_json()) == settings
 
 
-@pytest.mark.xfail(strict=True, reason="these settings have a number as their default, and yet None is let through")
 @pytest.mark.parametrize("name", ["s_churn", "s_noise", "image_weight"])
 def test_none_is_no_number_where_there_is_no_default_to_look_up(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         Settings(**{name: None})  # type: ignore[arg-type]
 
 
-@pytest.mark.xfail(strict=True, reason="what is empty or 0 is not checked, and becomes the recipe's image")
 @pytest.mark.parametrize("name", ["image", "mask"])
 @pytest.mark.parametrize("value", [0, "", [], False])
 def test_a_picture_that_is_nothing_is_damaged(name: str, value: Any) -> None:
     refusal(changed(name, to=value))
 
 
-@pytest.mark.xfail(strict=True, reason="OverflowError: int too large to convert to float")
 @pytest.mark.parametrize("name", ["cfg", "s_churn", "strength", "eta"])
 def test_a_number_beyond_all_reason_is_a_sentence(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         Settings(**{name: 10**400})  # type: ignore[arg-type]
 
 
-@pytest.mark.xfail(strict=True, raises=RecursionError, reason="json raises RecursionError, which is no ValueError")
 def test_a_text_that_is_nested_without_end_is_damaged() -> None:
     refusal("[" * 100_000)
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="NumPy's numbers are settings, but json cannot write them")
 def test_numpys_numbers_can_be_written() -> None:
     settings = replace(PLAIN, seed=np.int64(3), cfg=np.float32(2.5), perturb=((np.int64(1), 0.5),))
     assert strict(replace(SIMPLE, settings=settings).as_json())["settings"]["seed"] == 3

@@ -43,10 +43,12 @@ RECORD = Record(
     kind="triangle",
     rows=[row(14.614641, 1 / 3, 0.0), row(0.1 + 0.2, 0.0), row(5.0)],
     headings=["strength 1", "Stärke ½", ""],
-    frames={(0, 1, "clean"): picture(), (0, 1, "noisy"): picture(), (1, 0, "noisy"): picture(), (2, 10, "clean"): picture()},
+    frames={
+        (r, i, kind): picture() for r, i, kind in ((0, 1, "clean"), (0, 1, "noisy"), (1, 0, "noisy"), (2, 10, "clean"))
+    },
     original=picture(),
     view={"strengths": [0.5, 1.0], "endings": ["", "-b"], "sheet": None},
-)  # fmt: skip
+)
 
 
 def bits(array: mx.array) -> np.ndarray:
@@ -112,7 +114,7 @@ def refusal(path: Path, words: str) -> None:
     [
         RECORD,
         replace(RECORD, frames={}, original=None, view={}),
-        replace(RECORD, kind="noising", rows=RECORD.rows[2:], headings=["x"], frames={(0, 0, "noisy"): picture()}),
+        replace(RECORD, kind="pictures", rows=RECORD.rows[2:], headings=["x"], frames={(0, 0, "noisy"): picture()}),
     ],
     ids=["all of it", "steps alone", "one row"],
 )
@@ -167,7 +169,7 @@ def test_a_file_that_was_cut_off_is_damaged(path: Path) -> None:
 
 
 def test_damage_to_its_head_is_one_sentence_or_a_record(path: Path) -> None:
-    whole, rng, refused = path.read_bytes(), np.random.default_rng(1), 0
+    whole, rng, sentences = path.read_bytes(), np.random.default_rng(1), []
     head = 8 + int.from_bytes(whole[:8], "little")
     for _ in range(200):
         damaged = bytearray(whole)
@@ -177,9 +179,9 @@ def test_damage_to_its_head_is_one_sentence_or_a_record(path: Path) -> None:
         try:
             assert isinstance(load_record(path), Record)
         except ValueError as error:
-            refused += 1
-            assert "\n" not in str(error)
-    assert refused > 50
+            sentences.append(str(error))
+    assert len(sentences) > 50
+    assert not [sentence for sentence in sentences if "\n" in sentence]
 
 
 @pytest.mark.parametrize("version", [VERSION + 1, "1", None])
@@ -219,21 +221,15 @@ def test_arrays_that_are_damaged_are_told(path: Path, arrays: dict[str, mx.array
     refusal(rewritten(path, {}, arrays), "is damaged")
 
 
-# Known to go wrong
-
-
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="what is no object has no get")
 @pytest.mark.parametrize("record", ["[]", "3", "null", '"text"'])
 def test_metadata_of_another_kind_are_damaged(path: Path, record: str) -> None:
     refusal(rewritten(path, {"record": record}), "is damaged")
 
 
-@pytest.mark.xfail(strict=True, reason="MLX checks no bounds, so that steps are read from behind the array's end")
 def test_more_steps_than_there_are_arrays_of_are_damage(path: Path) -> None:
     refusal(rewritten(path, {}, {"row0.x": mx.zeros((1, 1, 6, 8, 4))}), "is damaged")
 
 
-@pytest.mark.xfail(strict=True, reason="kind, headings, view, indices and sigmas are taken as they are")
 @pytest.mark.parametrize(
     "changes", [{"kind": 3}, {"kind": "circle"}, {"headings": 5}, {"headings": ["one of three"]}, {"view": [1]}]
 )

@@ -47,7 +47,6 @@ _SAMPLER_WORDS = {
 _SPACING_WORDS = {
     "normal": "uniform",
     "simple": "trailing",
-    "automatic": "trailing",
     "sgm uniform": "sgm_uniform",
     "ddim uniform": "ddim_uniform",
     "ddim": "ddim_uniform",

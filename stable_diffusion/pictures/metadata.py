@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
+_PNG = b"\x89PNG\r\n\x1a\n"
 _EXIF, _USER_COMMENT = 0x8769, 0x9286  # where AUTOMATIC1111 keeps its text in JPEG and WebP files
 
 
@@ -42,7 +43,7 @@ def read_attached(path: str | Path) -> Attached:
             if isinstance(picture, PngImageFile):
                 texts = {str(keyword): str(text) for keyword, text in picture.text.items()}
                 chunks = [(name.decode("latin-1"), data) for name, data, *_ in picture.private_chunks]
-                return Attached(texts, {name: _picture(data) for name, data in chunks if data.startswith(b"\x89PNG")})
+                return Attached(texts, {name: _picture(name, data) for name, data in chunks if data.startswith(_PNG)})
             comment = picture.getexif().get_ifd(_EXIF).get(_USER_COMMENT, b"")
     except FileNotFoundError:
         raise ValueError(f"there is no picture {str(path)!r}") from None
@@ -52,10 +53,13 @@ def read_attached(path: str | Path) -> Attached:
     return Attached({"parameters": text} if text else {})
 
 
-def _picture(data: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(data)) as picture:
-        picture.load()
-        return picture.copy()
+def _picture(name: str, data: bytes) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            picture.load()
+            return picture.copy()
+    except Exception:
+        raise ValueError(f"the picture in its chunk {name} is damaged") from None
 
 
 def _comment(data: bytes) -> str:

@@ -90,7 +90,7 @@ class Foreign:
 _READERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "Steps": lambda v: {"steps": int(v)},
     "Sampler": lambda v: {"sampler": sampler_name(v) and v},  # the spacing that its name may bring comes with it
-    "Schedule type": lambda v: {"spacing": spacing_name(v)},
+    "Schedule type": lambda v: {} if v == "Automatic" else {"spacing": spacing_name(v)},
     "CFG scale": lambda v: {"cfg": float(v)},
     "Seed": lambda v: {"seed": int(v)},
     "Size": lambda v: dict(zip(("width", "height"), map(int, v.lower().split("x")), strict=True)),
@@ -102,6 +102,18 @@ _READERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "Sigma tmax": lambda v: {"s_tmax": float(v)},
     "Sigma noise": lambda v: {"s_noise": float(v)},
 }
+# The spacing that "Automatic" stands for: the sampler's own, since version 1.9.
+_AUTOMATIC = {
+    "dpm2": "karras:discard=1",
+    "dpm2_a": "karras:discard=1",
+    "dpmpp_2m": "karras",
+    "dpmpp_2m_sde": "exponential",
+    "dpmpp_2m_sde_heun": "exponential",
+    "dpmpp_2s_a": "karras",
+    "dpmpp_3m_sde": "exponential:discard=1",
+    "dpmpp_sde": "karras",
+    "restart": "karras",
+}
 _MEANINGLESS = {"Version", "Model hash", "RNG", "ENSD", "User"}  # say nothing about the picture, or nothing of use here
 
 
@@ -111,7 +123,7 @@ def read_parameters(text: str) -> Foreign:
     pairs = dict(_PAIR.findall(last))
     if len(pairs) < 3:  # no line of numbers at all
         lines, pairs = [*lines, last], {}
-    prompt, _, negative = "\n".join(lines).partition("Negative prompt:")
+    prompt, negative = [*re.split(r"^Negative prompt:", "\n".join(lines), maxsplit=1, flags=re.MULTILINE), ""][:2]
     settings: dict[str, Any] = {"prompt": prompt.strip(), "negative_prompt": negative.strip()}
     strange = [f"{what} in the prompt" for what in _EMPHASIS.findall(prompt + negative)]
     model, variation = None, {}
@@ -130,12 +142,14 @@ def read_parameters(text: str) -> Foreign:
         elif name in _READERS:
             try:
                 found = _READERS[name](value)
-                Settings(**found)
+                Settings(**settings | found)
                 settings |= found
             except (ValueError, TypeError):
                 strange.append(f"{name}: {value}")
         elif name not in _MEANINGLESS:
             strange.append(f"{name}: {value}")
+    if pairs.get("Schedule type") == "Automatic" and "sampler" in settings:
+        settings["spacing"] = _AUTOMATIC.get(sampler_name(settings["sampler"])[0], "uniform")
     if variation:
         try:
             seed, strength = int(variation["Variation seed"]), float(variation["Variation seed strength"])

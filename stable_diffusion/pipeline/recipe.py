@@ -70,7 +70,7 @@ class Recipe:
         try:
             values = json.loads(text)
             version = values["version"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise ValueError("its settings are damaged") from None
         if version != VERSION:
             raise ValueError(
@@ -85,8 +85,8 @@ class Recipe:
                 model_hash=_a(str, model["hash"]),
                 float16=_a(bool, model["float16"]),
                 quantize=None if model["quantize"] is None else _a(int, model["quantize"]),
-                image=values.get("image") and _texts(values["image"]),
-                mask=values.get("mask") and _texts(values["mask"]),
+                image=_texts(values["image"]) if "image" in values else None,
+                mask=_texts(values["mask"]) if "mask" in values else None,
                 view=_a(dict, values.get("view", {})),
                 made_by=_a(str, values["made_by"]),
             )
@@ -116,7 +116,7 @@ def differences(settings: Settings, other: Settings) -> dict[str, Any]:
 
 
 def _a(kind: type, value: Any) -> Any:
-    if not isinstance(value, kind):
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ValueError(f"{value!r} is no {kind.__name__}")
     return value
 

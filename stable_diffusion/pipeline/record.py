@@ -12,6 +12,7 @@ from ..diffusion.samplers import Step
 from .recipe import Recipe
 
 VERSION = 1
+KINDS = ("pictures", "children", "triangle", "grid")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Record:
     """
 
     recipe: Recipe
-    kind: str  # what the rows are: "pictures", "triangle", "grid" or "noising"
+    kind: str  # how the rows belong together: one of KINDS
     rows: Sequence[Sequence[Step]]
     headings: Sequence[str]  # of the rows
     frames: Mapping[tuple[int, int, str], mx.array] = field(default_factory=dict)
@@ -62,6 +63,8 @@ def load_record(path: Path) -> Record:
         loaded = mx.load(str(path), format="safetensors", return_metadata=True)
         arrays, metadata = cast(tuple[dict[str, mx.array], dict[str, str]], loaded)
         about = json.loads(metadata["record"])
+        if not isinstance(about, dict):
+            raise ValueError
     except KeyError:
         raise ValueError(f"{str(path)!r} was not written by --save-latents") from None
     except (RuntimeError, ValueError):
@@ -71,20 +74,24 @@ def load_record(path: Path) -> Record:
             f"{str(path)!r} is of version {about.get('version')!r}, and {VERSION} is known here: update this package"
         )
     try:
-        rows = [
-            [
-                Step(index, sigma, arrays[f"row{r}.x"][i], arrays[f"row{r}.clean"][i])
-                for i, (index, sigma) in enumerate(steps)
-            ]
-            for r, steps in enumerate(about["steps"])
-        ]
+        rows = [_row(arrays, r, steps) for r, steps in enumerate(about["steps"])]
         frames = {}
         for name, array in arrays.items():
             row, _, rest = name.partition(".frame")
             if rest:
                 i, _, kind = rest.partition(".")
                 frames[int(row.removeprefix("row")), int(i), kind] = array
-        recipe = Recipe.from_json(metadata["stable-diffusion-mlx"])
-        return Record(recipe, about["kind"], rows, about["headings"], frames, arrays.get("original"), about["view"])
+        recipe, kind, headings = Recipe.from_json(metadata["stable-diffusion-mlx"]), about["kind"], about["headings"]
+        if kind not in KINDS or len(headings) != len(rows) or not all(isinstance(text, str) for text in headings):
+            raise ValueError(f"its {kind!r} with {headings!r} is no sheet")
+        return Record(recipe, kind, rows, headings, frames, arrays.get("original"), dict(about["view"]))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(f"{str(path)!r} is damaged ({error})") from None
+
+
+def _row(arrays: Mapping[str, mx.array], r: int, steps: Any) -> list[Step]:
+    """The steps of a row. Raises ValueError where there are not as many arrays: MLX would read behind their end."""
+    x, clean = arrays[f"row{r}.x"], arrays[f"row{r}.clean"]
+    if x.shape != clean.shape or x.shape[0] != len(steps):
+        raise ValueError(f"row {r} has {len(steps)} steps, and arrays of {x.shape} and {clean.shape}")
+    return [Step(int(index), float(sigma), x[i], clean[i]) for i, (index, sigma) in enumerate(steps)]

@@ -183,7 +183,8 @@ class StableDiffusion:
         known = recall("previews").get(what)
         shape = (self.description.vae.latent_channels + 1, 3)
         try:
-            if known is not None and (coefficients := mx.array(known)).shape == shape:
+            coefficients = mx.array(known if known is not None else mx.nan)
+            if coefficients.shape == shape and mx.isfinite(coefficients).all():
                 return coefficients
         except (TypeError, ValueError):  # somebody else's, or damaged: fitted anew
             pass

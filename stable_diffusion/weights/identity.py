@@ -17,7 +17,8 @@ def content_hash(folder: Path, half: bool, parts: Sequence[str] = ()) -> str:
 
     The same for a download and a copy of it. The hashes of large files are remembered by their size and time.
     """
-    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    # One level is all there is; and rglob would not go into a folder that is a link.
+    files = {path.relative_to(folder).as_posix() for path in (*folder.glob("*"), *folder.glob("*/*")) if path.is_file()}
     names = [name for name in needed(files, half) if not parts or name.split("/")[0] in parts]
     lines = [f"{name} {_file_hash(folder / name)}\n" for name in sorted(names)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
