@@ -36,7 +36,7 @@ def chunk(name: bytes, data: bytes) -> bytes:
 def with_comment(path: Path, comment: bytes) -> Path:
     """A picture with an Exif comment, as other tools write it."""
     exif = Image.Exif()
-    exif.get_ifd(EXIF)[USER_COMMENT] = comment
+    exif[EXIF] = {USER_COMMENT: comment}
     noise().save(path, exif=exif)
     return path
 

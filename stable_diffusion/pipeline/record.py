@@ -4,11 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import mlx.core as mx
 
 from ..diffusion.samplers import Step
+from ..weights.checkpoint import open_tensors
 from .recipe import Recipe
 
 VERSION = 1
@@ -60,14 +61,13 @@ def load_record(path: Path) -> Record:
     if not path.is_file():
         raise ValueError(f"there is no file {str(path)!r}")
     try:
-        loaded = mx.load(str(path), format="safetensors", return_metadata=True)
-        arrays, metadata = cast(tuple[dict[str, mx.array], dict[str, str]], loaded)
+        arrays, metadata = open_tensors(path)
         about = json.loads(metadata["record"])
         if not isinstance(about, dict):
             raise ValueError
     except KeyError:
         raise ValueError(f"{str(path)!r} was not written by --save-latents") from None
-    except (RuntimeError, ValueError):
+    except ValueError:
         raise ValueError(f"{str(path)!r} is damaged, or no file of latents") from None
     if about.get("version") != VERSION:
         raise ValueError(

@@ -73,12 +73,12 @@ def weight_files(folder: Path, half: bool) -> list[Path]:
     raise CheckpointError(f"{folder} has no .safetensors file: {hint}")
 
 
-def _open(file: Path) -> dict[str, mx.array]:
-    """Lazy tensors of a file whose header covers it."""
+def open_tensors(file: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
+    """The tensors of a safetensors file, not yet read, and its metadata. Raises CheckpointError for a damaged one."""
     try:
-        with safe_open(file, framework="numpy"):  # reads the header only, and finds a truncated file
-            pass
-        return mx.load(str(file))  # type: ignore[return-value]
+        with safe_open(file, framework="numpy") as opened:  # reads the header only, and finds a truncated file
+            metadata = opened.metadata() or {}
+        return mx.load(str(file), format="safetensors"), metadata  # type: ignore[return-value]
     except (SafetensorError, RuntimeError, OSError) as error:
         raise _damaged(file, error) from None
 
@@ -106,7 +106,8 @@ def load(net: nn.Module, files: list[Path], table: Table, dtype: mx.Dtype) -> No
     wanted: Mapping[str, mx.array] = dict(tree_flatten(net.parameters()))
     found: dict[str, mx.array] = {}
     for file in files:
-        for name, tensor in sorted(_open(file).items(), key=itemgetter(0)):  # so that always the same one is named
+        tensors, _ = open_tensors(file)
+        for name, tensor in sorted(tensors.items(), key=itemgetter(0)):  # so that always the same one is named
             ours = renamed(name, table)
             if ours is None:
                 continue
