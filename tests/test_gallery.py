@@ -3,7 +3,9 @@
 import argparse
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -12,7 +14,7 @@ from PIL import Image
 
 import image2image
 import txt2image
-from stable_diffusion import StableDiffusion
+from stable_diffusion import StableDiffusion, Step
 from stable_diffusion.cli.readers import axis, strengths, variation
 from stable_diffusion.models.unet import UNet2DConditionModel
 from stable_diffusion.models.vae import AutoencoderKL
@@ -103,7 +105,8 @@ def test_the_inversion_says_how_exact_it_is(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_place_of_a_grid_is_the_single_run_with_its_settings() -> None:
-    assert txt("a house", "--seed", "4", "--grid", "sampler=euler,heun", "cfg=1,3") == 0
+    plain = ["a house", "--model", SD1, "--steps", "4", "--width", "32", "--height", "32", "--seed", "4"]
+    assert txt2image.main([*plain, "--grid", "sampler=euler,heun", "cfg=1,3"]) == 0
     assert made() == sorted(["out-grid.png", *(f"out-row{i}-column{j}.png" for i in (1, 2) for j in (1, 2))])
     words = ["--seed", "4", "--sampler", "heun", "--cfg", "1", "-o", "single.png"]
     assert txt("a house", *words) == 0
@@ -119,10 +122,11 @@ def test_a_grid_is_one_lockstep(monkeypatch: pytest.MonkeyPatch) -> None:
         return whole(self, x, *args, **kwargs)
 
     monkeypatch.setattr(UNet2DConditionModel, "__call__", counted)
-    assert txt("a house", "--grid", "prompt=a house|a boat, far off", "cfg=1,3") == 0
+    assert txt("--grid", "prompt=a house|a boat, far off", "cfg=1,3") == 0
     assert calls == [2 * (1 + 2)] * 4  # rows without guidance go in once
     calls.clear()
-    assert txt("a house", "--grid", "width=32,64") == 0  # of two sizes: one after the other
+    assert txt2image.main([*QUICK, "a house", "--grid", "width=32,64", "--decoding_batch_size", "3"]) == 0
+    # of two sizes: one after the other
     assert calls == [2] * 8
 
 
@@ -161,12 +165,19 @@ def test_a_variation_is_a_seed_and_an_amount() -> None:
         (["--highlight", "0.5"], "--highlight does nothing without --generate_triangle"),
         (["--frames", "clean"], "--frames does nothing without"),
         (["--preview", "linear"], "--preview does nothing without"),
-        (["--feather", "3"], "--feather does nothing without --mask"),
         (["-gt", "3", "--strength", "0.5"], "--generate_triangle and --strength do not go together"),
         (["-gt", "3", "--grid", "cfg=1,2"], "do not go together"),
-        (["--grid", "cfg=1", "seed=1", "steps=2"], "takes one or two settings"),
+        (["--grid", "cfg=1", "seed=1", "eta=2"], "takes one or two settings"),
         (["--grid", "cfg=1", "cfg=2"], "has cfg twice"),
         (["--perturb", "2"], "2 is not from 0 to 1"),
+        (["--grid", "cfg=1,3", "--cfg", "2"], "--grid cfg and --cfg do not go together"),
+        (["--grid", "strength=0.5,1", "--start-step", "1"], "do not go together"),
+        (["--source-prompt", "a"], "--source-prompt does nothing without"),
+        (["--strength-mode", "full", "--start-step", "1"], "do not go together"),
+        (["--pure-noise", "--show-noising", "ray"], "--pure-noise and --show-noising do not go together"),
+        (["--fit", "--width", "32"], "--fit needs both"),
+        (["--feather", "-1"], "-1 is not a number above 0"),
+        (["--redraw", "a.safetensors", "--seed", "1"], "does nothing with it"),
         (["--perturb", "0.5", "--variation-slider", "0.5"], "not allowed with"),
     ],
 )
@@ -204,6 +215,22 @@ def test_frames_that_the_file_lacks_are_decoded_without_the_network(monkeypatch:
     assert np.abs(pixels("again-triangle.png") - pixels("clean-triangle.png")).max() <= 1
 
 
+def test_a_sheet_that_was_drawn_again_can_be_made_again() -> None:
+    assert img("in.png", "a house", "--seed", "4", "-gt", "0,0.5,1", "--save-latents") == 0
+    assert image2image.main(["--redraw", "out.safetensors", "--highlight", "0.5", "-o", "red.png"]) == 0
+    assert image2image.main(["--from", "red-triangle.png", "-o", "again.png"]) == 0
+    assert same("red-triangle.png", "again-triangle.png")
+
+
+def test_the_latents_of_a_replayed_row_are_its_own() -> None:
+    assert img("in.png", "a house", "--seed", "4", "-gt", "0,0.5,1", "--decoding_batch_size", "3") == 0
+    words = ["--from", "out-strength0.5.png", "--save-latents", "-o", "row.png"]
+    assert image2image.main(words) == 0
+    record = load_record(Path("row.safetensors"))
+    assert [step.index for row in record.rows for step in row] == [-1, 0, 1]
+    assert record.recipe.settings.strength == 0.5
+
+
 def test_pictures_and_grids_are_drawn_again_too() -> None:
     assert txt("a house", "--seed", "4", "--n_images", "3", "--n_rows", "2", "--save-latents") == 0
     assert txt2image.main(["--redraw", "out.safetensors", "-o", "again.png"]) == 0
@@ -235,6 +262,32 @@ def test_what_is_no_file_of_latents_is_one_sentence(content: bytes | None, capsy
     assert image2image.main(["--redraw", "a.safetensors"]) == 1
     err = capsys.readouterr().err
     assert "a.safetensors" in err and "Traceback" not in err
+
+
+def test_ctrl_c_keeps_the_pictures_that_were_not_yet_decoded_and_the_latents(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = StableDiffusion.walk
+
+    def interrupted(self: StableDiffusion, *rest: Any) -> Iterator[tuple[int, Step]]:
+        for which, step in whole(self, *rest):
+            if which == 2:
+                raise KeyboardInterrupt
+            yield which, step
+
+    monkeypatch.setattr(StableDiffusion, "walk", interrupted)
+    words = ["--n_images", "3", "--seed", "4", "--decoding_batch_size", "3", "--save-latents"]
+    assert txt("a house", *words) == 130
+    assert made() == ["out-seed4.png", "out-seed5.png", "out.png", "out.safetensors"]
+    assert len(load_record(Path("out.safetensors")).rows) == 2
+
+
+def test_a_film_needs_a_name_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert txt("a house", "--animate", "a.webp", "-o", "a.webp") == 1
+    assert "give them different names" in capsys.readouterr().err
+
+
+def test_a_feather_without_a_mask_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert img("in.png", "a house", "--feather", "3") == 1
+    assert "there is none: name one with --mask" in capsys.readouterr().err
 
 
 # Plans

@@ -266,7 +266,7 @@ def test_an_inverted_picture_comes_back_with_its_own_prompt_and_changes_with_ano
     demo: StableDiffusion, sketch: mx.array
 ) -> None:
     source = "a pencil sketch of a house by a river, mountains, by day"
-    settings = replace(DRAWN, steps=40, strength=0.6, start="inversion", source_prompt=source, prompt=source, cfg=1.0)
+    settings = replace(DRAWN, steps=20, strength=0.6, start="inversion", source_prompt=source, prompt=source, cfg=1.0)
     seen = demo.decode(demo.encode(sketch))
     back = demo.img2img(settings, sketch)
     edited = demo.img2img(replace(settings, prompt="a photo at sunset", cfg=5.0), sketch)

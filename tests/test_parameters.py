@@ -74,7 +74,7 @@ def test_what_was_not_asked_for_is_not_mentioned() -> None:
 def test_the_text_reads_back() -> None:
     settings = replace(
         PLAIN, prompt="a house\nSteps: 3, by the sea", negative_prompt="fog: none,\nrain", seed=2**62, cfg=0.25,
-        strength=0.6, clip_skip=2, eta=0.5,
+        strength=0.6, clip_skip=2, eta=0.5, sampler="euler_a",
     )  # fmt: skip
     found = read_parameters(text_of(settings, model='C:\\models\\"mine", v2'))
     assert found.model == 'C:\\models\\"mine", v2'
@@ -195,7 +195,6 @@ def test_clip_skip_counts_from_1_there(written: str, left_out: int) -> None:
 @pytest.mark.parametrize(
     ("pair", "settings"),
     [
-        ("Eta: 0.5", {"eta": 0.5}),
         ("Sigma churn: 3", {"s_churn": 3.0}),
         ("Sigma tmin: 0.5", {"s_tmin": 0.5}),
         ("Sigma tmax: 9", {"s_tmax": 9.0}),
@@ -327,3 +326,17 @@ def test_automatic_is_the_samplers_own_spacing(sampler: str, spacing: str) -> No
     # samplers_k_diffusion and KDiffusionSampler.get_sigmas in AUTOMATIC1111's sd_samplers_kdiffusion.py, 1.9 to 1.10
     found = read_parameters(f"a\nSteps: 20, Sampler: {sampler}, Schedule type: Automatic, Seed: 5")
     assert names(found)[1] == spacing
+
+
+def test_an_eta_is_for_samplers_that_have_one() -> None:
+    ancestral, plain = (
+        read_parameters(f"a\nSteps: 2, Sampler: {name}, Seed: 5, Eta: 0.5") for name in ("Euler a", "Euler")
+    )
+    assert ancestral.settings["eta"] == 0.5 and not ancestral.not_understood
+    assert "eta" not in plain.settings and plain.not_understood == ["eta: 0.5 (its sampler has none)"]
+
+
+@pytest.mark.parametrize("trap", ["Steps: 99999999", "Size: 64000x640000", "Sampler: euler:foo=3"])
+def test_numbers_beyond_all_reason_are_not_understood(trap: str) -> None:
+    found = read_parameters(f"a\nSeed: 5, CFG scale: 7, Clip skip: 1, {trap}")
+    assert found.not_understood == [trap]

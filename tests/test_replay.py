@@ -99,7 +99,7 @@ def test_a_sheet_is_made_again_from_its_file(spoken: list[str]) -> None:
     ("words", "ending"),
     [
         (["-gt", "0,0.4,1", "--highlight", "1", "--triangle-align", "right", "-sd", "2"], "-triangle"),
-        (["--grid", "sampler=euler,heun", "cfg=1,3"], "-grid"),
+        (["--grid", "spacing=karras,trailing", "cfg=1,3"], "-grid"),
         (["-sd", "2", "--frames", "clean"], "-steps"),
         (["--show-noising", "chain"], "-chain"),
     ],
@@ -129,6 +129,45 @@ def test_options_take_the_place_of_the_files(capsys: pytest.CaptureFixture[str])
     assert recipe("third.png").settings.sigmas == (5.0, 1.0, 0.0)
     assert again("--from", "third.png", "-o", "fourth.png", "--steps", "3") == 0
     assert recipe("fourth.png").settings.sigmas is None
+
+
+def test_what_is_named_takes_the_place_of_a_sheets_own_view() -> None:
+    assert img("in.png", "a house", "--seed", "4", "-gt", "0.3,1") == 0
+    assert image2image.main(["--from", "out-triangle.png", "--strength", "0.5", "-o", "a.png"]) == 0
+    assert image2image.main(["--from", "out-triangle.png", "--grid", "cfg=1,3", "-o", "b.png"]) == 0
+    assert image2image.main(["--from", "out-triangle.png", "-gt", "0.7", "-o", "c.png"]) == 0
+    assert txt("a house", "--seed", "4", "--grid", "cfg=1,3", "-o", "g.png") == 0
+    assert again("--from", "g-grid.png", "--cfg", "9", "-o", "d.png") == 0
+    assert again("--from", "g-grid.png", "--perturb", "0.5", "-o", "e.png") == 0
+    names = made()
+    for name in ("a.png", "b-grid.png", "c-triangle.png", "c-strength0.7.png", "d.png", "e.png"):
+        assert name in names
+    assert "a-triangle.png" not in names and "d-grid.png" not in names
+    assert recipe("d.png").settings.cfg == 9 and len(recipe("e.png").settings.perturb) == 1
+
+
+def test_an_axis_takes_the_place_of_what_does_not_go_with_it() -> None:
+    assert txt("a house", "--seed", "4") == 0
+    for grid in ("sigmas=14,3,0|10,2,0", "spacing=karras,trailing", "sampler=DPM++ 2M Karras,DPM++ 2M"):
+        assert again("--from", "out.png", "--grid", grid, "-o", "g.png") == 0
+    assert not same("g-2-column1.png", "g-2-column2.png")  # the spacing that the name brings
+    assert txt2image.main(["a house", "--model", SD1, "--seed", "4", "--sigmas", "14,3,0", "-o", "hand.png"]) == 0
+    assert again("--from", "hand.png", "--grid", "steps=2,3", "-o", "h.png") == 0
+    assert txt("a house", "--sampler", "ddim", "--eta", "0.5", "-o", "eta.png") == 0
+    assert again("--from", "eta.png", "--sampler", "euler", "-o", "plain.png") == 0
+    assert recipe("plain.png").settings.eta is None
+
+
+def test_a_mask_is_not_lost_where_its_picture_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert img("in.png", "a house", "--seed", "4", "--mask", "mask.png", "--feather", "2", "-o", "kept.png") == 0
+    assert image2image.main(["in.png", "--from", "kept.png", "-o", "a.png"]) == 0
+    assert image2image.main(["-", "--from", "kept.png", "--feather", "2", "-o", "b.png"]) == 0  # not softened twice
+    assert same("a.png", "kept.png") and same("b.png", "kept.png")
+    assert img("in.png", "a house", "--seed", "4", "--mask", "mask.png", "--no-source", "-o", "bare.png") == 0
+    assert image2image.main(["in.png", "--from", "bare.png", "-o", "c.png"]) == 1
+    assert "made with a mask that it does not carry: name it with --mask" in capsys.readouterr().err
+    assert image2image.main(["in.png", "--from", "bare.png", "--mask", "mask.png", "-o", "c.png"]) == 0
+    assert same("c.png", "bare.png")
 
 
 def test_a_start_step_takes_the_place_of_a_strength_and_the_other_way_round() -> None:

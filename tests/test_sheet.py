@@ -85,3 +85,23 @@ def test_large_sheets_are_made_smaller() -> None:
 def test_nothing_to_show_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one picture"):
         sheet([[None]])
+
+
+@pytest.mark.parametrize("limit", [200, 400, 1000])
+def test_no_side_is_longer_than_the_limit(limit: int) -> None:
+    rows = [[cell(0, label="start: sigma 14.61"), cell(1)], [cell(2), cell(3)]]
+    picture = sheet(rows, ["strength 0.25", "strength 1"], limit, ["a heading", "another"])
+    assert max(picture.size) <= limit
+
+
+def test_long_headings_are_broken_and_have_room() -> None:
+    text = "a very long prompt about a house by the sea, " * 5
+    picture = sheet([[cell(0), cell(1)], [cell(2), cell(3)]], [text, text], columns=["x" * 60, "short"])
+    red, blue = box(picture, "red"), box(picture, "blue")
+    assert red is not None
+    assert blue is not None
+    ink = np.array(picture.convert("L")) < 120
+    assert not ink[:, :2].any() and not ink[:, -2:].any() and not ink[-2:].any()
+    left = ink[:, : red[0] - 2].any(axis=1)
+    gaps = [y for y in range(red[1], blue[3]) if not left[y : y + 6].any()]
+    assert gaps  # between the headings of the two rows there is white

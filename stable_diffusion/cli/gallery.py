@@ -53,7 +53,8 @@ class Gallery:
         self.base: Recipe | None = None
         if args.save_prompt or args.save_latents:
             image, mask = (None, None) if start is None else (start.image, start.mask)
-            self.base = sd.recipe(layout.base, image, mask)
+            view = {"feather": args.feather} if start and args.feather else {}
+            self.base = replace(sd.recipe(layout.base, image, mask), view=view)
 
     def __enter__(self) -> "Gallery":
         return self
@@ -65,7 +66,7 @@ class Gallery:
         number, steps_run = step.index + 1, self.runs[which].plan.steps_run
         if number == 1:
             self._begin(which)
-        if self.args.save_latents:
+        if self.args.save_latents and self._wanted(which):
             self.steps[which].append(step)
         if number == steps_run:
             self.ended.append((which, step))
@@ -82,21 +83,23 @@ class Gallery:
         self._begin(which)
         if not self.rows[which]:  # a triangle's row of strength 0 has it as its start
             self.rows[which].append(Cell(self.start.picture))
+        if self.args.save_latents:
+            self.frames[which, 0, "noisy"] = self.start.picture
         self._write(which, self.start.picture)
 
     def decode(self) -> None:
         """The pictures of the runs that have ended."""
-        if not self.ended:
-            return
-        latents = self.sd.decode(mx.concatenate([step.x for _, step in self.ended]))
-        for (which, step), array in zip(self.ended, latents, strict=True):
-            picture = to_picture(array)
-            if self.start is not None and self.start.hole is not None:
-                picture = composed(picture, self.start.picture, self.start.hole)
-            if self._wanted(which):
-                self._show(which, step, picture)
-                self._write(which, picture)
-        self.ended = []
+        ended, self.ended = self.ended, []
+        for shape in dict.fromkeys(step.x.shape for _, step in ended):  # those of one size together
+            alike = [(which, step) for which, step in ended if step.x.shape == shape]
+            arrays = self.sd.decode(mx.concatenate([step.x for _, step in alike]))
+            for (which, step), array in zip(alike, arrays, strict=True):
+                picture = to_picture(array)
+                if self.start is not None and self.start.hole is not None:
+                    picture = composed(picture, self.start.picture, self.start.hole)
+                if self._wanted(which):
+                    self._show(which, step, picture)
+                    self._write(which, picture)
 
     def _wanted(self, which: int) -> bool:
         return self.layout.only in (None, which)
@@ -159,7 +162,7 @@ class Gallery:
 
     # The way up
 
-    def noising(self, steps: Sequence[Step], kind: str) -> None:
+    def noising(self, steps: Sequence[Step], kind: str, which: int) -> None:
         """The way from the picture up to the start, as a strip; as files and in the film where steps are."""
         cells = []
         for step in steps:
@@ -168,7 +171,7 @@ class Gallery:
             every = self.args.show_denoising
             if every and self.layout.kind != "triangle" and (step.index % every == 0 or step.index == len(steps) - 1):
                 digits = len(str(len(steps) - 1))
-                self.output.write(picture, f"-{kind}{step.index:0{digits}}", self._attached(0, {}, whole=False))
+                self.output.write(picture, f"-{kind}{step.index:0{digits}}", self._attached(which, {}, whole=False))
         view = {"show_noising": kind}
         self.output.write(strip(cells, limit=self._limit), f"-{kind}", self._attached(None, view))
         self.noised = [cell.picture for cell in cells[:-1]]  # the last one is the start of the way down
@@ -184,6 +187,7 @@ class Gallery:
     ) -> None:
         if isinstance(error, OSError):  # the disk is full, say: no more of it
             return
+        self.decode()
         view = {name: v for name in ("show_denoising", "frames", "preview") if (v := vars(self.args)[name])}
         for which, cells in enumerate(self.strips):
             if cells:
@@ -198,7 +202,7 @@ class Gallery:
             self.output.write(sheet, self.layout.sheet, self._attached(None, self.layout.again))
             if original and (path := path_strip(self.rows, self.layout.view, original)):
                 self.output.write(path, "-path", self._attached(None, self.layout.again))
-        if self.args.save_latents and error is None:
+        if self.args.save_latents and any(self.steps):
             self._record()
 
     def _animate(self, which: int, film: Sequence[Picture]) -> None:
@@ -210,10 +214,23 @@ class Gallery:
 
     def _record(self) -> None:
         assert self.base is not None
-        original = None if self.start is None else to_bytes(self.start.picture)
-        frames = {place: to_bytes(picture) for place, picture in self.frames.items()}
-        view = {**self.layout.view, "endings": list(self.layout.endings), "sheet": self.layout.sheet}
-        record = Record(self.base, self.layout.kind, self.steps, self.layout.headings, frames, original, view)
+        there = [which for which, steps in enumerate(self.steps) if steps]
+        place = {which: r for r, which in enumerate(there)}
+        headings, endings = ([of[which] for which in there] for of in (self.layout.headings, self.layout.endings))
+        view = {**self.layout.view, "endings": endings, "sheet": self.layout.sheet, "name": ""}
+        for name in ("strengths", "labels"):  # of the rows that are there
+            if name in view:
+                view[name] = [view[name][which] for which in there]
+        mask = original = None
+        if self.start is not None:
+            original, view["name"] = to_bytes(self.start.picture), self.start.name
+            mask = None if self.start.plain is None else to_bytes(self.start.plain)
+        recipe = replace(self.base, view={**self.base.view, **self.layout.again})
+        if self.layout.only is not None:
+            recipe = replace(recipe, settings=self.layout.settings[self.layout.only])
+        frames = {(place[w], i, kind): to_bytes(picture) for (w, i, kind), picture in self.frames.items()}
+        steps = [self.steps[which] for which in there]
+        record = Record(recipe, self.layout.kind, steps, headings, frames, original, mask, view)
         with self.output.file(".safetensors") as path:
             save_record(record, path)
 
@@ -223,7 +240,7 @@ class Gallery:
         """The metadata of a run's picture, or of a sheet of all; whole: with the picture that it starts from."""
         if self.base is None or not self.args.save_prompt:
             return None
-        recipe = replace(self.base, view=view)
+        recipe = replace(self.base, view={**self.base.view, **view})
         if which is not None:
             decoding, layout = self.args.decoding_batch_size or 1, self.layout
             alone = len(self.runs) == 1 or (layout.batch_size == 1 and decoding == 1)
@@ -232,7 +249,7 @@ class Gallery:
         if self.start is None:
             return attached(recipe)
         keep = whole and self.args.source_picture
-        return attached(recipe, self.start.picture, self.start.hole, self.start.name, keep)
+        return attached(recipe, self.start.picture, self.start.plain, self.start.name, keep)
 
 
 def report(inversion: Inversion) -> None:

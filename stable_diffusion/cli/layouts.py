@@ -54,6 +54,8 @@ def layout_of(
     n = settings.n_images
 
     def complete(s: Settings) -> CompleteSettings:
+        if start is None and (s.strength is not None or s.start_step is not None):
+            raise ValueError("strength and start_step need a picture to start from: use image2image")
         return planner.completed(replace(s, n_images=1), image, hole)
 
     code = () if mask is None else (_latent_mask(mask, planner.description.vae.factor),)
@@ -70,7 +72,7 @@ def layout_of(
     if args.grid:
         if n != 1:
             raise ValueError(f"n_images is {n}: each place of a grid has 1 picture")
-        return _grid(args, planner, settings, complete, common, start)
+        return _grid(args, planner, settings, complete, common, start, code)
     if args.perturb is not None:
         children = [(child_seed(settings.seed, lineage, k), args.perturb, *code) for k in range(n)]
         common["again"] |= {"n_images": n, "n_rows": args.n_rows or 1, "perturb": args.perturb}
@@ -104,20 +106,26 @@ def layout_of(
         headings=[f"seed {seed}" for seed in seeds],
         batch_size=args.batch_size or 1,
         sheet="" if n > 1 else None,
-        view={"n_rows": args.n_rows},
+        view={"n_rows": args.n_rows, "sheet_size": args.sheet_size},
         **common,
     )
 
 
+def row_of(strength: float, values: Sequence[float]) -> float:
+    """The one of a triangle's strengths that somebody means. Raises ValueError where there is none."""
+    near = min(values, key=lambda value: abs(value - strength))
+    if abs(near - strength) > 5e-4:
+        known = ", ".join(f"{value:g}" for value in values)
+        raise ValueError(f"there is no row of strength {strength:g} to highlight: the triangle has {known}")
+    return near
+
+
 def _triangle(args: argparse.Namespace, settings: Settings, complete: Any, common: dict[str, Any]) -> Layout:
     values = args.generate_triangle
-    if args.highlight is not None and args.highlight not in values:
-        known = ", ".join(f"{value:g}" for value in values)
-        raise ValueError(f"there is no row of strength {args.highlight:g} to highlight: the triangle has {known}")
     view = {
         "strengths": values,
         "triangle_align": args.triangle_align,
-        "highlight": args.highlight,
+        "highlight": None if args.highlight is None else row_of(args.highlight, values),
         "sheet_size": args.sheet_size,
     }
     again = {
@@ -144,8 +152,13 @@ def _grid(
     complete: Any,
     common: dict[str, Any],
     start: Start | None,
+    code: tuple[str, ...],
 ) -> Layout:
-    axes = args.grid
+    # A perturbation keeps to the mask here as everywhere.
+    axes = [
+        (name, [tuple((*entry[:2], *(entry[2:] or code)) for entry in v) for v in of] if name == "perturb" else of)
+        for name, of in args.grid
+    ]
     cells = []
     for values in product(*(of for _, of in axes)):
         cell = settings
@@ -157,7 +170,7 @@ def _grid(
     # Where the grid changes how many steps are run, or from where, each picture says so.
     differ = len({(plan.steps_run, plan.start_sigma) for plan in plans}) > 1
     labels = [f"{plan.steps_run} of {plan.steps} steps from {plan.start_sigma:.2f}" if differ else "" for plan in plans]
-    named = [[f"{name.replace('_', ' ')} {_shown(value)}" for value in of] for name, of in axes]
+    named = [[f"{name.replace('_', ' ')} {_shown(value)}" for value in of] for name, of in args.grid]
     # One setting lies in a row; of two, the first goes down.
     rows, columns = (named[0], named[1]) if len(named) > 1 else ([""], named[0])
     numbered = list(product(range(1, len(rows) + 1), range(1, len(columns) + 1)))

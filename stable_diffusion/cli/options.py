@@ -10,7 +10,7 @@ from ..diffusion.samplers import SAMPLERS
 from ..diffusion.spacing import SPACINGS, spacing_options
 from ..pictures.images import MULTIPLE
 from ..presets import DEFAULT_MODEL, PRESETS
-from .readers import a_sampler, a_spacing, axis, number, numbers, share, strengths, variation, whole
+from .readers import a_sampler, a_spacing, above_0, axis, number, numbers, share, strengths, variation, whole
 
 
 class Parser(argparse.ArgumentParser):
@@ -238,8 +238,12 @@ def add_start(parser: Parser) -> None:
         "skip: lay the steps of a whole run, and leave out the first ones (default: level)",
     )
     add("--mask", metavar="FILE", help="a picture of the same size: white is painted anew, black is kept as it is")
-    add("--feather", type=number, metavar="PIXELS", help="soften the edge of the mask")
-    add("--no-alpha", action="store_true", help="do not take the transparent part of the picture for a mask")
+    add("--feather", type=above_0, metavar="PIXELS", help="soften the edge of the mask")
+    add(
+        "--no-alpha",
+        action="store_true",
+        help="paint the whole picture: take neither its transparent part nor the mask in the file of --from for a mask",
+    )
     add(
         "--pure-noise",
         dest="image_weight",

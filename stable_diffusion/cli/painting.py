@@ -36,6 +36,8 @@ def paint(args: argparse.Namespace) -> None:
         return
     if args.animate:
         check_writable(Path(args.animate).expanduser(), ENDINGS)
+        if Path(args.animate).expanduser().absolute() == Path(args.output).expanduser().absolute():
+            raise ValueError(f"{args.animate} is the picture and the animation: give them different names")
     source = read_source(args)
     start = read_start(args, source) if hasattr(args, "image") else None
     settings = _settings(args, source, start)
@@ -79,7 +81,8 @@ def _perturbed_part(
         return start.mask
     if not args.mask:
         return None
-    if args.perturb is None and not args.variation:
+    perturbing = args.perturb is not None or args.variation or any(name == "perturb" for name, _ in args.grid or ())
+    if not perturbing:
         raise ValueError("--mask is for the part that --perturb or --variation changes: name one of them")
     s = planner.completed(settings)
     mask = read_mask(args.mask)
@@ -146,7 +149,10 @@ def _walk(sd: StableDiffusion, layout: Layout, args: argparse.Namespace, files: 
         report(inversion)
     with Gallery(sd, runs, layout, args, files, start) as gallery:
         if kind:
-            gallery.noising(way_up(highest, kind), kind)
+            which = runs.index(highest)
+            if len(runs) > 1:
+                note(f"note: the way up is that of {layout.headings[which] or 'the first picture'}")
+            gallery.noising(way_up(highest, kind), kind, which)
         for which, run in enumerate(runs):
             if run.plan.steps_run == 0 and layout.only in (None, which):
                 gallery.unchanged(which)

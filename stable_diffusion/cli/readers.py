@@ -76,8 +76,8 @@ def strengths(text: str) -> tuple[float, ...]:
     for value in values:
         if not 0 <= value <= 1:
             raise argparse.ArgumentTypeError(f"the strength {value:g} is not from 0 to 1")
-    if len(set(values)) < len(values):
-        raise argparse.ArgumentTypeError(f"{text!r} names a strength twice")
+    if len({f"{value:g}" for value in values}) < len(values):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} names a strength twice, or two that are nearly the same")
     return values
 
 
@@ -97,6 +97,14 @@ def share(text: str) -> float:
     value = number(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{value:g} is not from 0 to 1")
+    return value
+
+
+def above_0(text: str) -> float:
+    """A number above 0, and not without end."""
+    value = number(text)
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{value:g} is not a number above 0")
     return value
 
 

@@ -1,14 +1,16 @@
 """--redraw: the sheets of a file of latents, drawn again with other options."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..pictures.images import Picture, from_bytes, to_picture
 from ..pictures.sheet import LIMIT, Cell, strip
 from ..pipeline.files import attached
 from ..pipeline.record import Record, load_record
 from ..pipeline.stable_diffusion import StableDiffusion, shown
+from .layouts import row_of
 from .run import Output
 from .sheets import DRAW, path_strip
 
@@ -20,25 +22,38 @@ def redraw(args: argparse.Namespace) -> None:
     model's autoencoder; the network is never called. Raises ValueError for a file that is no such record.
     """
     record = load_record(Path(args.redraw))
-    view = dict(record.view)
-    for name in ("triangle_align", "highlight", "sheet_size", "n_rows"):
-        if getattr(args, name, None) is not None:
-            view[name] = getattr(args, name)
-    if view.get("highlight") is not None and view["highlight"] not in view.get("strengths", ()):
-        raise ValueError(f"there is no row of strength {view['highlight']:g} to highlight in {args.redraw}")
-    endings, sheet = view.pop("endings"), view.pop("sheet")
+    try:
+        _redraw(args, record)
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"{args.redraw!r} is damaged ({type(error).__name__}: {error})") from None
+
+
+def _redraw(args: argparse.Namespace, record: Record) -> None:
+    view: dict[str, Any] = dict(record.view)
+    named = {name: value for name in ("triangle_align", "sheet_size", "n_rows") if (value := getattr(args, name, None))}
+    if getattr(args, "highlight", None) is not None:
+        named["highlight"] = row_of(args.highlight, view.get("strengths") or [-1.0])
+    view |= named
+    endings, sheet, limit = list(view["endings"]), view["sheet"], view.get("sheet_size") or LIMIT
     files = Output(args, [sheet or "", *endings])
     frames = _Frames(record, args)
-    rows = [
-        [frames.cell(r, i) for i, step in enumerate(row) if _seen(step.index + 1, i == len(row) - 1, args)]
-        for r, row in enumerate(record.rows)
-    ]
-    told = attached(record.recipe) if args.save_prompt else None
-    if sheet is None or (args.show_denoising and record.kind != "triangle"):
-        for ending, row in zip(endings, rows, strict=True):
-            files.write(strip(row[1:] or row, limit=args.sheet_size or LIMIT), f"{ending}-steps", told)
+    triangular = record.kind == "triangle"
+    told = None
+    picture = None if record.original is None else from_bytes(record.original)
+    if args.save_prompt:
+        recipe = replace(record.recipe, view={**record.recipe.view, **(named if sheet is not None else {})})
+        mask = None if record.mask is None else from_bytes(record.mask).convert("L")
+        told = attached(recipe, picture, mask, view["name"], getattr(args, "source_picture", True))
+    if sheet is None or (args.show_denoising and not triangular):
+        for r, (ending, row) in enumerate(zip(endings, record.rows, strict=True)):
+            seen = [i for i in range(1, len(row)) if _seen(row[i].index + 1, i == len(row) - 1, args)] or [0]
+            files.write(strip([frames.cell(r, i) for i in seen], limit=limit), f"{ending}-steps", told)
     if sheet is not None:
-        original = None if record.original is None else Cell(from_bytes(record.original), "original")
+        rows = []
+        for r, row in enumerate(record.rows):
+            places = range(len(row)) if triangular else [len(row) - 1]
+            rows.append([frames.cell(r, i) for i in places if _seen(row[i].index + 1, i == len(row) - 1, args)])
+        original = None if picture is None else Cell(picture, "original")
         files.write(DRAW[record.kind](rows, record.headings, view, original), sheet, told)
         if original and (path := path_strip(rows, view, original)):
             files.write(path, "-path", told)

@@ -29,6 +29,7 @@ _VIEW: dict[str, type | tuple[type, ...]] = {
     "batch_size": int,
     "decoding_batch_size": int,
     "sheet_size": int,
+    "feather": (int, float),
 }
 
 
@@ -56,7 +57,7 @@ def read_source(args: argparse.Namespace) -> Source | None:
             view = _view(recipe.view)
         except ValueError as error:
             raise ValueError(f"{path} can't be made again: {error}") from None
-        for name, value in view.items():
+        for name, value in _kept(view, args).items():
             if getattr(args, name, value) is None:
                 setattr(args, name, value)
         if args.model is None:
@@ -86,6 +87,19 @@ def _view(values: Any) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise ValueError(f"its settings are damaged ({error})") from None
     return view
+
+
+def _kept(view: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """The view without its triangle, grid or family where the command line asks for something else instead."""
+    named = {name for name, value in vars(args).items() if value is not None}
+    if "generate_triangle" in view:
+        gone = named & {"grid", "perturb", "n_images", "strength", "start_step"}
+    elif "grid" in view:
+        gone = named & {"generate_triangle", "perturb", "n_images", "variation", *(name for name, _ in view["grid"])}
+    else:
+        gone = named & {"generate_triangle", "grid"}
+    layout = ("generate_triangle", "triangle_align", "highlight", "grid", "perturb", "n_images", "n_rows")
+    return {name: value for name, value in view.items() if not (gone and name in layout)}
 
 
 def _hashable(value: Any) -> Any:

@@ -12,7 +12,9 @@ View = Mapping[str, Any]
 
 
 def _plain(rows: Rows, headings: Sequence[str], view: View, original: Cell | None) -> Picture:
-    return grid([row[-1].picture for row in rows if row], view.get("n_rows") or 1)
+    picture = grid([row[-1].picture for row in rows if row], view.get("n_rows") or 1)
+    picture.thumbnail((view.get("sheet_size") or LIMIT,) * 2)
+    return picture
 
 
 def _children(rows: Rows, headings: Sequence[str], view: View, original: Cell | None) -> Picture:

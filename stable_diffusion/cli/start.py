@@ -28,6 +28,7 @@ class Start:
     name: str
     picture: Picture
     hole: Picture | None  # grey: white is to be painted anew
+    plain: Picture | None  # the same before its edge was softened
 
     @property
     def image(self) -> mx.array:
@@ -55,10 +56,11 @@ def read_start(args: argparse.Namespace, source: Source | None) -> Start:
     if picture.size != original.size:
         sizes = f"from {original.width} x {original.height} to {picture.width} x {picture.height}"
         note(f"note: the picture is scaled and cut {sizes}, multiples of 8")
-    hole = hole and fitted(hole, width, height, inside=args.fit)
-    if hole is not None and args.feather:
-        hole = feathered(hole, args.feather)
-    start = Start(name, picture, hole)
+    plain = hole and fitted(hole, width, height, inside=args.fit)
+    if plain is None and args.feather:
+        raise ValueError("--feather softens the edge of a mask, and there is none: name one with --mask")
+    hole = feathered(plain, args.feather) if plain is not None and args.feather else plain
+    start = Start(name, picture, hole, plain)
     recipe = source and source.recipe
     if recipe and recipe.image and recipe.image.get("sha256") != digest(picture):
         note(f"note: this is not the picture that {source.path} was made from")  # type: ignore[union-attr]
@@ -66,16 +68,29 @@ def read_start(args: argparse.Namespace, source: Source | None) -> Start:
 
 
 def _originals(args: argparse.Namespace, source: Source | None) -> tuple[Picture, Picture | None, str]:
+    """The picture, the mask and the picture's name."""
+    recipe = source.recipe if source else None
     if args.image not in (None, "-"):
-        hole = read_mask(args.mask) if args.mask else None if args.no_alpha else read_transparency(args.image)
-        return read_picture(args.image), hole, str(args.image).replace("\\", "/").split("/")[-1]
-    if source is None or source.recipe is None:
-        raise ValueError("name the picture to start from: there is none to take instead")
-    if source.recipe.image is None:
-        raise ValueError(f"{source.path} was made from a prompt alone: name a picture to start from, or use txt2image")
-    name = source.recipe.image.get("name", "its picture")
-    picture = source.attached.pictures.get(IMAGE)
-    if picture is None:
-        raise ValueError(f"{source.path} does not carry the picture that it was made from: name it ({name})")
-    hole = read_mask(args.mask) if args.mask else None if args.no_alpha else source.attached.pictures.get(MASK)
-    return picture.convert("RGB"), hole and hole.convert("L"), name
+        picture, name = read_picture(args.image), str(args.image).replace("\\", "/").split("/")[-1]
+        hole = None if args.mask or args.no_alpha else read_transparency(args.image)
+    else:
+        if source is None or recipe is None:
+            raise ValueError("name the picture to start from: there is none to take instead")
+        if recipe.image is None:
+            raise ValueError(
+                f"{source.path} was made from a prompt alone: name a picture to start from, or use txt2image"
+            )
+        name, hole, kept = recipe.image.get("name", "its picture"), None, source.attached.pictures.get(IMAGE)
+        if kept is None:
+            raise ValueError(f"{source.path} does not carry the picture that it was made from: name it ({name})")
+        picture = kept.convert("RGB")
+    if args.mask:
+        hole = read_mask(args.mask)
+    elif hole is None and source and recipe and recipe.mask is not None and not args.no_alpha:
+        if MASK not in source.attached.pictures:
+            raise ValueError(
+                f"{source.path} was made with a mask that it does not carry: name it with --mask, or paint the whole "
+                "picture with --no-alpha"
+            )
+        hole = source.attached.pictures[MASK].convert("L")
+    return picture, hole, name

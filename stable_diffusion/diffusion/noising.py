@@ -53,9 +53,9 @@ def invert(
     """Walk the ODE up from x0, so that Euler steps with the same estimate lead back to it (DDIM inversion).
 
     Each step solves y_up = y + (sigma_up - sigma) d(y_up, sigma_up), d = (y - clean) / sigma, by fixed-point iteration:
-    exactly the reverse of the Euler step down, where plain DDIM inversion (Song et al. 2021, section 4.3), which takes
-    the direction at y, is so to first order only. Where the iteration grows apart instead of settling, as it can for
-    few steps and strong guidance, the plain step is taken.
+    the reverse of the Euler step down, as exactly as its residual says, where plain DDIM inversion (Song et al. 2021,
+    section 4.3), which takes the direction at y, is so to first order only. Where the iteration grows apart instead of
+    settling, as it can for few steps and strong guidance, the plain step is taken.
     """
     levels = list(reversed(sigmas))
     y, latents, residuals, fell_back = x0, [x0], [], 0

@@ -28,14 +28,33 @@ def sheet(
     """The cells in rows, on white; None is an empty place. headings stand to the left of their rows, columns above.
 
     The pictures are scaled down together where the sheet would be longer than limit pixels, and the labels are of a
-    size to go with them, never too small to read. Raises ValueError for rows without a picture.
+    size to go with them; where even the smallest that can be read are too wide, they are scaled down too. Raises
+    ValueError for rows without a picture.
     """
+    share, drawn = 1.0, _drawn(rows, headings, limit, columns, 1.0)
+    for _ in range(3):  # the labels' share of the size is known once they are laid out
+        if max(drawn.size) <= limit or share < 0.1:
+            break
+        share *= limit / max(drawn.size)
+        drawn = _drawn(rows, headings, limit, columns, share)
+    drawn.thumbnail((limit, limit), Image.Resampling.LANCZOS)
+    return drawn
+
+
+def _drawn(
+    rows: Sequence[Sequence[Cell | None]],
+    headings: Sequence[str] | None,
+    limit: int,
+    columns: Sequence[str] | None,
+    share: float,
+) -> Image.Image:
+    """The sheet, its pictures at a share of the size that the limit leaves them without labels."""
     cells = [cell for row in rows for cell in row if cell is not None]
     if not cells:
         raise ValueError("a sheet needs at least one picture")
     W, H = max(cell.picture.width for cell in cells), max(cell.picture.height for cell in cells)
     across = max(map(len, rows))
-    scale = min(1.0, limit / (1.08 * across * W), limit / (1.2 * len(rows) * H))
+    scale = share * min(1.0, limit / (1.08 * across * W), limit / (1.2 * len(rows) * H))
     fitted = {size: _scaled(size, scale) for size in {cell.picture.size for cell in cells}}
     W, H = max(w for w, _ in fitted.values()), max(h for _, h in fitted.values())
 
@@ -56,7 +75,8 @@ def sheet(
     above = [lines(text, wide) for text in columns or ()]
     top = gap + line * max(map(len, above), default=0)
 
-    size = (left + across * (wide + gap), top + len(rows) * (H + below + gap))
+    tall = max([H, *(line * len(text) for text in beside)])  # a heading of many lines needs its room too
+    size = (left + across * (wide + gap), top + len(rows) * (tall + below + gap))
     picture = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(picture)
     for j, text in enumerate(above):
@@ -64,7 +84,7 @@ def sheet(
         for k, part in enumerate(text):
             draw.text((x, top - line * (len(text) - k - 0.5)), part, fill=INK, font=font, anchor="mm")
     for i, row in enumerate(rows):
-        y = top + i * (H + below + gap)
+        y = top + i * (tall + below + gap) + (tall - H) // 2
         for k, part in enumerate(beside[i] if beside else ()):
             middle = y + H / 2 + line * (k - (len(beside[i]) - 1) / 2)
             draw.text((left - gap, middle), part, fill=INK, font=font, anchor="rm")
@@ -90,9 +110,13 @@ def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 
 def _broken(text: str, fits: Callable[[str], bool]) -> list[str]:
-    """A text in lines that fit, broken between words; a word that does not fit stands in a line of its own."""
+    """A text in lines that fit, broken between words, and within a word that does not fit by itself."""
     lines: list[str] = []
     for word in text.split():
+        while not fits(word) and len(word) > 1:
+            head = next((n for n in range(len(word) - 1, 1, -1) if fits(word[:n])), 1)
+            lines.append(word[:head])
+            word = word[head:]
         if lines and fits(f"{lines[-1]} {word}"):
             lines[-1] += f" {word}"
         else:

@@ -1,14 +1,16 @@
 """Image-to-image laid open: all steps at many strengths, the way up to the start, grids over any settings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import mlx.core as mx
 
+from ..diffusion.aliases import sampler_name
 from ..diffusion.noising import Inversion, chain, ray
-from ..diffusion.samplers import Step
+from ..diffusion.samplers import Step, sampler_named
 from ..settings import Settings
+from .planner import SAMPLER_OPTIONS
 from .run import Run
 
 if TYPE_CHECKING:
@@ -23,20 +25,39 @@ def start_of(run: Run) -> Step:
     return Step(-1, run.plan.start_sigma, x, x if run.x0 is None else run.images_latents)
 
 
-def varied(settings: Settings, name: str, value: Any) -> Settings:
-    """The settings with one of them changed. Raises ValueError for an unknown one, or for what no run could have.
+def changed(settings: Settings, given: Mapping[str, Any]) -> Settings:
+    """The settings with others in their place, and without what was only there to go with those.
 
-    A strength takes the place of a start step and the other way round, and a spacing that of levels by hand.
+    A strength takes the place of a start step and the other way round; levels by hand that of steps and spacing and
+    the other way round; a sampler whose name brings a spacing that of the spacing; and what a new sampler does not
+    take is left out. Raises ValueError for what no run could have.
     """
+    plain = Settings(**{field.name: getattr(settings, field.name) for field in fields(Settings)})
+    instead: dict[str, Any] = {}
+    if "strength" in given:
+        instead["start_step"] = None
+    if "start_step" in given:
+        instead["strength"] = None
+    if "sampler" in given:
+        name, brought = sampler_name(given["sampler"])
+        taken = sampler_named(name).options
+        instead |= {f.name: f.default for f in fields(Settings) if f.name in SAMPLER_OPTIONS and f.name not in taken}
+        if brought:
+            instead["spacing"] = None
+    if {"sigmas", "times"} & given.keys():
+        instead |= {"sigmas": None, "times": None, "steps": None, "spacing": None}
+    elif {"steps", "spacing"} & given.keys():
+        instead |= {"sigmas": None, "times": None}
+    if plain.sigmas is not None and "sigmas" not in instead:  # the count of them, which nobody set
+        instead |= {"steps": None, "spacing": None}
+    return replace(plain, **{**instead, **given})
+
+
+def varied(settings: Settings, name: str, value: Any) -> Settings:
+    """The settings with one of them changed. Raises ValueError for one that no single picture has."""
     if name not in {field.name for field in fields(Settings)} - {"n_images"}:
         raise ValueError(f"{name!r} is not a setting that can differ from picture to picture")
-    instead = {
-        "strength": {"start_step": None},
-        "start_step": {"strength": None},
-        "sigmas": {"times": None},
-        "times": {"sigmas": None},
-    }
-    return replace(settings, **{**instead.get(name, {}), name: value})
+    return changed(settings, {name: value})
 
 
 def triangle(
@@ -81,6 +102,8 @@ def grid(
     for name, values in filter(None, (rows, columns)):
         if not values:
             raise ValueError(f"the grid's {name} has no values")
+    if columns and columns[0] == rows[0]:
+        raise ValueError(f"the grid has {rows[0]} twice")
     across = [columns] if columns else []
     cells = [varied(settings, rows[0], value) for value in rows[1]]
     for name, values in across:

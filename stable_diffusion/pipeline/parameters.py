@@ -8,7 +8,9 @@ from typing import Any
 
 from ..diffusion.aliases import sampler_name, spacing_name
 from ..diffusion.noise import slider
+from ..diffusion.samplers import sampler_named
 from ..settings import Settings
+from .planner import SAMPLER_OPTIONS
 from .recipe import Recipe
 
 # Our names in their words; what is not here is written as it is called here.
@@ -89,7 +91,9 @@ class Foreign:
 
 _READERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "Steps": lambda v: {"steps": int(v)},
-    "Sampler": lambda v: {"sampler": sampler_name(v) and v},  # the spacing that its name may bring comes with it
+    "Sampler": lambda v: {
+        "sampler": sampler_named(sampler_name(v)[0]) and v
+    },  # the spacing that its name may bring comes with it
     "Schedule type": lambda v: {} if v == "Automatic" else {"spacing": spacing_name(v)},
     "CFG scale": lambda v: {"cfg": float(v)},
     "Seed": lambda v: {"seed": int(v)},
@@ -114,6 +118,7 @@ _AUTOMATIC = {
     "dpmpp_sde": "karras",
     "restart": "karras",
 }
+_MOST = {"steps": 10_000, "width": 2**16, "height": 2**16}  # more are a mistake, or a trap
 _MEANINGLESS = {"Version", "Model hash", "RNG", "ENSD", "User"}  # say nothing about the picture, or nothing of use here
 
 
@@ -143,11 +148,16 @@ def read_parameters(text: str) -> Foreign:
             try:
                 found = _READERS[name](value)
                 Settings(**settings | found)
+                if any(found.get(size, 0) > most for size, most in _MOST.items()):
+                    raise ValueError
                 settings |= found
             except (ValueError, TypeError):
                 strange.append(f"{name}: {value}")
         elif name not in _MEANINGLESS:
             strange.append(f"{name}: {value}")
+    taken = sampler_named(sampler_name(settings["sampler"])[0]).options if "sampler" in settings else SAMPLER_OPTIONS
+    for name in [name for name in SAMPLER_OPTIONS if name in settings and name not in taken]:
+        strange.append(f"{name}: {settings.pop(name):g} (its sampler has none)")
     if pairs.get("Schedule type") == "Automatic" and "sampler" in settings:
         settings["spacing"] = _AUTOMATIC.get(sampler_name(settings["sampler"])[0], "uniform")
     if variation:

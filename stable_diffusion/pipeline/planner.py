@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from ..diffusion.aliases import sampler_name, spacing_name
-from ..diffusion.noise import Noise
+from ..diffusion.noise import Noise, unpacked
 from ..diffusion.plan import Plan, make_plan
 from ..diffusion.samplers import SAMPLERS, Sampler, sampler_named
 from ..diffusion.schedule import NoiseSchedule
@@ -17,7 +17,7 @@ from ..settings import CompleteSettings, Settings
 from ..weights.locate import locate
 from ..weights.nets import Description, describe
 
-_SAMPLER_OPTIONS = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")
+SAMPLER_OPTIONS = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,13 @@ class Planner:
                 f"the image is {image.shape[1]} x {image.shape[0]}, and the settings ask for "
                 f"{s.width} x {s.height}: scale it, or leave width and height out"
             )
+        for seed, amount, *masks in s.perturb:
+            h, w = unpacked(str(masks[0])).shape if masks else (s.height // f, s.width // f)
+            if (h, w) != (s.height // f, s.width // f):
+                raise ValueError(
+                    f"perturbation {seed}:{amount:g} has a mask for {w * f} x {h * f}, and the picture is "
+                    f"{s.width} x {s.height}"
+                )
         if image is None and s.start == "inversion":
             raise ValueError("start is 'inversion': only a run that starts from an image can be inverted to")
         if s.start == "inversion" and s.image_weight != 1:
@@ -139,12 +146,12 @@ class Planner:
     def sampler_options(self, settings: CompleteSettings) -> dict[str, Any]:
         """The settings that this sampler takes. Raises ValueError for one that was set and that it does not take."""
         taken = sampler_named(settings.sampler).options
-        for name in _SAMPLER_OPTIONS:
+        for name in SAMPLER_OPTIONS:
             # eta 1 is every ancestral sampler's own; where there is none, it asks for nothing.
             if name not in taken and settings.was_set(name) and (name, getattr(settings, name)) != ("eta", 1.0):
                 others = ", ".join(other for other in sorted(SAMPLERS) if name in SAMPLERS[other].options)
                 raise ValueError(f"the sampler {settings.sampler!r} has no {name}: {others} have it")
-        values: dict[str, Any] = {name: getattr(settings, name) for name in _SAMPLER_OPTIONS if name in taken}
+        values: dict[str, Any] = {name: getattr(settings, name) for name in SAMPLER_OPTIONS if name in taken}
         if "nearest" in taken and settings.discretize == "schedule":
             values["nearest"] = self.schedule.nearest
         if "schedule" in taken:

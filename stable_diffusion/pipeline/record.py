@@ -21,7 +21,7 @@ class Record:
     """rows of steps, the first of each its start; frames by (row, place in it, "noisy" or "clean").
 
     In the file, `row0.x` and `row0.clean` are (steps, n, h, w, 4) float32 in the order of the walk, `row0.frame3.noisy`
-    is (H, W, 3) uint8, and `original` the image that the runs start from, likewise. The metadata hold the recipe, and
+    is (H, W, 3) uint8, and `original` and `mask` what the runs start from, likewise. The metadata hold the recipe, and
     index and sigma of every step.
     """
 
@@ -31,6 +31,7 @@ class Record:
     headings: Sequence[str]  # of the rows
     frames: Mapping[tuple[int, int, str], mx.array] = field(default_factory=dict)
     original: mx.array | None = None  # (H, W, 3) uint8
+    mask: mx.array | None = None  # likewise, grey
     view: Mapping[str, Any] = field(default_factory=dict)  # whatever else drawing it takes
 
 
@@ -42,8 +43,7 @@ def save_record(record: Record, path: Path) -> None:
         arrays[f"row{r}.clean"] = mx.stack([step.clean for step in row])
     for (r, i, kind), picture in record.frames.items():
         arrays[f"row{r}.frame{i}.{kind}"] = picture
-    if record.original is not None:
-        arrays["original"] = record.original
+    arrays |= {name: a for name, a in (("original", record.original), ("mask", record.mask)) if a is not None}
     about = {
         "version": VERSION,
         "kind": record.kind,
@@ -84,7 +84,8 @@ def load_record(path: Path) -> Record:
         recipe, kind, headings = Recipe.from_json(metadata["stable-diffusion-mlx"]), about["kind"], about["headings"]
         if kind not in KINDS or len(headings) != len(rows) or not all(isinstance(text, str) for text in headings):
             raise ValueError(f"its {kind!r} with {headings!r} is no sheet")
-        return Record(recipe, kind, rows, headings, frames, arrays.get("original"), dict(about["view"]))
+        original, mask = arrays.get("original"), arrays.get("mask")
+        return Record(recipe, kind, rows, headings, frames, original, mask, dict(about["view"]))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(f"{str(path)!r} is damaged ({error})") from None
 
