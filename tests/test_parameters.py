@@ -329,9 +329,8 @@ def test_automatic_is_the_samplers_own_spacing(sampler: str, spacing: str) -> No
 
 
 def test_an_eta_is_for_samplers_that_have_one() -> None:
-    ancestral, plain = (
-        read_parameters(f"a\nSteps: 2, Sampler: {name}, Seed: 5, Eta: 0.5") for name in ("Euler a", "Euler")
-    )
+    both = ("Euler a", "Euler")
+    ancestral, plain = (read_parameters(f"a\nSteps: 2, Sampler: {name}, Seed: 5, Eta: 0.5") for name in both)
     assert ancestral.settings["eta"] == 0.5 and not ancestral.not_understood
     assert "eta" not in plain.settings and plain.not_understood == ["eta: 0.5 (its sampler has none)"]
 
