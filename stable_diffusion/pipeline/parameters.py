@@ -91,9 +91,8 @@ class Foreign:
 
 _READERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "Steps": lambda v: {"steps": int(v)},
-    "Sampler": lambda v: {
-        "sampler": sampler_named(sampler_name(v)[0]) and v
-    },  # the spacing that its name may bring comes with it
+    # The spacing that a sampler's name may bring comes with it.
+    "Sampler": lambda v: {"sampler": sampler_named(sampler_name(v)[0]) and v},
     "Schedule type": lambda v: {} if v == "Automatic" else {"spacing": spacing_name(v)},
     "CFG scale": lambda v: {"cfg": float(v)},
     "Seed": lambda v: {"seed": int(v)},
