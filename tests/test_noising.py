@@ -63,7 +63,7 @@ def test_without_refinement_inversion_is_undone_less_well() -> None:
         start = invert(denoise, X0, sigmas, iterations=iterations).latents[-1]
         *_, step = walk(denoise, SAMPLERS["euler"](start, sigmas, no_noise))
         errors.append(largest_difference(step.x, X0))
-    assert errors[0] > 5 * errors[1] > 5 * errors[2]
+    assert errors[0] > 100 * errors[1] >= 100 * errors[2]
 
 
 def test_inverting_with_one_description_and_denoising_with_another_is_an_edit() -> None:

@@ -4,8 +4,9 @@ Each takes the levels of a run, the start first and 0 last, and returns one late
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import mlx.core as mx
@@ -52,10 +53,11 @@ def invert(
 ) -> Inversion:
     """Walk the ODE up from x0, so that Euler steps with the same estimate lead back to it (DDIM inversion).
 
-    Each step solves y_up = y + (sigma_up - sigma) d(y_up, sigma_up), d = (y - clean) / sigma, by fixed-point iteration:
-    the reverse of the Euler step down, as exactly as its residual says, where plain DDIM inversion (Song et al. 2021,
-    section 4.3), which takes the direction at y, is so to first order only. Where the iteration grows apart instead of
-    settling, as it can for few steps and strong guidance, the plain step is taken.
+    Each step solves y_up = y + (sigma_up - sigma) d(y_up, sigma_up), d = (y - clean) / sigma, by accelerated
+    fixed-point iteration: the reverse of the Euler step down, as exactly as its residual says, where plain DDIM
+    inversion (Song et al. 2021, section 4.3), which takes the direction at y, is so to first order only. Where the
+    residual has not fallen to a tenth in all the iterations, as it can be for few steps and strong guidance, the plain
+    step is taken.
     """
     levels = list(reversed(sigmas))
     y, latents, residuals, fell_back = x0, [x0], [], 0
@@ -64,20 +66,45 @@ def invert(
         def step(at: mx.array, level: float, y: mx.array = y, width: float = up - sigma) -> mx.array:
             return y + width * (at - denoise(at, level)) / level
 
-        plain = guess = step(y, sigma) if sigma else step(y, up)
-        before, residual = math.inf, math.inf
-        for _ in range(iterations):
-            new = step(guess, up)
-            residual = float(mx.abs(new - guess).max() / mx.abs(new).max())
-            if residual > before:
-                break
-            guess, before = new, residual
-            if residual < tolerance:
-                break
-        if residual > before:
-            guess, fell_back = plain, fell_back + 1
-            residual = float(mx.abs(step(plain, up) - plain).max() / mx.abs(plain).max())
-        y = guess
+        plain = step(y, sigma) if sigma else step(y, up)
+        found, first, residual = _fixed_point(partial(step, level=up), plain, iterations, tolerance)
+        if residual > max(tolerance, first / 10):
+            found, residual, fell_back = plain, first, fell_back + 1
+        y = found
         latents.append(y)
         residuals.append(residual)
     return Inversion(latents, residuals, fell_back)
+
+
+def _fixed_point(
+    g: Callable[[mx.array], mx.array], y: mx.array, iterations: int, tolerance: float, depth: int = 3
+) -> tuple[mx.array, float, float]:
+    """The best y = g(y) that is found from a first guess, the residual of that guess, and the one of what was found.
+
+    Anderson's acceleration (1965; Walker & Ni 2011): of the last `depth` moves, the combination that would have left
+    the smallest residual. A residual is the largest difference of y and g(y), relative to the largest of g(y).
+    """
+    best, first, least = y, math.inf, math.inf
+    images: list[mx.array] = []  # g at the guesses so far, and how far off each of these was
+    misses: list[mx.array] = []
+    for k in range(max(1, iterations)):
+        image = g(y)
+        miss = image - y
+        residual = float(mx.abs(miss).max() / mx.abs(image).max())
+        first = residual if k == 0 else first
+        if residual < least:
+            best, least = image if iterations else y, residual
+        if not tolerance <= residual < math.inf:
+            break
+        images, misses = [*images[-depth:], image], [*misses[-depth:], miss]
+        y = image
+        if len(misses) > 1:
+            moves = mx.stack([(b - a).flatten() for a, b in pairwise(misses)])
+            steps = mx.stack([(b - a).flatten() for a, b in pairwise(images)])
+            size = float(mx.square(moves).sum())
+            if 0 < size < math.inf:
+                gram = moves @ moves.T / size + 1e-6 * mx.eye(len(misses) - 1)
+                weights = mx.linalg.solve(gram, (moves @ miss.flatten() / size)[:, None], stream=mx.cpu)
+                y = image - (weights.T @ steps).reshape(image.shape)
+        mx.eval(y)
+    return best, first, least
