@@ -350,6 +350,13 @@ def test_a_masked_perturbation_keeps_its_mask_in_the_lineage() -> None:
     assert again("--from", "child.png", "--width", "64", "-o", "wide.png") == 1  # the mask is of another size
 
 
+def test_a_grid_of_masked_perturbations_is_made_again_with_the_same_headings() -> None:
+    words = ["--mask", "mask.png", "--seed", "4", "--grid", "perturb=5:0.7|6:0.7"]
+    assert img("in.png", "a house", *words) == 0
+    assert image2image.main(["--from", "out-grid.png", "-o", "again.png"]) == 0
+    assert same("out-grid.png", "again-grid.png")
+
+
 def test_a_mask_alone_has_nothing_to_do_for_a_prompt(capsys: pytest.CaptureFixture[str]) -> None:
     assert txt("a house", "--mask", "mask.png") == 1
     assert "--perturb or --variation" in capsys.readouterr().err

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import fields
 
-from ..pipeline.laboratory import changed
+from ..pipeline.planner import changed
 from ..settings import Settings
 from .options import Parser
 

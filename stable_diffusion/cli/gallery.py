@@ -105,7 +105,7 @@ class Gallery:
         return self.layout.only in (None, which)
 
     def _every(self, number: int) -> bool:
-        """Is every so-manieth step shown, and is this one of them?"""
+        """Are steps shown at all, and is this one of them?"""
         sought = self.args.show_denoising or self.layout.kind == "triangle" or self.args.animate
         sought = sought or self.args.save_latents
         return bool(sought) and number % (self.args.show_denoising or 1) == 0
@@ -151,9 +151,7 @@ class Gallery:
 
     def _keep(self, which: int, number: int, picture: Picture) -> None:
         digits = len(str(self.runs[which].plan.steps_run))
-        view = {
-            name: v for name in ("show_denoising", "save_last_N", "frames", "preview") if (v := vars(self.args)[name])
-        }
+        view = self._asked("show_denoising", "save_last_N", "frames", "preview")
         ending = f"{self.layout.endings[which]}-step{number:0{digits}}"
         self.output.write(picture, ending, self._attached(which, view, whole=False))
 
@@ -188,7 +186,7 @@ class Gallery:
         if isinstance(error, OSError):  # the disk is full, say: no more of it
             return
         self.decode()
-        view = {name: v for name in ("show_denoising", "frames", "preview") if (v := vars(self.args)[name])}
+        view = self._asked("show_denoising", "frames", "preview")
         for which, cells in enumerate(self.strips):
             if cells:
                 picture = strip(cells, limit=self._limit)
@@ -235,6 +233,10 @@ class Gallery:
             save_record(record, path)
 
     # What the files say
+
+    def _asked(self, *names: str) -> dict[str, object]:
+        """Those of the options that were given."""
+        return {name: value for name in names if (value := getattr(self.args, name))}
 
     def _attached(self, which: int | None, view: Mapping[str, object], whole: bool = True) -> Attached | None:
         """The metadata of a run's picture, or of a sheet of all; whole: with the picture that it starts from."""

@@ -11,6 +11,7 @@ import mlx.core as mx
 from ..diffusion.noise import Perturbations, child_seed, packed
 from ..pipeline import Planner
 from ..pipeline.laboratory import varied
+from ..pipeline.run import shrunk
 from ..settings import CompleteSettings, Settings
 from .replay import Source
 from .start import Start
@@ -35,12 +36,6 @@ class Layout:
         return len(self.settings)
 
 
-def _latent_mask(mask: mx.array, factor: int) -> str:
-    """A mask of pixels as one of latents, in the form that a lineage keeps."""
-    H, W = mask.shape
-    return packed(mask.reshape(H // factor, factor, W // factor, factor).mean(axis=(1, 3)))
-
-
 def layout_of(
     args: argparse.Namespace,
     planner: Planner,
@@ -58,7 +53,8 @@ def layout_of(
             raise ValueError("strength and start_step need a picture to start from: use image2image")
         return planner.completed(replace(s, n_images=1), image, hole)
 
-    code = () if mask is None else (_latent_mask(mask, planner.description.vae.factor),)
+    f = planner.description.vae.factor
+    code = () if mask is None else (packed(shrunk(mask, mask.shape[0] // f, mask.shape[1] // f)),)
     lineage: Perturbations = (*settings.perturb, *((s, a, *code) for s, a in args.variation or ()))
     settings = replace(settings, perturb=tuple(lineage))
     base = complete(settings)
@@ -191,5 +187,6 @@ def _grid(
 
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
-        return ", ".join(":".join(map(_shown, v)) if isinstance(v, tuple) else _shown(v) for v in value)
+        # Of a perturbation its seed and amount; the mask that may follow is not for reading.
+        return ", ".join(":".join(map(_shown, v[:2])) if isinstance(v, tuple) else _shown(v) for v in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -45,7 +45,7 @@ def _triangle(rows: Rows, headings: Sequence[str], view: View, original: Cell | 
 def highlighted(rows: Rows, view: View) -> list[Cell]:
     """The L-shaped path of the chosen row: up through the noised pictures of lower strengths, and along the row."""
     chosen, values = view.get("highlight"), view.get("strengths", ())
-    if chosen is None:
+    if chosen is None or chosen not in values:  # after Ctrl-C its row may be missing
         return []
     at = list(values).index(chosen)
     below = sorted((value, i) for i, value in enumerate(values) if value < chosen)

@@ -1,16 +1,15 @@
 """Image-to-image laid open: all steps at many strengths, the way up to the start, grids over any settings."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import mlx.core as mx
 
-from ..diffusion.aliases import sampler_name
 from ..diffusion.noising import Inversion, chain, ray
-from ..diffusion.samplers import Step, sampler_named
+from ..diffusion.samplers import Step
 from ..settings import Settings
-from .planner import SAMPLER_OPTIONS
+from .planner import changed
 from .run import Run
 
 if TYPE_CHECKING:
@@ -23,34 +22,6 @@ def start_of(run: Run) -> Step:
     """What a run starts from, as a step with index -1; the image itself where nothing is run."""
     x = run.start if run.plan.steps_run else run.images_latents
     return Step(-1, run.plan.start_sigma, x, x if run.x0 is None else run.images_latents)
-
-
-def changed(settings: Settings, given: Mapping[str, Any]) -> Settings:
-    """The settings with others in their place, and without what was only there to go with those.
-
-    A strength takes the place of a start step and the other way round; levels by hand that of steps and spacing and
-    the other way round; a sampler whose name brings a spacing that of the spacing; and what a new sampler does not
-    take is left out. Raises ValueError for what no run could have.
-    """
-    plain = Settings(**{field.name: getattr(settings, field.name) for field in fields(Settings)})
-    instead: dict[str, Any] = {}
-    if "strength" in given:
-        instead["start_step"] = None
-    if "start_step" in given:
-        instead["strength"] = None
-    if "sampler" in given:
-        name, brought = sampler_name(given["sampler"])
-        taken = sampler_named(name).options
-        instead |= {f.name: f.default for f in fields(Settings) if f.name in SAMPLER_OPTIONS and f.name not in taken}
-        if brought:
-            instead["spacing"] = None
-    if {"sigmas", "times"} & given.keys():
-        instead |= {"sigmas": None, "times": None, "steps": None, "spacing": None}
-    elif {"steps", "spacing"} & given.keys():
-        instead |= {"sigmas": None, "times": None}
-    if plain.sigmas is not None and "sigmas" not in instead:  # the count of them, which nobody set
-        instead |= {"steps": None, "spacing": None}
-    return replace(plain, **{**instead, **given})
 
 
 def varied(settings: Settings, name: str, value: Any) -> Settings:

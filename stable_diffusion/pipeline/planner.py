@@ -1,6 +1,7 @@
 """What a checkpoint would do with settings, told from its config files alone."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,34 @@ from ..weights.locate import locate
 from ..weights.nets import Description, describe
 
 SAMPLER_OPTIONS = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")
+
+
+def changed(settings: Settings, given: Mapping[str, Any]) -> Settings:
+    """The settings with others in their place, and without what was only there to go with those.
+
+    A strength takes the place of a start step and the other way round; levels by hand that of steps and spacing and
+    the other way round; a sampler whose name brings a spacing that of the spacing; and what a new sampler does not
+    take is left out. Raises ValueError for what no run could have.
+    """
+    plain = Settings(**{field.name: getattr(settings, field.name) for field in fields(Settings)})
+    instead: dict[str, Any] = {}
+    if "strength" in given:
+        instead["start_step"] = None
+    if "start_step" in given:
+        instead["strength"] = None
+    if "sampler" in given:
+        name, brought = sampler_name(given["sampler"])
+        taken = sampler_named(name).options
+        instead |= {f.name: f.default for f in fields(Settings) if f.name in SAMPLER_OPTIONS and f.name not in taken}
+        if brought:
+            instead["spacing"] = None
+    if {"sigmas", "times"} & given.keys():
+        instead |= {"sigmas": None, "times": None, "steps": None, "spacing": None}
+    elif {"steps", "spacing"} & given.keys():
+        instead |= {"sigmas": None, "times": None}
+    if plain.sigmas is not None and "sigmas" not in instead:  # the count of them, which nobody set
+        instead |= {"steps": None, "spacing": None}
+    return replace(plain, **{**instead, **given})
 
 
 @dataclass(frozen=True)

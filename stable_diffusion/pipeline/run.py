@@ -12,6 +12,12 @@ from ..diffusion.plan import Plan
 from ..settings import CompleteSettings
 
 
+def shrunk(mask: mx.array, h: int, w: int) -> mx.array:
+    """A mask (H, W) of pixels as one of latents (h, w): the share of each of them."""
+    H, W = mask.shape
+    return mask.reshape(h, H // h, w, W // w).mean(axis=(1, 3))
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """Everything that a run is, but the nets. What is large is made when it is first asked for."""
@@ -32,10 +38,7 @@ class Run:
     @property
     def latent_mask(self) -> mx.array | None:
         """The share of each latent that is to be repainted, (h, w, 1)."""
-        if self.mask is None:
-            return None
-        (h, w, _), (H, W) = self.shape, self.mask.shape
-        return self.mask.reshape(h, H // h, w, W // w).mean(axis=(1, 3))[..., None]
+        return None if self.mask is None else shrunk(self.mask, *self.shape[:2])[..., None]
 
     @cached_property
     def inversion(self) -> Inversion:

@@ -275,14 +275,15 @@ class StableDiffusion:
 
         predict = guided(net, self._guides([run.settings for run in runs]))
         whole_times = [run.settings.discretize == "timestep" for run in runs]
+        x0, mask = first.x0, first.latent_mask
 
         def estimate(x: mx.array, sigma: mx.array, which: mx.array) -> mx.array:
             rows = [int(w) for w in which]
             denoise: Estimate = Denoiser(
                 lambda x, t: predict(x, t, rows), self.schedule, [whole_times[row] for row in rows]
             )
-            if first.latent_mask is not None and first.x0 is not None and extra is None:
-                denoise = masked(denoise, first.x0, first.latent_mask)
+            if mask is not None and x0 is not None and extra is None:
+                denoise = masked(denoise, x0, mask)
             return denoise(x, sigma)
 
         return estimate
