@@ -3,21 +3,22 @@
 
 import sys
 
-from stable_diffusion.cli.arguments import arguments
-from stable_diffusion.cli.options import Parser, add_common, add_frames, add_variations
-from stable_diffusion.cli.painting import paint
-from stable_diffusion.cli.run import run
+from stable_diffusion.cli.command import main as command
+from stable_diffusion.cli.options import Parser, add_common, add_frames, add_mask_of_variations, add_variations
+
+EXAMPLES = (
+    'txt2image.py "a poster of mountains at night" --n_images 4 --seed 1',
+    "txt2image.py --from out.png --perturb 0.3 --n_images 6 -o wander.png",
+)
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser("Make pictures of a prompt.")
+    parser = Parser("Make pictures of a prompt.", EXAMPLES)
     parser.add_argument("prompt", nargs="?", help="what the picture shows")
     add_common(parser)
-    add_variations(parser).add_argument(
-        "--mask", metavar="FILE", help="the variations change only the part that is white in this picture"
-    )
+    add_mask_of_variations(add_variations(parser))
     add_frames(parser)
-    return run(paint, arguments(parser, argv))
+    return command(parser, argv)
 
 
 if __name__ == "__main__":

@@ -7,18 +7,15 @@ estimate at every noise level has a closed form, and where the ODE leads is foun
 import argparse
 import math
 import sys
-from pathlib import Path
 
 import mlx.core as mx
 
-from .cli.readers import whole
-from .cli.run import note, run
 from .diffusion.samplers import SAMPLERS
 from .diffusion.schedule import NoiseSchedule
 from .diffusion.spacing import SPACINGS
 from .diffusion.walk import walk
-from .pictures.chart import log_chart
-from .pictures.images import check_writable, free_stem, save
+from .jobs.events import Answer
+from .values import whole
 
 MEANS, STDS, WEIGHTS = ((-1.0, 0.3), (0.8, -0.5)), (0.25, 0.4), (0.4, 0.6)
 STEPS = (4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -88,32 +85,15 @@ def table(errors: dict[str, list[tuple[int, float]]]) -> str:
     return "\n".join(rows)
 
 
-def samplers(args: argparse.Namespace) -> None:
-    path = Path(args.output)
-    check_writable(path)
-    errors = samplers_error(args.spacing, args.points)
-    print(table(errors))
-    path = free_stem(path, [])
-    chart = log_chart(
-        {name: [(float(calls), error) for calls, error in points] for name, points in errors.items()},
-        f"How far from the truth ({args.spacing} levels, a mixture of two Gaussians)",
-        "network calls",
-        "root mean square error",
-    )
-    save(chart, path)
-    note(f"wrote {path}")
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stable_diffusion.bench", description=__doc__.splitlines()[0])
     pages = parser.add_subparsers(dest="page", required=True)
     page = pages.add_parser("samplers", help="error against network calls, of all samplers that add no noise")
     page.add_argument("--spacing", choices=sorted(SPACINGS), default="karras", help="(default: %(default)s)")
-    page.add_argument("--points", type=whole(1), default=1000, metavar="N", help="walks to average (default: 1000)")
-    page.add_argument("-o", "--output", default="samplers.png", metavar="FILE", help="(default: %(default)s)")
+    points = reading(whole(1).strictly().read)
+    page.add_argument("--points", type=points, default=1000, metavar="N", help="walks to average (default: 1000)")
     args = parser.parse_args(argv)
-    args.print_parser = args.verbose = False
-    return run(samplers, args)
+    return run(lambda: (Answer(text) for text in [table(samplers_error(args.spacing, args.points))]))
 
 
 if __name__ == "__main__":

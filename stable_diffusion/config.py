@@ -59,12 +59,6 @@ class UNetConfig:
     projection_class_embeddings_input_dim: int = 2816
     time_cond_proj_dim: int | None = None  # an LCM's embedding of the guidance scale
 
-    def largest_array(self, h: int, w: int) -> int:
-        """Numbers in the largest array of a call on one latent (h, w): the attention of every place to every other."""
-        levels = enumerate(zip(self.down_block_types, self.num_attention_heads, strict=True))
-        attending = [n * ((h >> i) * (w >> i)) ** 2 for i, (kind, n) in levels if kind.startswith("CrossAttn")]
-        return max(attending, default=0)
-
     @classmethod
     def from_diffusers(cls, config: Config) -> "UNetConfig":
         """Read a diffusers `unet/config.json`. Raises ValueError for a layer type or an option that is not known."""
@@ -168,11 +162,6 @@ class VAEConfig:
     def factor(self) -> int:
         """Pixels per latent, along a side."""
         return 2 ** (len(self.block_out_channels) - 1)
-
-    def largest_array(self, H: int, W: int) -> int:
-        """Numbers in the largest array of coding one picture (H, W)."""
-        attention = (H // self.factor * (W // self.factor)) ** 2 if self.mid_block_add_attention else 0
-        return max(attention, H * W * self.block_out_channels[0])
 
     @classmethod
     def from_diffusers(cls, config: Config) -> "VAEConfig":

@@ -2,12 +2,61 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from numbers import Integral, Real
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from .values import (
+    Kind,
+    check,
+    declared,
+    is_finite,
+    is_whole,
+    limit,
+    number,
+    one_of,
+    plain,
+    rows,
+    several,
+    text,
+    thawed,
+    whole,
+)
+
 StrengthMode = Literal["level", "skip", "full"]
-Kind = TypeVar("Kind", bound="Settings")
+Discretize = Literal["none", "timestep", "schedule"]
+# (seed, amount) of one perturbation of a start, or (seed, amount, mask): see pipeline.masks.packed.
+Perturbation = tuple[int, float] | tuple[int, float, str]
+Own = TypeVar("Own", bound="Settings")
+
+MOST_SEED = 2**63 - 1
+COUNT = whole(1, 10_000).strictly()
+SIDE = whole(8, 2**16).strictly()
+PROMPT = text()
+AMOUNT = number(0, 1).strictly()
+
+
+def read_perturbation(words: str) -> tuple[int, float]:
+    """SEED:AMOUNT, as it is written on a command line. Raises ValueError."""
+    seed, colon, amount = words.partition(":")
+    if not colon:
+        raise ValueError(f"{words[:40]!r} is not SEED:AMOUNT, as in 1234:0.2")
+    return whole(0, MOST_SEED).strictly().read(seed), AMOUNT.read(amount)
+
+
+def _is_perturbation(entry: object) -> bool:
+    """Is it a seed, an amount, and perhaps a mask?"""
+    if not isinstance(entry, tuple | list) or len(entry) not in (2, 3):
+        return False
+    seed, amount, *mask = entry
+    fine = is_whole(seed) and 0 <= int(seed) <= MOST_SEED and is_finite(amount) and 0 <= float(amount) <= 1
+    return fine and all(isinstance(code, str) for code in mask)
+
+
+LINEAGE = several(
+    Kind(read_perturbation, (("pairs of a seed and an amount from 0 to 1", _is_perturbation),)),
+    "pairs of a seed and an amount from 0 to 1",
+)
+LEVELS = several(number(), "some numbers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,104 +66,112 @@ class Settings:
     Raises ValueError, in one sentence, for a value that no run could have.
     """
 
-    prompt: str = ""
-    negative_prompt: str = ""
-    seed: int = 0  # picture k of n_images is the picture of seed + k
-    n_images: int = 1
-    width: int | None = None  # pixels
-    height: int | None = None
-    steps: int | None = None
-    cfg: float | None = None  # classifier-free guidance; 1 or 0: off
-    cfg_rescale: float | None = None  # take back the contrast that cfg adds; 0: no, 1: all of it
-    sampler: str | None = None
-    spacing: str | None = None  # a name, perhaps with options: "karras:rho=5,sigma_min=0.1"
-    sigmas: tuple[float, ...] | None = None  # noise levels chosen by hand, instead of a spacing's
-    times: tuple[float, ...] | None = None  # or their train times
-    discretize: Literal["none", "timestep", "schedule"] = "none"  # round to trained levels: nothing, times, or levels
-    eta: float | None = None  # None: 1 for ancestral samplers, 0 for ddim
-    s_churn: float = 0.0
-    s_tmin: float = 0.0
-    s_tmax: float = math.inf
-    s_noise: float = 1.0
-    strength: float | None = None  # image-to-image: 0 keeps the picture, 1 starts at the highest noise level
-    strength_mode: StrengthMode = "level"
-    start_step: int | None = None  # instead of a strength: the first of the steps to run
-    image_weight: float = 1.0  # 0: start from noise alone
-    start: Literal["noise", "inversion"] = "noise"  # inversion: from the image, walked up the model's own ODE
-    source_prompt: str = ""  # what the image shows, for its inversion
-    # (seed, amount) of each perturbation of the start, in order; or (seed, amount, mask), see diffusion.noise.packed
-    perturb: tuple[tuple[int, float] | tuple[int, float, str], ...] = ()
-    clip_skip: int = 0  # text encoder layers to leave out, from the end; for the negative prompt too, unlike diffusers
+    prompt: str = declared("", PROMPT)
+    negative_prompt: str = declared("", PROMPT, "what the picture should not show", "TEXT")
+    seed: int = declared(  # picture k of n_images is the picture of seed + k
+        0, whole(0), "the same seed gives the same picture; several pictures take N, N + 1, ...", "N"
+    )
+    n_images: int = declared(1, COUNT, "how many pictures to make (default: 1)", "N")
+    width: int | None = declared(None, SIDE, "a multiple of 8, or the next one below is taken", "PIXELS")
+    height: int | None = declared(None, SIDE, "likewise", "PIXELS")
+    steps: int | None = declared(
+        None, COUNT, "how many steps to take from noise to picture; more are slower and finer", "N"
+    )
+    cfg: float | None = declared(  # classifier-free guidance; 1 or 0: off
+        None,
+        number(),
+        "how closely to follow the prompt, usually 5 to 10; 1 or 0 turns this guidance off, which halves the time",
+        "SCALE",
+    )
+    cfg_rescale: float | None = declared(
+        None, number(0, 1), "take back the contrast that a high --cfg adds: 0 none of it, 1 all of it", "0..1"
+    )
+    sampler: str | None = declared(
+        None,
+        text("a name"),
+        "how to move from one noise level to the next; names from other tools work too, as in 'DPM++ 2M Karras'; "
+        "--sampler list shows them all",
+        "NAME",
+    )
+    spacing: str | None = declared(  # a name, perhaps with options
+        None,
+        text("a name"),
+        "which noise levels to visit, with options if you like, as in karras:rho=5,sigma_min=0.1; "
+        "--spacing list shows them all",
+        "NAME",
+    )
+    sigmas: tuple[float, ...] | None = declared(None, LEVELS, "choose the noise levels yourself, falling", "S,S,...")
+    times: tuple[float, ...] | None = declared(None, LEVELS, "or their times, from 999 down to 0", "T,T,...")
+    discretize: Discretize = declared(
+        "none",
+        one_of("none", "timestep", "schedule"),
+        "round to the levels that the model was trained on: timestep rounds only the time that the model is told, "
+        "schedule rounds every level (default: none)",
+    )
+    eta: float | None = declared(  # None: 1 for ancestral samplers, 0 for ddim
+        None,
+        number(0),
+        "how much fresh noise each step adds, with samplers that add any (1 is their full amount, 0 none)",
+        "AMOUNT",
+    )
+    s_churn: float = declared(
+        0.0, number(0), "how much noise to add before each step, with euler, heun and dpm2 (default: 0)", "AMOUNT"
+    )
+    s_tmin: float = declared(0.0, number(0), "add it only above this noise level (default: 0)", "SIGMA")
+    s_tmax: float = declared(math.inf, limit(0), "add it only below this noise level (default: no limit)", "SIGMA")
+    s_noise: float = declared(1.0, number(0), "multiply the added noise by this factor (default: 1)", "FACTOR")
+    strength: float | None = declared(  # image-to-image: 0 keeps the picture, 1 starts at the highest noise level
+        None, number(0, 1), "how much may change: 0 is nothing, 1 nearly everything", "0..1"
+    )
+    strength_mode: StrengthMode = declared(
+        "level",
+        one_of("level", "skip", "full"),
+        "level: start at exactly the noise of this strength, with fewer steps; full: start there, with all steps; "
+        "skip: lay out the steps of a whole run, and leave out the first ones (default: level)",
+    )
+    start_step: int | None = declared(None, whole(0), "instead of a strength: leave out the first K of the steps", "K")
+    image_weight: float = declared(1.0, number(0))  # 0: start from noise alone
+    start: Literal["noise", "inversion"] = declared(
+        "noise",
+        one_of("noise", "inversion"),
+        "noise: begin with the picture with noise on it; inversion: begin where the model itself, followed backwards "
+        "from the picture, ends up, so that more of it stays (default: noise)",
+    )
+    source_prompt: str = declared("", PROMPT, "for the inversion: what the picture shows (default: nothing)", "TEXT")
+    perturb: tuple[Perturbation, ...] = declared((), LINEAGE)  # of the start, in order
+    clip_skip: int = declared(  # from the end; for the negative prompt too, unlike diffusers
+        0, whole(0), "leave out the last N layers of the text encoder (default: 0)", "N"
+    )
 
     def __post_init__(self) -> None:
-        def check(fine: bool, name: str, wanted: str) -> None:
-            if not fine:
-                raise ValueError(f"{name} is {getattr(self, name)!r}: it must be {wanted}")
-
-        for name in ("seed", "n_images", "width", "height", "steps", "start_step", "clip_skip"):
-            value = getattr(self, name)
-            optional = value is None and name not in ("seed", "n_images", "clip_skip")
-            check(optional or (isinstance(value, Integral) and not isinstance(value, bool)), name, "a whole number")
-        for name in ("prompt", "negative_prompt", "source_prompt"):
-            check(isinstance(getattr(self, name), str), name, "a text")
-        for name in ("sampler", "spacing"):
-            check(isinstance(getattr(self, name), str | None), name, "a name")
-        for name in ("sigmas", "times"):
-            value = getattr(self, name)
-            numbers = isinstance(value, tuple | list) and all(isinstance(v, Real) and _is_finite(v) for v in value)
-            check(value is None or numbers, name, "some numbers")
-        for name in ("cfg", "cfg_rescale", "eta", "s_churn", "s_tmin", "s_tmax", "s_noise", "strength", "image_weight"):
-            value = getattr(self, name)
-            optional = value is None and name in ("cfg", "cfg_rescale", "eta", "strength")
-            check(optional or (isinstance(value, Real) and not isinstance(value, bool)), name, "a number")
-            check(optional or name == "s_tmax" or _is_finite(value), name, "a finite number")
-        check(self.n_images >= 1, "n_images", "at least 1")
-        check(0 <= self.seed <= 2**63 - self.n_images, "seed", "from 0 to 2^63 - 1, and so the seeds that follow it")
+        check(self, ROWS)
+        if self.seed > MOST_SEED + 1 - self.n_images:
+            raise ValueError(f"seed is {self.seed}: it and the seeds that follow it must be at most 2^63 - 1")
         for name in ("width", "height"):
-            value = getattr(self, name)
-            check(value is None or (value >= 8 and value % 8 == 0), name, "a multiple of 8")
-        check(self.steps is None or self.steps >= 1, "steps", "at least 1")
-        check(self.cfg_rescale is None or 0 <= self.cfg_rescale <= 1, "cfg_rescale", "from 0 to 1")
-        for name in ("eta", "s_churn", "s_tmin", "s_noise", "image_weight"):
-            value = getattr(self, name)
-            check(value is None or value >= 0, name, "0 or more")
-        check(self.s_tmax >= self.s_tmin, "s_tmax", f"at least s_tmin, which is {self.s_tmin}")
-        check(self.strength is None or 0 <= self.strength <= 1, "strength", "from 0 to 1")
-        check(self.strength_mode in ("level", "skip", "full"), "strength_mode", "level, skip or full")
-        check(self.start_step is None or self.start_step >= 0, "start_step", "0 or more")
-        check(self.strength is None or self.start_step is None, "start_step", "left out where strength is given")
-        check(all(map(_perturbation, self.perturb)), "perturb", "pairs of a seed and an amount from 0 to 1")
-        check(self.start in ("noise", "inversion"), "start", "noise or inversion")
-        check(self.clip_skip >= 0, "clip_skip", "0 or more")
-        check(self.discretize in ("none", "timestep", "schedule"), "discretize", "none, timestep or schedule")
-        check(self.sigmas is None or self.times is None, "times", "left out where sigmas are given")
+            if (side := getattr(self, name)) is not None and side % 8:
+                raise ValueError(f"{name} is {side}: it must be a multiple of 8")
+        if self.s_tmax < self.s_tmin:
+            raise ValueError(f"s_tmax is {self.s_tmax}: it must be at least s_tmin, which is {self.s_tmin}")
+        if self.strength is not None and self.start_step is not None:
+            raise ValueError(f"start_step is {self.start_step}: leave it out where strength is given")
+        if self.sigmas is not None and self.times is not None:
+            raise ValueError(f"times is {self.times}: leave it out where sigmas are given")
 
     def was_set(self, name: str) -> bool:
         """Was this setting given a value of its own?"""
-        return bool(getattr(self, name) != _DEFAULTS[name])
+        return bool(getattr(self, name) != ROWS[name].default)
 
     def as_json(self) -> dict[str, Any]:
         """All of it as what JSON can hold; infinity, which it cannot, as the text "inf"."""
-        values = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
-        return {**values, "s_tmax": "inf" if self.s_tmax == math.inf else values["s_tmax"]}
+        return {name: plain(getattr(self, name)) for name in ROWS}
 
     @classmethod
-    def from_json(cls: type[Kind], values: Mapping[str, Any]) -> Kind:
+    def from_json(cls: type[Own], values: Mapping[str, Any]) -> Own:
         """The settings that `as_json` wrote down. Raises ValueError for what is unknown, missing or impossible."""
-        if unknown := sorted(set(values) - _DEFAULTS.keys()):
-            raise ValueError(f"there are no settings {', '.join(unknown)}")
-        given: dict[str, Any] = dict(values)
-        if given.get("s_tmax") == "inf":
-            given["s_tmax"] = math.inf
-        for name in ("sigmas", "times"):
-            if isinstance(given.get(name), list):
-                given[name] = tuple(given[name])
-        if isinstance(given.get("perturb"), list):
-            given["perturb"] = tuple(tuple(e) if isinstance(e, list) else e for e in given["perturb"])
-        try:
-            return cls(**given)
-        except TypeError as error:  # a value of a kind that cannot even be compared, or one that is missing
-            raise ValueError(f"the settings are not whole ({error})") from None
+        return cls(**thawed(values, ROWS))
+
+
+ROWS = rows(Settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,35 +188,6 @@ class CompleteSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("width", "height", "steps", "cfg", "cfg_rescale", "sampler", "spacing"):
-            if getattr(self, name) is None:  # the fields take over the defaults of Settings
+        for name in CompleteSettings.__annotations__:  # the fields take over the defaults of Settings
+            if getattr(self, name) is None:
                 raise ValueError(f"{name} is missing")
-
-
-def _is_finite(value: Any) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number beyond all floats
-        return False
-
-
-def _plain(value: Any) -> Any:
-    """The same of Python's own kinds: NumPy's numbers are numbers too, but not to JSON."""
-    if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
-    if isinstance(value, bool | str | None):
-        return value
-    return int(value) if isinstance(value, Integral) else float(value)
-
-
-def _perturbation(entry: object) -> bool:
-    """Is it a seed, an amount, and perhaps a mask?"""
-    if not isinstance(entry, (tuple, list)) or len(entry) not in (2, 3):
-        return False
-    seed, amount, *mask = entry
-    whole = isinstance(seed, Integral) and not isinstance(seed, bool) and 0 <= int(seed) < 2**63
-    share = isinstance(amount, Real) and _is_finite(amount) and 0 <= float(amount) <= 1
-    return whole and share and all(isinstance(code, str) for code in mask)
-
-
-_DEFAULTS = {field.name: field.default for field in fields(Settings)}

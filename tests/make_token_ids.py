@@ -10,7 +10,7 @@ from pathlib import Path
 from transformers import CLIPTokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from stable_diffusion.weights.clip import openai_tokenizer
+from stable_diffusion.weights.vocabulary import openai_tokenizer
 from tests.texts import TEXTS
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stable_diffusion.weights.cache import cache_folder, recall, remember
+from stable_diffusion.cache import cache_folder, recall, remember
 
 
 @pytest.fixture

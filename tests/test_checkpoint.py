@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from stable_diffusion import CheckpointError, StableDiffusion
 from stable_diffusion.models.tokenizer import CLIPTokenizer
 from stable_diffusion.weights.checkpoint import load, read_json, read_tokenizer, weight_files
-from stable_diffusion.weights.clip import openai_tokenizer
+from stable_diffusion.weights.vocabulary import openai_tokenizer
 
 DATA = Path(__file__).parent / "data"
 UNET = "unet/diffusion_pytorch_model.safetensors"

@@ -11,14 +11,14 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from PIL import Image
+from stable_diffusion.cli.readers import axis, strengths, variation
+from stable_diffusion.pipeline.record import load_record
 
 import image2image
 import txt2image
 from stable_diffusion import StableDiffusion, Step
-from stable_diffusion.cli.readers import axis, strengths, variation
 from stable_diffusion.models.unet import UNet2DConditionModel
 from stable_diffusion.models.vae import AutoencoderKL
-from stable_diffusion.pipeline.record import load_record
 from stable_diffusion.presets import DEMO
 from tests.commands import QUICK, SD1, img, made, pixels, same, txt
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from stable_diffusion import StableDiffusion
+from stable_diffusion.cache import recall
 from stable_diffusion.weights import identity
-from stable_diffusion.weights.cache import recall
 from stable_diffusion.weights.identity import content_hash
 
 SD1, SD2 = (Path(__file__).parent / "data" / name for name in ("sd1", "sd2"))

@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from stable_diffusion.cli.readers import strengths
 
 import image2image
 import txt2image
-from stable_diffusion.cli.readers import strengths
 
 SD1 = str(Path(__file__).parent / "data" / "sd1")
 COMMON = ["--model", SD1, "--seed", "7", "--steps", "5", "--sampler", "euler"]

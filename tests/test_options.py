@@ -4,12 +4,12 @@ import argparse
 import math
 
 import pytest
+from stable_diffusion.cli.readers import number, whole
 
 import image2image
 import txt2image
 from stable_diffusion.cli.arguments import settings_of
 from stable_diffusion.cli.options import Parser, add_common
-from stable_diffusion.cli.readers import number, whole
 from stable_diffusion.presets import PRESETS
 from stable_diffusion.settings import Settings
 

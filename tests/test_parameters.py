@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stable_diffusion.pipeline.parameters import Foreign, parameters, read_parameters
+from stable_diffusion.pipeline.recipe import Recipe
 
 from stable_diffusion import SAMPLERS, SPACINGS, Settings
 from stable_diffusion.diffusion.aliases import sampler_name, spacing_name
 from stable_diffusion.pipeline import parameters as tables
-from stable_diffusion.pipeline.parameters import Foreign, parameters, read_parameters
-from stable_diffusion.pipeline.recipe import Recipe
 from stable_diffusion.settings import CompleteSettings
 
 PLAIN = CompleteSettings(

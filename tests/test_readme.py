@@ -5,13 +5,13 @@ import shlex
 from pathlib import Path
 
 import pytest
+from stable_diffusion.pipeline.files import RECIPE
+from stable_diffusion.pipeline.recipe import Recipe
 
 import image2image
 import txt2image
 from stable_diffusion import StableDiffusion, bench
 from stable_diffusion.pictures.metadata import read_attached
-from stable_diffusion.pipeline.files import RECIPE
-from stable_diffusion.pipeline.recipe import Recipe
 from stable_diffusion.presets import DEMO
 
 ROOT = Path(__file__).parents[1]

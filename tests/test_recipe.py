@@ -10,9 +10,9 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+from stable_diffusion.pipeline.recipe import VERSION, Recipe, Together, differences
 
 from stable_diffusion.diffusion.noise import packed
-from stable_diffusion.pipeline.recipe import VERSION, Recipe, Together, differences
 from stable_diffusion.settings import CompleteSettings, Settings
 
 MASK = packed(mx.array(np.random.default_rng(0).uniform(size=(6, 8)).astype(np.float32)))
@@ -83,15 +83,15 @@ def test_what_json_leaves_out_keeps_its_default() -> None:
         ({"seed": "3"}, "seed is '3'"),
         ({"seed": 2.0}, "a whole number"),
         ({"width": True}, "width is True"),
-        ({"steps": 0}, "at least 1"),
+        ({"steps": 0}, "from 1 to 10000"),
         ({"prompt": None}, "prompt is None"),
         ({"sigmas": [3.0, "x"]}, "sigmas is"),
         ({"sigmas": 3.0}, "some numbers"),
-        ({"sigmas": [3.0], "times": [9.0]}, "left out where sigmas are given"),
+        ({"sigmas": [3.0], "times": [9.0]}, "leave it out where sigmas are given"),
         ({"perturb": [[1, 2.0]]}, "from 0 to 1"),
         ({"perturb": [[1]]}, "pairs of a seed and an amount"),
         ({"perturb": [5]}, "perturb is"),
-        ({"perturb": None}, "not whole"),
+        ({"perturb": None}, "perturb is None"),
         ({"s_tmin": [1]}, "s_tmin is"),
         ({"s_tmax": None}, "s_tmax is None"),
         ({"s_tmax": math.nan}, "s_tmax is nan"),
@@ -200,7 +200,7 @@ def test_a_missing_part_is_named(key: str) -> None:
         (("settings",), None, "damaged"),
         (("settings",), [1], "damaged"),
         (("settings", "sede"), 3, "there are no settings sede"),
-        (("settings", "steps"), -4, "steps is -4: it must be at least 1"),
+        (("settings", "steps"), -4, "steps is -4: it must be from 1 to 10000"),
         (("settings", "cfg"), "7.5", "cfg is '7.5': it must be a number"),
         (("settings", "perturb", 1, 1), 7, "perturb is"),
         (("model",), None, "damaged"),

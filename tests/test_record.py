@@ -9,10 +9,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from safetensors import safe_open
-
-from stable_diffusion.diffusion.samplers import Step
 from stable_diffusion.pipeline.recipe import Recipe
 from stable_diffusion.pipeline.record import VERSION, Record, load_record, save_record
+
+from stable_diffusion.diffusion.samplers import Step
 from stable_diffusion.settings import CompleteSettings
 
 DATA = Path(__file__).parent / "data"

@@ -8,12 +8,12 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
+from stable_diffusion.pipeline.recipe import Recipe
 
 import image2image
 import txt2image
 from stable_diffusion import SAMPLERS, Settings
 from stable_diffusion.pictures.metadata import read_attached
-from stable_diffusion.pipeline.recipe import Recipe
 from tests.commands import SD1, img, made, pixels, same, txt
 
 RECIPE = "stable-diffusion-mlx"

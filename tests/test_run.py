@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-
 from stable_diffusion.cli.run import Output, multiple_of_8, run
 
 ARGS = argparse.Namespace(print_parser=False, verbose=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stable_diffusion.models.tokenizer import CLIPTokenizer
-from stable_diffusion.weights.clip import openai_tokenizer
+from stable_diffusion.weights.vocabulary import openai_tokenizer
 from tests.texts import TEXTS
 
 WANTED = json.loads((Path(__file__).parent / "data" / "token_ids.json").read_text())

@@ -1,28 +1,31 @@
-"""From a command line to its options, and to the Settings that it asks for."""
+"""From the words of a command line to a Request. Here argparse ends."""
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import fields
+import random
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
+from typing import Any
 
+from ..jobs.events import Note
+from ..jobs.model import Model
+from ..jobs.originals import Originals, read_originals, side
+from ..jobs.replay import Replay, read_replay, remaining
+from ..jobs.request import Request
+from ..jobs.view import VIEW_ROWS, View
+from ..pictures.images import read_mask
 from ..pipeline.planner import changed
-from ..settings import Settings
+from ..presets import DEFAULT_MODEL
+from ..settings import ROWS, Settings
 from .options import Parser
 
 # Options that mean nothing without one of some others.
+_STEPS = ("show_denoising", "save_last_N", "animate", "generate_triangle", "save_latents")
 _NEEDS = {
-    "triangle_align": ("generate_triangle", "redraw", "source"),
-    "highlight": ("generate_triangle", "redraw", "source"),
-    "frames": ("show_denoising", "save_last_N", "animate", "generate_triangle", "save_latents", "redraw", "source"),
-    "preview": (
-        "show_denoising",
-        "save_last_N",
-        "animate",
-        "generate_triangle",
-        "save_latents",
-        "show_noising",
-        "source",
-    ),
-    "source_prompt": ("start", "show_noising", "grid", "source"),
+    "triangle_align": ("generate_triangle", "redraw", "replay"),
+    "highlight": ("generate_triangle", "redraw", "replay"),
+    "frames": (*_STEPS, "redraw", "replay"),
+    "preview": (*_STEPS, "show_noising", "replay"),
+    "source_prompt": ("start", "show_noising", "grid", "replay"),
 }
 # Options that cannot both be meant.
 _APART = (
@@ -37,64 +40,142 @@ _APART = (
 # What --redraw takes; everything else was decided when the file was made.
 _REDRAWS = {
     "redraw", "output", "overwrite", "triangle_align", "highlight", "sheet_size", "n_rows", "show_denoising", "frames",
-    "model", "float16", "quantize", "save_prompt", "source_picture", "print_parser", "verbose",
+    "model", "float16", "quantize", "save_prompt", "originals", "print_parser", "verbose",
 }  # fmt: skip
 
 
 def arguments(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
     """The options of a command line. Ends with a usage error where something is missing, or would be ignored."""
     args = parser.parse_args(argv)
-    if args.source is None and args.redraw is None:
-        in_grid = {name for name, _ in args.grid or ()}
-        positional = [a.dest for a in parser._actions if not a.option_strings and a.dest not in in_grid]
-        if missing := [name for name in positional if getattr(args, name) is None]:
-            parser.error(f"the following arguments are required: {', '.join(missing)}")
-    check_together(parser, args)
-    return args
-
-
-def check_together(parser: Parser, args: argparse.Namespace) -> None:
-    """End with a usage error where an option would be ignored."""
 
     def given(name: str) -> bool:
-        value = getattr(args, name, None)
-        return value is not None and value is not False
+        return bool(getattr(args, name, None) != parser.get_default(name))
 
-    def spelled(name: str) -> str:
-        action = next(a for a in parser._actions if a.dest == name)
-        return action.option_strings[-1] if action.option_strings else name.upper()
-
-    if given("redraw"):
-        for name in vars(args):
-            if given(name) and name not in _REDRAWS:
-                parser.error(f"--redraw draws what its file has: {spelled(name)} does nothing with it")
-    for name, others in _NEEDS.items():
-        there = [other for other in others if hasattr(args, other)]
-        if given(name) and not any(map(given, there)):
-            parser.error(f"{spelled(name)} does nothing without {' or '.join(map(spelled, there))}")
-    for one, other in _APART:
-        if given(one) and given(other):
-            parser.error(f"{spelled(one)} and {spelled(other)} do not go together")
-    if given("fit") and not (given("width") and given("height")):
-        parser.error("--fit needs both --width and --height")
-    for name in [name for name, _ in args.grid or ()]:
+    axes = [name for name, _ in args.grid or ()]
+    if args.replay is None and args.redraw is None:
+        positional = [a.dest for a in parser._actions if not a.option_strings and a.dest not in axes]
+        if missing := [name for name in positional if getattr(args, name) is None]:
+            parser.error(f"the following arguments are required: {', '.join(missing)}")
+    _check_together(parser, args, given)
+    for name in axes:
         alike = {"strength": "start_step", "start_step": "strength", "perturb": "variation"}
         for flag in (name, alike.get(name, name)):
             if given(flag):
-                parser.error(f"--grid {name} and {spelled(flag)} do not go together")
-    if given("grid") and len(args.grid) > 2:
-        parser.error(f"--grid takes one or two settings, and not {len(args.grid)}")
-    if given("grid") and len(args.grid) == 2 and args.grid[0][0] == args.grid[1][0]:
-        parser.error(f"--grid has {args.grid[0][0]} twice")
+                parser.error(f"--grid {name} and {_spelled(parser, flag)} do not go together")
+    if len(axes) > 2:
+        parser.error(f"--grid takes one or two settings, and not {len(axes)}")
+    if len(set(axes)) < len(axes):
+        parser.error(f"--grid has {axes[0]} twice")
+    return args
 
 
-def settings_of(args: argparse.Namespace, base: Settings) -> Settings:
-    """The base with what a command line asks for, all but the size. Raises ValueError for what no run could have."""
-    names = [field.name for field in fields(Settings) if field.name not in ("perturb", "width", "height")]
-    given = {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
-    for name in ("prompt", "negative_prompt", "source_prompt"):
-        try:
-            given.get(name, "").encode()
-        except UnicodeEncodeError:
-            raise ValueError(f"the prompt {given[name]!r} holds bytes that are no text") from None
-    return changed(base, given)
+def _spelled(parser: Parser, name: str) -> str:
+    action = next(a for a in parser._actions if a.dest == name)
+    return action.option_strings[-1] if action.option_strings else name.upper()
+
+
+def _check_together(parser: Parser, args: argparse.Namespace, given: Callable[[str], bool]) -> None:
+    """End with a usage error where an option would be ignored."""
+    if given("redraw"):
+        for name in vars(args):
+            if given(name) and name not in _REDRAWS:
+                parser.error(f"--redraw draws what its file has: {_spelled(parser, name)} does nothing with it")
+    for name, others in _NEEDS.items():
+        there = [other for other in others if hasattr(args, other)]
+        if given(name) and not any(map(given, there)):
+            needed = " or ".join(_spelled(parser, other) for other in there)
+            parser.error(f"{_spelled(parser, name)} does nothing without {needed}")
+    for one, other in _APART:
+        if given(one) and given(other):
+            parser.error(f"{_spelled(parser, one)} and {_spelled(parser, other)} do not go together")
+    if given("fit") and not (given("width") and given("height")):
+        parser.error("--fit needs both --width and --height")
+
+
+def request_of(args: argparse.Namespace) -> Generator[Note, None, Request]:
+    """What a command line asks for. Its args have `image` where a picture is to start from one.
+
+    Raises ValueError for what cannot be.
+    """
+    from_image = hasattr(args, "image")
+    replay = None if args.replay is None else (yield from read_replay(args.replay, from_image))
+    model = _model(args, replay)
+    view, named = view_of(args), _named(args)
+    if replay is not None:
+        view = view.over(remaining(replay.view, named))
+    settings = settings_of(args, replay)
+    if args.n_images is None and view.n_images is not None:
+        settings = replace(settings, n_images=view.n_images)
+    inputs: Originals | None = None
+    if from_image:  # whose size is the picture's
+        settings = replace(settings, width=None, height=None)
+        inputs = yield from read_originals(
+            args.image,
+            args.mask,
+            replay,
+            width=args.width,
+            height=args.height,
+            fit=args.fit,
+            alpha=args.alpha,
+            feather=view.feather,
+        )
+    else:
+        for name in ("width", "height"):
+            if (pixels := (yield from side(getattr(args, name), name))) is not None:
+                settings = replace(settings, **{name: pixels})  # type: ignore[arg-type]
+        inputs = Originals(mask=read_mask(args.mask)) if args.mask else None
+    return Request(
+        settings=settings,
+        inputs=inputs,
+        model=model,
+        view=view,
+        variations=tuple(args.variation or ()),
+        batch=replay.batch if replay else None,
+    )
+
+
+def _named(args: argparse.Namespace) -> set[str]:
+    return {name for name, value in vars(args).items() if value is not None}
+
+
+def _model(args: argparse.Namespace, replay: Replay | None) -> Model:
+    """The model that is named, or else the one of the file of --from."""
+    if replay is None:
+        return Model(args.model or DEFAULT_MODEL, float16=args.float16, quantize=args.quantize)
+    was = replay.model
+    if was is None:
+        if args.model is None:
+            raise ValueError(replay.no_model)
+        return Model(args.model or DEFAULT_MODEL, float16=args.float16, quantize=args.quantize)
+    known = was if args.model in (None, was.name) else Model(args.model or DEFAULT_MODEL)
+    return replace(
+        known,
+        float16=was.float16 if args.float16 is None else args.float16,
+        quantize=was.quantize if args.quantize is None else args.quantize,
+    )
+
+
+def view_of(args: argparse.Namespace) -> View:
+    """What a command line asks to see, draw and keep."""
+    asked: dict[str, Any] = {name: getattr(args, name, None) for name in VIEW_ROWS if name != "n_images"}
+    if asked["grid"] is not None:
+        asked["grid"] = tuple(asked["grid"])
+    return View(
+        **asked,
+        animate=args.animate,
+        latents=args.save_latents,
+        metadata=args.save_prompt,
+        originals=getattr(args, "originals", True),
+    )
+
+
+def settings_of(args: argparse.Namespace, replay: Replay | None = None) -> Settings:
+    """The settings that a command line asks for, but the size; what it does not name is the replay's.
+
+    Without either the seed is random. Raises ValueError for what no run could have.
+    """
+    base = replay.settings if replay else Settings(seed=random.randrange(2**31))  # small enough to be typed again
+    names = ROWS.keys() - {"perturb", "width", "height"}
+    return changed(
+        base, {name: value for name in ROWS if name in names and (value := getattr(args, name, None)) is not None}
+    )

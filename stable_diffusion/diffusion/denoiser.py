@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 
-from .schedule import NoiseSchedule
+from .schedule import NoiseSchedule, deviation
 
 Net = Callable[[mx.array, mx.array], mx.array]
 Estimate = Callable[[mx.array, float | mx.array], mx.array]
@@ -37,7 +37,7 @@ class Denoiser:
         # Through float32 in both cases, so that a row is the same alone and among others.
         levels = [float(s) for s in mx.broadcast_to(mx.array(sigma), (x.shape[0],))]
         whole = [self.whole_times] * len(levels) if isinstance(self.whole_times, bool) else self.whole_times
-        scale = _rows([(s**2 + 1) ** -0.5 for s in levels], x)
+        scale = _rows([1 / deviation(s) for s in levels], x)
         times = mx.array([self._time(*row) for row in zip(levels, whole, strict=True)])
         prediction = self.net(x * scale, times).astype(mx.float32)
         if self.schedule.prediction_type == "sample":

@@ -4,18 +4,15 @@ The key of a use is a hash of the seed and the use's name. Image k of a batch is
 changed start leaves the noise of the sampler's steps as it was.
 """
 
-import base64
 import hashlib
 import math
-import zlib
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import mlx.core as mx
 
+from ..settings import Perturbation
+
 Noise = Callable[[int, int], mx.array]  # (step, draw) -> N(0, 1), shaped like x; it may also have `between`
-# (seed, amount), or (seed, amount, mask), in the order in which they are applied; the mask as `packed` writes it.
-Perturbations = Sequence[tuple[int, float] | tuple[int, float, str]]
 
 
 def key(seed: int, *use: str | int) -> mx.array:
@@ -43,28 +40,10 @@ def slider(v: float) -> float:
     return math.sin(math.pi * v / 2)
 
 
-def child_seed(seed: int, perturb: Perturbations, k: int) -> int:
+def child_seed(seed: int, perturb: Sequence[Perturbation], k: int) -> int:
     """The seed that perturbs child k of a picture: of its own family, and the same whenever it is asked for."""
     digest = hashlib.blake2b(repr((int(seed), "child", tuple(perturb), k)).encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big") >> 1  # short enough to be typed again
-
-
-def packed(mask: mx.array) -> str:
-    """A mask (h, w) in [0, 1], rounded to 256 values, as text that fits into a picture's lineage: "h x w:..."."""
-    values = cast(list[int], mx.round(mask * 255).astype(mx.uint8).flatten().tolist())
-    code = base64.b64encode(zlib.compress(bytes(values), 9)).decode()
-    return f"{mask.shape[0]}x{mask.shape[1]}:{code}"
-
-
-def unpacked(text: str) -> mx.array:
-    """A mask from its text. Raises ValueError for one that is damaged."""
-    try:
-        size, _, code = text.partition(":")
-        h, w = map(int, size.split("x"))
-        values = zlib.decompress(base64.b64decode(code, validate=True))
-        return mx.array(list(values)).reshape(h, w) / 255
-    except (ValueError, zlib.error):
-        raise ValueError(f"{text[:40]!r} is no mask of a perturbation") from None
 
 
 def start_noise(seeds: Sequence[int], shape: tuple[int, ...]) -> mx.array:
@@ -72,15 +51,9 @@ def start_noise(seeds: Sequence[int], shape: tuple[int, ...]) -> mx.array:
     return mx.stack([mx.random.normal(shape, key=key(seed, "start")) for seed in seeds])
 
 
-def wandered(n: mx.array, perturb: Perturbations) -> mx.array:
-    """Noise (B, ...) after a list of perturbations, in order; every row is perturbed by the same noises."""
-    for seed, amount, *masks in perturb:
-        mask = unpacked(str(masks[0])) if masks else None
-        if mask is not None and mask.shape != n.shape[1:3]:
-            raise ValueError(
-                f"perturbation {seed}:{amount:g} has a mask of {mask.shape[1]} x {mask.shape[0]} latents: "
-                f"this run has {n.shape[2]} x {n.shape[1]}"
-            )
+def perturbed_by(n: mx.array, perturbations: Sequence[tuple[int, float, mx.array | None]]) -> mx.array:
+    """Noise (B, ...) after (seed, amount, mask) of each perturbation, in order; all rows by the same noises."""
+    for seed, amount, mask in perturbations:
         n = perturbed(n, start_noise([seed], n.shape[1:]), amount, mask)
     return n
 

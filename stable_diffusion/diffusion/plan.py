@@ -1,19 +1,18 @@
 """From a strength to the levels that are run: readable before anything runs."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any
 
 import mlx.core as mx
 
-from ..settings import StrengthMode
+from ..settings import CompleteSettings
 from .aliases import sampler_name
 from .samplers import sampler_named
-from .schedule import NoiseSchedule
-from .spacing import Levels, Spacing, by_hand, spacing_named
+from .schedule import NoiseSchedule, deviation
+from .spacing import Lay, Levels, by_hand, spacing_named
 from .walk import walk
 
 
@@ -45,7 +44,7 @@ class Plan:
     @property
     def image_left(self) -> float:
         """The fraction of the image's amplitude that survives in the start: weight / sqrt(1 + sigma^2)."""
-        return (self.image_weight or 0.0) / math.sqrt(1 + self.start_sigma**2)
+        return (self.image_weight or 0.0) / deviation(self.start_sigma)
 
     def calls(self, sampler: str, **options: Any) -> int:
         """How many network calls the sampler makes, found by walking it over these levels without a network."""
@@ -88,18 +87,8 @@ def _chosen(levels: Levels, schedule: NoiseSchedule, n: int, sigma_max: float | 
     return levels
 
 
-def make_plan(
-    schedule: NoiseSchedule,
-    spacing: str,
-    steps: int,
-    strength: float | None = None,
-    strength_mode: StrengthMode = "level",
-    start_step: int | None = None,
-    image_weight: float | None = None,
-    sigmas: Sequence[float] | None = None,
-    discretize: Literal["none", "timestep", "schedule"] = "none",
-) -> Plan:
-    """Lay the levels of a run.
+def make_plan(schedule: NoiseSchedule, s: CompleteSettings, image: bool = False) -> Plan:
+    """Lay the levels of a run; image: is there one that it starts from?
 
     strength in [0, 1] starts part of the way up; `strength_mode` says how it becomes steps:
     - `level`: start at the level of train time `strength * 1000 - 1`, and lay floor(steps * strength) steps from there;
@@ -110,47 +99,43 @@ def make_plan(
     because a multistep method divides by their distance (Karras et al. 2022, C.3.4); what a method evaluates between
     two levels of its own accord, as dpm2 does, stays between. `timestep` rounds only the times that the net is told.
     Or `start_step=k` drops the first k levels of all steps. Neither: all steps, from the top. Strength 0 runs nothing.
-    Raises ValueError for a strength outside [0, 1], a start_step outside [0, steps], or both at once.
+    Raises ValueError for a start_step beyond the steps, and for a strength whose mode the levels by hand do not allow.
     """
-    if strength_mode not in get_args(StrengthMode):
-        raise ValueError(f"unknown strength mode {strength_mode!r}: one of {', '.join(get_args(StrengthMode))}")
-    if strength is not None and start_step is not None:
-        raise ValueError(f"strength {strength} and start step {start_step}: give one of them")
-    lay: Spacing = spacing_named(spacing)
-    if sigmas is not None:
-        chosen = by_hand(sigmas)
+    lay: Lay = spacing_named(s.spacing)
+    steps = s.steps
+    if s.sigmas is not None:
+        chosen = by_hand(s.sigmas)
         steps = len(chosen) - 1
-        if strength not in (None, 0) and strength_mode != "skip":
+        if s.strength not in (None, 0) and s.strength_mode != "skip":
             raise ValueError("levels chosen by hand start where they start: use strength mode skip, or a start step")
         lay = partial(_chosen, chosen)
     left_out, same = 0, None
-    if strength is not None:
-        if not 0 <= strength <= 1:
-            raise ValueError(f"strength {strength} is outside [0, 1]")
+    if s.strength is not None:
         # 50 * 0.58 is 28.999999999999996 in floating point, and means 29.
-        run = max(1, math.floor(steps * strength + 1e-9)) if strength > 0 else 0
+        run = max(1, math.floor(steps * s.strength + 1e-9)) if s.strength > 0 else 0
         if run == 0:
             levels: Levels = (0.0,)
-        elif strength_mode == "skip":
+        elif s.strength_mode == "skip":
             left_out, same = steps - run, (run / steps if run > 1 else 0.0, min(1.0, (run + 1) / steps))
             levels = lay(schedule, steps)[left_out:]
         else:
-            start = schedule.sigma(max(0.0, strength * schedule.num_train_steps - 1))
-            levels = lay(schedule, run if strength_mode == "level" else steps, start)
-    elif start_step is not None:
-        if not 0 <= start_step <= steps:
-            raise ValueError(f"start step {start_step} is outside [0, {steps}]")
-        levels, left_out = lay(schedule, steps)[start_step:], start_step
+            start = schedule.sigma(max(0.0, s.strength * schedule.num_train_steps - 1))
+            levels = lay(schedule, run if s.strength_mode == "level" else steps, start)
+    elif s.start_step is not None:
+        if s.start_step > steps:
+            raise ValueError(f"start step {s.start_step} is outside [0, {steps}]")
+        levels, left_out = lay(schedule, steps)[s.start_step :], s.start_step
     else:
         levels = lay(schedule, steps)
-    if discretize == "schedule":
-        levels = (*dict.fromkeys(schedule.nearest(s) for s in levels[:-1]), 0.0)
+    if s.discretize == "schedule":
+        levels = (*dict.fromkeys(schedule.nearest(level) for level in levels[:-1]), 0.0)
+    told = [schedule.nearest(level) if s.discretize == "timestep" else level for level in levels[:-1]]
     return Plan(
         sigmas=levels,
-        times=tuple(schedule.t(schedule.nearest(s) if discretize == "timestep" else s) for s in levels[:-1]),
+        times=tuple(map(schedule.t, told)),
         steps=steps,
         num_train_steps=schedule.num_train_steps,
-        image_weight=image_weight,
+        image_weight=s.image_weight if image or s.strength is not None or s.start_step is not None else None,
         left_out=left_out,
         strengths=same if same and same[0] < same[1] else None,
     )

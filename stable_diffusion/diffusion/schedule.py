@@ -11,6 +11,11 @@ BetaSchedule = Literal["scaled_linear", "linear", "squaredcos_cap_v2"]
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 
 
+def deviation(sigma: float) -> float:
+    """The standard deviation of x0 + sigma n, for latents x0 of variance 1; divided by it, x is what a net takes."""
+    return math.sqrt(sigma**2 + 1)
+
+
 @dataclass(frozen=True)
 class NoiseSchedule:
     """The trained betas and their sigmas: a latent at train time t is `x0 + sigmas[t] * noise`.

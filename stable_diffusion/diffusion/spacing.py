@@ -5,22 +5,27 @@ a sigma_max below the schedule's own, it lays the same n steps from there: that 
 which may also be written behind the name: "karras:rho=5,sigma_min=0.1".
 """
 
-import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Protocol
 
+from ..values import Kind, number
 from .incomplete_beta import beta_quantile
-from .registry import split, unknown
+from .registry import chosen
 from .schedule import NoiseSchedule
 
 Levels = tuple[float, ...]
+Lay = Callable[..., Levels]  # as a spacing is called
 
 
-class Spacing(Protocol):
-    """How every entry of SPACINGS is called."""
+@dataclass(frozen=True)
+class Spacing:
+    """A rule, with its defaults, its checks and the final 0."""
+
+    rule: Callable[..., Iterable[float]]
+    options: Mapping[str, Kind]
 
     def __call__(
         self,
@@ -29,46 +34,48 @@ class Spacing(Protocol):
         sigma_max: float | None = None,
         sigma_min: float | None = None,
         **options: float,
-    ) -> Levels: ...
+    ) -> Levels:
+        """The levels of n steps. Raises ValueError for what cannot be laid."""
+        if n < 1:
+            raise ValueError(f"{n} steps: at least 1 is needed")
+        top = schedule.sigma_max if sigma_max is None else sigma_max
+        bottom = schedule.sigma_min if sigma_min is None else sigma_min
+        if not (0 < top < math.inf and 0 < bottom < math.inf):
+            raise ValueError(f"noise levels must be above 0 and finite, not {top:g} and {bottom:g}")
+        if sigma_min is not None and bottom >= top:
+            raise ValueError(f"sigma_min is {bottom:g}: it must be below the start, which is {top:g}")
+        # A start at or below the least level leaves no room for a rule.
+        levels = (*self.rule(schedule, n, top, bottom, **options), 0.0) if top > bottom else _evenly(top, n)
+        if not all(s > t for s, t in pairwise(levels)):
+            name = self.rule.__name__
+            raise ValueError(f"the levels of {n} {name} steps from {top:g} do not fall: choose other options")
+        return levels
+
+    @property
+    def about(self) -> str:
+        """What it does, in one line."""
+        return (self.rule.__doc__ or "").splitlines()[0]
 
 
 SPACINGS: dict[str, Spacing] = {}
+FOR_ALL = {"sigma_min": number(1e-6, 1e6), "discard": number(0, 1)}  # the options that every spacing has
+RHO = number(0.1, 100)
+SHAPE = number(0.05, 100)
 
 
-def spacing_named(text: str) -> Spacing:
+def spacing_named(text: str) -> Lay:
     """The spacing of a name, or of a name and options, "name:option=number,...".
 
     Every spacing has the options sigma_min, the lowest level above 0, and discard=1, which lays one level more and
     leaves out the last but one (A1111's "discard penultimate sigma"). Raises ValueError for what is unknown.
     """
-    name = text.partition(":")[0]
-    if name not in SPACINGS:
-        raise ValueError(unknown("spacing", name, SPACINGS))
-    options: dict[str, float] = {}
-    for option, value in split("spacing", text, spacing_options(name)).items():
-        low, high = _RANGES[option]
-        try:
-            options[option] = float(value)
-        except ValueError:
-            options[option] = math.nan
-        if not low <= options[option] <= high:
-            raise ValueError(f"spacing {text!r}: {option} is {value!r}: it must be a number from {low:g} to {high:g}")
+    spacing, options = chosen("spacing", text, SPACINGS)
     discard = options.pop("discard", 0.0) >= 0.5
-    lay: Spacing = partial(SPACINGS[name], **options)  # type: ignore[arg-type]
+    lay = partial(spacing, **options)
     return partial(_discarding, lay) if discard else lay
 
 
-_RANGES = {"sigma_min": (1e-6, 1e6), "discard": (0, 1), "rho": (0.1, 100), "alpha": (0.05, 100), "beta": (0.05, 100)}
-
-
-def spacing_options(name: str) -> set[str]:
-    """The options that may be written behind a spacing's name."""
-    return {"sigma_min", "discard", *list(inspect.signature(inspect.unwrap(SPACINGS[name])).parameters)[4:]}
-
-
-def _discarding(
-    lay: Spacing, schedule: NoiseSchedule, n: int, sigma_max: float | None = None, **options: float
-) -> Levels:
+def _discarding(lay: Lay, schedule: NoiseSchedule, n: int, sigma_max: float | None = None, **options: float) -> Levels:
     levels = lay(schedule, n + 1, sigma_max, **options)
     return (*levels[:-2], 0.0)
 
@@ -92,35 +99,14 @@ def _evenly(top: float, n: int) -> Levels:
     return tuple(top * (1 - k / n) for k in range(n + 1))
 
 
-def _register(rule: Callable[..., Iterable[float]]) -> Spacing:
-    """Give a rule its defaults, its checks and the final 0, and a name on the command line."""
+def _register(**options: Kind) -> Callable[[Callable[..., Iterable[float]]], Spacing]:
+    """Make a spacing of a rule, and give it a name on the command line; options: its own, by name."""
 
-    def spacing(
-        schedule: NoiseSchedule,
-        n: int,
-        sigma_max: float | None = None,
-        sigma_min: float | None = None,
-        **options: float,
-    ) -> Levels:
-        if n < 1:
-            raise ValueError(f"{n} steps: at least 1 is needed")
-        top = schedule.sigma_max if sigma_max is None else sigma_max
-        bottom = schedule.sigma_min if sigma_min is None else sigma_min
-        if not (0 < top < math.inf and 0 < bottom < math.inf):
-            raise ValueError(f"noise levels must be above 0 and finite, not {top:g} and {bottom:g}")
-        if sigma_min is not None and bottom >= top:
-            raise ValueError(f"sigma_min is {bottom:g}: it must be below the start, which is {top:g}")
-        # A start at or below the least level leaves no room for a rule.
-        levels = (*rule(schedule, n, top, bottom, **options), 0.0) if top > bottom else _evenly(top, n)
-        if not all(s > t for s, t in pairwise(levels)):
-            raise ValueError(f"the levels of {n} {rule.__name__} steps from {top:g} do not fall: choose other options")
-        return levels
+    def register(rule: Callable[..., Iterable[float]]) -> Spacing:
+        SPACINGS[rule.__name__] = Spacing(rule, {**FOR_ALL, **options})
+        return SPACINGS[rule.__name__]
 
-    spacing.__name__ = rule.__name__
-    spacing.__doc__ = rule.__doc__
-    spacing.__wrapped__ = rule  # type: ignore[attr-defined]
-    SPACINGS[rule.__name__] = spacing
-    return spacing
+    return register
 
 
 def _count(schedule: NoiseSchedule, top: float) -> float:
@@ -145,7 +131,7 @@ def _at_times(schedule: NoiseSchedule, top: float, bottom: float, times: Sequenc
     return (top, *(schedule.sigma(t) for t in times[1:]))
 
 
-@_register
+@_register()
 def trailing(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
     """Equal steps in time from the top, whole times: t = round(T - k T / n) - 1 (Lin et al. 2023, table 2)."""
     count = _count(schedule, top)
@@ -155,7 +141,7 @@ def trailing(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Leve
     return _at_times(schedule, top, bottom, [count - 1, *(round(count + k * width) - 1 for k in range(1, n))])
 
 
-@_register
+@_register()
 def leading(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
     """Equal steps in time up from the bottom: t = k * floor(T / n) + 1. SD 1.x's own rule; it never visits the top."""
     count = _count(schedule, top)
@@ -165,7 +151,7 @@ def leading(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Level
     return _at_times(schedule, schedule.sigma(times[0]), bottom, times)
 
 
-@_register
+@_register()
 def linspace(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
     """Equal steps in time from the top to the very bottom, whole times (Lin et al. 2023, table 2; diffusers' DDIM).
 
@@ -176,21 +162,21 @@ def linspace(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Leve
     return _at_times(schedule, top, bottom, [last, *(k * width for k in reversed(range(n - 1)))])
 
 
-@_register
+@_register()
 def uniform(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
     """Equal steps in time from the top to the very bottom, fractional times: k-diffusion's, A1111's "normal"."""
     last = _count(schedule, top) - 1
     return _at_times(schedule, top, bottom, [last, *(last * (1 - k / (n - 1)) for k in range(1, n))], whole=False)
 
 
-@_register
+@_register()
 def sgm_uniform(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
     """Equal steps in time from the top, fractional times, the last level left out: Stability's generative-models."""
     last = _count(schedule, top) - 1
     return _at_times(schedule, top, bottom, [last * (1 - k / n) for k in range(n)], whole=False)
 
 
-@_register
+@_register()
 def ddim_uniform(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
     """Every T / n-th time from 1, rounded down: ComfyUI's "ddim_uniform", which never visits the top.
 
@@ -204,7 +190,7 @@ def ddim_uniform(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> 
     return _at_times(schedule, schedule.sigma(whole[0]), bottom, whole, whole=False)
 
 
-@_register
+@_register()
 def lcm(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
     """Some of the 50 times that latent consistency models were distilled at (Luo et al. 2023; as diffusers chooses).
 
@@ -217,33 +203,33 @@ def lcm(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
     return _at_times(schedule, top, bottom, [schedule.t(top), *(grid[k * len(grid) // n] for k in range(1, n))])
 
 
-@_register
+@_register(rho=RHO)
 def karras(schedule: NoiseSchedule, n: int, top: float, bottom: float, rho: float = 7.0) -> Levels:
     """Equal steps in sigma^(1 / rho), from sigma_max to sigma_min (Karras et al. 2022, equation 5)."""
     high, low = top ** (1 / rho), bottom ** (1 / rho)
     return (top, *((high + k / (n - 1) * (low - high)) ** rho for k in range(1, n)))
 
 
-@_register
+@_register()
 def exponential(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
     """Equal steps in log sigma, from sigma_max to sigma_min."""
     return (top, *(top * math.exp(k / (n - 1) * math.log(bottom / top)) for k in range(1, n)))
 
 
-@_register
+@_register(rho=RHO)
 def polyexponential(schedule: NoiseSchedule, n: int, top: float, bottom: float, rho: float = 1.0) -> Levels:
     """log sigma falls as a polynomial of order rho, from sigma_max to sigma_min (k-diffusion); rho 1 is exponential."""
     return (top, *(bottom * math.exp((1 - k / (n - 1)) ** rho * math.log(top / bottom)) for k in range(1, n)))
 
 
-@_register
+@_register()
 def kl_optimal(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
     """Equal steps in arctan sigma (Sabour et al. 2024, 2404.14507, the closed form for a Gaussian)."""
     high, low = math.atan(top), math.atan(bottom)
     return (top, *(math.tan(high + k / (n - 1) * (low - high)) for k in range(1, n)))
 
 
-@_register
+@_register(alpha=SHAPE, beta=SHAPE)
 def beta(schedule: NoiseSchedule, n: int, top: float, bottom: float, alpha: float = 0.6, beta: float = 0.6) -> Levels:
     """Times at the quantiles of a beta distribution, more of them at both ends (Lee et al. 2024, 2407.12173).
 
@@ -275,7 +261,7 @@ def _tabled(schedule: NoiseSchedule, table: Sequence[float], top: float, bottom:
     return (top, *(at(start + k / (n - 1) * (end - start)) for k in range(1, n)))
 
 
-@_register
+@_register()
 def align_your_steps(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
     """The levels that Sabour et al. 2024 (2404.14507) optimised for Stable Diffusion 1.5."""
     return _tabled(
@@ -283,7 +269,7 @@ def align_your_steps(schedule: NoiseSchedule, n: int, top: float, bottom: float)
     )
 
 
-@_register
+@_register()
 def align_your_steps_xl(schedule: NoiseSchedule, n: int, top: float, bottom: float) -> Levels:
     """The levels that Sabour et al. 2024 (2404.14507) optimised for Stable Diffusion XL."""
     return _tabled(

@@ -154,7 +154,7 @@ def to_picture(array: mx.array) -> Picture:
     return Image.fromarray(np.array(mx.round(array * 255)).astype(np.uint8))
 
 
-def grid(pictures: Sequence[Picture], rows: int, gap: int = 8) -> Picture:
+def contact_sheet(pictures: Sequence[Picture], rows: int, gap: int = 8) -> Picture:
     """The pictures in rows, left to right, on white; places that no picture fills stay empty, rows are left out."""
     columns = -(-len(pictures) // rows)
     rows = -(-len(pictures) // columns)

@@ -1,22 +1,24 @@
 """What a checkpoint would do with settings, told from its config files alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import mlx.core as mx
 
 from ..diffusion.aliases import sampler_name, spacing_name
-from ..diffusion.noise import Noise, unpacked
-from ..diffusion.plan import Plan, make_plan
-from ..diffusion.samplers import SAMPLERS, Sampler, sampler_named
+from ..diffusion.plan import make_plan
+from ..diffusion.samplers import SAMPLERS, sampler_named
 from ..diffusion.schedule import NoiseSchedule
 from ..diffusion.spacing import by_hand, spacing_named
 from ..presets import DEFAULT_MODEL, Defaults, defaults_of, preset_of
-from ..settings import CompleteSettings, Settings
+from ..settings import ROWS, CompleteSettings, Settings
 from ..weights.locate import locate
 from ..weights.nets import Description, describe
+from .inputs import NOTHING, Inputs
+from .masks import unpacked
+from .run import Run
 
 SAMPLER_OPTIONS = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")
 
@@ -28,7 +30,7 @@ def changed(settings: Settings, given: Mapping[str, Any]) -> Settings:
     the other way round; a sampler whose name brings a spacing that of the spacing; and what a new sampler does not
     take is left out. Raises ValueError for what no run could have.
     """
-    plain = Settings(**{field.name: getattr(settings, field.name) for field in fields(Settings)})
+    plain = Settings(**{name: getattr(settings, name) for name in ROWS})
     instead: dict[str, Any] = {}
     if "strength" in given:
         instead["start_step"] = None
@@ -36,8 +38,8 @@ def changed(settings: Settings, given: Mapping[str, Any]) -> Settings:
         instead["strength"] = None
     if "sampler" in given:
         name, brought = sampler_name(given["sampler"])
-        taken = sampler_named(name).options
-        instead |= {f.name: f.default for f in fields(Settings) if f.name in SAMPLER_OPTIONS and f.name not in taken}
+        taken = sampler_named(name).takes
+        instead |= {name: ROWS[name].default for name in SAMPLER_OPTIONS if name not in taken}
         if brought:
             instead["spacing"] = None
     if {"sigmas", "times"} & given.keys():
@@ -75,15 +77,13 @@ class Planner:
         preset, d = preset_of(self.model), self.description
         return preset.defaults if preset else defaults_of(d.scheduler_config, d.unet.time_cond_proj_dim is not None)
 
-    def completed(
-        self, settings: Settings, image: mx.array | None = None, mask: mx.array | None = None
-    ) -> CompleteSettings:
-        """The settings with every None filled in: by the model's defaults, and the size by the image (H, W, 3).
+    def completed(self, settings: Settings, inputs: Inputs = NOTHING) -> CompleteSettings:
+        """The settings with every None filled in: by the model's defaults, and the size by the image.
 
         With an image and neither strength nor start_step, the strength is the model's default; for a UNet that was
         trained to repaint, and a mask, it is 1. Raises ValueError for settings that this model cannot run.
         """
-        d, f = self.defaults, self.description.vae.factor
+        d, f, image = self.defaults, self.description.vae.factor, inputs.image
         side = d.side or self.description.unet.sample_size * f
         height, width = (side, side) if image is None else image.shape[:2]
         defaults = {
@@ -105,11 +105,8 @@ class Planner:
         if image is not None and by_hand_given and settings.strength is None:
             defaults["start_step"] = 0
         elif image is not None and settings.start_step is None:
-            defaults["strength"] = 1.0 if mask is not None and self.repaints else d.strength
-        given: dict[str, Any] = {field.name: getattr(settings, field.name) for field in fields(settings)}
-        layers = min(text.num_hidden_layers for text in self.description.texts)
-        if settings.clip_skip + len(self.description.texts) > layers:
-            raise ValueError(f"clip_skip is {settings.clip_skip}: this model's text encoder has {layers} layers")
+            defaults["strength"] = 1.0 if inputs.mask is not None and self.repaints else d.strength
+        given: dict[str, Any] = {name: getattr(settings, name) for name in ROWS}
         if settings.sampler is not None:
             given["sampler"], brought = sampler_name(settings.sampler)
             given["spacing"] = settings.spacing or brought
@@ -122,8 +119,16 @@ class Planner:
             given["steps"] = len(given["sigmas"]) - 1
         given |= {name: value for name, value in defaults.items() if given[name] is None}
         s = CompleteSettings(**given)
-        self.sampler_options(s), spacing_named(s.spacing)  # raise for options that these do not have
+        self._check(s, inputs)
+        return s
 
+    def _check(self, s: CompleteSettings, inputs: Inputs) -> None:
+        """Raise ValueError for settings that this model, or these inputs, cannot have."""
+        texts, f, image = self.description.texts, self.description.vae.factor, inputs.image
+        layers = min(text.num_hidden_layers for text in texts)
+        if s.clip_skip + len(texts) > layers:
+            raise ValueError(f"clip_skip is {s.clip_skip}: this model's text encoder has {layers} layers")
+        self.sampler_options(s), spacing_named(s.spacing)  # raise for options that these do not have
         for name, value in (("width", s.width), ("height", s.height)):
             if value % f:
                 raise ValueError(f"{name} is {value}: this model's pictures are multiples of {f}")
@@ -132,8 +137,8 @@ class Planner:
                 f"the image is {image.shape[1]} x {image.shape[0]}, and the settings ask for "
                 f"{s.width} x {s.height}: scale it, or leave width and height out"
             )
-        for seed, amount, *masks in s.perturb:
-            h, w = unpacked(str(masks[0])).shape if masks else (s.height // f, s.width // f)
+        for seed, amount, *code in s.perturb:
+            h, w = unpacked(str(code[0])).shape if code else (s.height // f, s.width // f)
             if (h, w) != (s.height // f, s.width // f):
                 raise ValueError(
                     f"perturbation {seed}:{amount:g} has a mask for {w * f} x {h * f}, and the picture is "
@@ -143,42 +148,30 @@ class Planner:
             raise ValueError("start is 'inversion': only a run that starts from an image can be inverted to")
         if s.start == "inversion" and s.image_weight != 1:
             raise ValueError(f"image_weight is {s.image_weight:g}: an inverted image starts with all of it, 1")
-        return s
 
-    def plan(self, settings: Settings, image: mx.array | None = None, mask: mx.array | None = None) -> Plan:
-        """What a run of these arguments would do, without doing it. Raises ValueError for what cannot be done."""
-        s = self.completed(settings, image, mask)
-        weight = None if image is None and s.strength is None and s.start_step is None else s.image_weight
-        plan = make_plan(
-            self.schedule,
-            s.spacing,
-            s.steps,
-            s.strength,
-            s.strength_mode,
-            s.start_step,
-            weight,
-            s.sigmas,
-            s.discretize,
-        )
-        self.sampler(s, plan, mx.zeros((1,)), _no_noise)  # raises for options that do not suit it
-        return plan
+    def run(self, settings: Settings, inputs: Inputs = NOTHING, noise: mx.array | None = None) -> Run:
+        """A run of these, completed and planned: the one place where either is done.
 
-    def calls(self, settings: Settings, image: mx.array | None = None, mask: mx.array | None = None) -> int:
-        """How often a run of these arguments would call the network, an inversion before it not counted."""
-        s = self.completed(settings, image, mask)
-        return self.plan(s, image, mask).calls(s.sampler, **self.sampler_options(s))
-
-    def sampler(self, settings: CompleteSettings, plan: Plan, x: mx.array, noise: Noise) -> Sampler:
-        """The sampler of a run, at its start. Raises ValueError for options that it does not have."""
-        return sampler_named(settings.sampler)(x, plan.sigmas, noise, **self.sampler_options(settings))
+        noise: (n_images, h, w, 4) N(0, 1), instead of the seeds'. Raises ValueError for what cannot be run.
+        """
+        s = self.completed(settings, inputs)
+        f = self.description.vae.factor
+        shape = (s.height // f, s.width // f, self.description.vae.latent_channels)
+        if noise is not None and tuple(noise.shape) != (s.n_images, *shape):
+            raise ValueError(f"the noise has shape {noise.shape}: this run's is {(s.n_images, *shape)}")
+        given = None if noise is None else mx.array(noise).astype(mx.float32)
+        plan = make_plan(self.schedule, s, inputs.image is not None)
+        run = Run(s, plan, shape, self.sampler_options(s), inputs, given)
+        run.sampler(mx.zeros((1,)), _no_noise)  # raises for options that do not suit it
+        return run
 
     def sampler_options(self, settings: CompleteSettings) -> dict[str, Any]:
         """The settings that this sampler takes. Raises ValueError for one that was set and that it does not take."""
-        taken = sampler_named(settings.sampler).options
+        taken = sampler_named(settings.sampler).takes
         for name in SAMPLER_OPTIONS:
             # eta 1 is every ancestral sampler's own; where there is none, it asks for nothing.
             if name not in taken and settings.was_set(name) and (name, getattr(settings, name)) != ("eta", 1.0):
-                others = ", ".join(other for other in sorted(SAMPLERS) if name in SAMPLERS[other].options)
+                others = ", ".join(other for other in sorted(SAMPLERS) if name in SAMPLERS[other].takes)
                 raise ValueError(f"the sampler {settings.sampler!r} has no {name}: {others} have it")
         values: dict[str, Any] = {name: getattr(settings, name) for name in SAMPLER_OPTIONS if name in taken}
         if "nearest" in taken and settings.discretize == "schedule":

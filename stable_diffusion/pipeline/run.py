@@ -1,66 +1,69 @@
-"""A run that has been checked and can be walked."""
+"""A run: everything that one walk from noise to picture is, but the nets."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import mlx.core as mx
 
-from ..diffusion.noise import start_noise, wandered
+from ..diffusion.noise import Noise, perturbed_by, start_noise
 from ..diffusion.noising import Inversion
 from ..diffusion.plan import Plan
+from ..diffusion.samplers import Sampler, Step, sampler_named
 from ..settings import CompleteSettings
-
-
-def shrunk(mask: mx.array, h: int, w: int) -> mx.array:
-    """A mask (H, W) of pixels as one of latents (h, w): the share of each of them."""
-    H, W = mask.shape
-    return mask.reshape(h, H // h, w, W // w).mean(axis=(1, 3))
+from .inputs import NOTHING, Inputs
+from .masks import shrunk, unpacked
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """Everything that a run is, but the nets. What is large is made when it is first asked for."""
+    """A run that has been checked, completed and planned. `StableDiffusion.begin` adds what takes the nets."""
 
     settings: CompleteSettings
     plan: Plan
     shape: tuple[int, int, int]  # of a latent: (h, w, 4)
-    x0: mx.array | None  # (1, h, w, 4), the image's latents
-    image: mx.array | None  # (H, W, 3) in [-1, 1]
-    mask: mx.array | None  # (H, W) in [0, 1]
-    noise: mx.array | None  # (n_images, h, w, 4), instead of the seeds'
-    invert: Callable[["Run"], Inversion]
+    options: Mapping[str, Any]  # of the sampler
+    inputs: Inputs = NOTHING
+    noise: mx.array | None = None  # (n_images, h, w, 4), instead of the seeds'
+    x0: mx.array | None = None  # (1, h, w, 4), the image's latents, once it has begun
+    inversion: Inversion | None = None  # the way up from them, where one is wanted
 
     @property
     def seeds(self) -> range:
         return range(self.settings.seed, self.settings.seed + self.settings.n_images)
 
     @property
+    def calls(self) -> int:
+        """How often the network is called, an inversion before the run not counted."""
+        return self.plan.calls(self.settings.sampler, **self.options)
+
+    def sampler(self, x: mx.array, noise: Noise) -> Sampler:
+        """The run's sampler at a start x. Raises ValueError for options that do not suit it."""
+        return sampler_named(self.settings.sampler)(x, self.plan.sigmas, noise, **self.options)
+
+    @property
     def latent_mask(self) -> mx.array | None:
         """The share of each latent that is to be repainted, (h, w, 1)."""
-        return None if self.mask is None else shrunk(self.mask, *self.shape[:2])[..., None]
+        return None if self.inputs.mask is None else shrunk(self.inputs.mask, *self.shape[:2])[..., None]
 
-    @cached_property
-    def inversion(self) -> Inversion:
-        """The way up from the image along the model's own ODE, told settings.source_prompt. Calls the network."""
-        return self.invert(self)
+    @property
+    def original(self) -> mx.array:
+        """x0 for each of the n_images."""
+        assert self.x0 is not None
+        return mx.broadcast_to(self.x0, (self.settings.n_images, *self.shape))
 
     @cached_property
     def n(self) -> mx.array:
         """The noise that the run starts from, perturbed: (n_images, h, w, 4)."""
         if self.noise is not None:
             n = self.noise
-        elif self.settings.start == "inversion" and self.plan.steps_run:
-            n = (self.inversion.latents[-1] - self.images_latents) / self.plan.start_sigma
+        elif self.settings.start == "inversion" and self.inversion is not None:
+            n = (self.inversion.latents[-1] - self.original) / self.plan.start_sigma
         else:
             n = start_noise(self.seeds, self.shape)
-        return wandered(n, self.settings.perturb)
-
-    @property
-    def images_latents(self) -> mx.array:
-        """x0 for each of the n_images."""
-        assert self.x0 is not None
-        return mx.broadcast_to(self.x0, (self.settings.n_images, *self.shape))
+        lineage = self.settings.perturb
+        return perturbed_by(n, [(s, a, unpacked(str(code[0])) if code else None) for s, a, *code in lineage])
 
     @property
     def start(self) -> mx.array:
@@ -69,8 +72,14 @@ class Run:
         With a mask, the image's weight is taken away inside it alone.
         """
         noise, weight = self.plan.start_sigma * self.n, self.settings.image_weight
-        if self.x0 is None or (weight == 0 and self.mask is None):
+        if self.x0 is None or (weight == 0 and self.inputs.mask is None):
             return noise
         if (mask := self.latent_mask) is not None and weight != 1:
             return (1 - (1 - weight) * mask) * self.x0 + noise
         return weight * self.x0 + noise
+
+    @property
+    def first(self) -> Step:
+        """The start as a step, with index -1; the image itself where nothing is run."""
+        x = self.start if self.plan.steps_run else self.original
+        return Step(-1, self.plan.start_sigma, x, x if self.x0 is None else self.original)

@@ -1,7 +1,6 @@
 """StableDiffusion: the one place where nets and mathematics meet."""
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Literal
@@ -9,31 +8,32 @@ from typing import Literal
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..backend import memory
-from ..diffusion.denoiser import Denoiser, Estimate, masked
-from ..diffusion.guidance import Conditioning, Guide, guided
 from ..diffusion.noise import StepNoise
-from ..diffusion.noising import Inversion, invert
+from ..diffusion.noising import Inversion
 from ..diffusion.plan import Plan
-from ..diffusion.samplers import Sampler, Step
-from ..diffusion.schedule import NoiseSchedule
+from ..diffusion.samplers import Step
+from ..diffusion.schedule import NoiseSchedule, deviation
 from ..diffusion.walk import DenoiseRows, lockstep
 from ..models.clip import CLIPTextModel
-from ..models.text import EncodedPrompt, encode_prompt
+from ..models.text import TextNets
 from ..models.tokenizer import CLIPTokenizer
-from ..models.unet import UNet2DConditionModel, guidance_embedding
+from ..models.unet import UNet2DConditionModel
 from ..models.vae import AutoencoderKL
 from ..presets import DEFAULT_MODEL
 from ..settings import CompleteSettings, Settings
-from ..weights.cache import recall, remember
 from ..weights.identity import content_hash
 from ..weights.locate import locate
 from ..weights.nets import describe, open_nets
 from ..weights.quantize import quantize as quantize_net
-from . import laboratory, older
+from . import previews
+from .conditioning import guides
+from .estimate import estimate_of
+from .inputs import NOTHING, Inputs
+from .inversion import invert_all
+from .laboratory import Axis, NoisingKind, grid_settings, triangle_settings, way_up
+from .memory import check_memory
+from .older import older_settings, variance_preserving
 from .planner import Planner
-from .preview import applied, fit
-from .recipe import Recipe
 from .run import Run
 
 
@@ -67,11 +67,11 @@ class StableDiffusion:
         self.planner = Planner(model, self.description)
         nets = open_nets(self.description, self.dtype)
         self.unet, self.autoencoder = nets.unet, nets.autoencoder
-        xl = len(nets.text_encoders) == 2
-        self._encoders = ["text_encoder_1", "text_encoder_2"] if xl else ["text_encoder"]
-        self._tokenizers = ["tokenizer_1", "tokenizer_2"] if xl else ["tokenizer"]
-        self.__dict__.update(zip(self._encoders, nets.text_encoders, strict=True))
-        self.__dict__.update(zip(self._tokenizers, nets.tokenizers, strict=True))
+        numbers = ("_1", "_2") if self.description.xl else ("",)
+        self._encoders = [f"text_encoder{number}" for number in numbers]
+        self._tokenizers = [f"tokenizer{number}" for number in numbers]
+        self.__dict__.update(zip(self._encoders, nets.texts.encoders, strict=True))
+        self.__dict__.update(zip(self._tokenizers, nets.texts.tokenizers, strict=True))
         self.schedule = self.sampler = self.description.schedule
         if quantize is not None:
             for name in ("unet", *self._encoders):
@@ -88,267 +88,51 @@ class StableDiffusion:
         for net in self.nets.values():
             mx.eval(net.parameters())
 
-    # Settings
-
-    def completed(
-        self, settings: Settings, image: mx.array | None = None, mask: mx.array | None = None
-    ) -> CompleteSettings:
-        """The settings with every None filled in: see Planner.completed."""
-        return self.planner.completed(settings, image, mask)
-
-    def plan(self, settings: Settings, image: mx.array | None = None, mask: mx.array | None = None) -> Plan:
-        """What `sample` with the same arguments would do, without doing it."""
-        return self.planner.plan(settings, image, mask)
-
-    def calls(self, settings: Settings, image: mx.array | None = None, mask: mx.array | None = None) -> int:
-        """How often `sample` with the same arguments would call the network, an inversion before it not counted."""
-        return self.planner.calls(settings, image, mask)
-
-    # Text
-
-    def _guides(self, all_settings: Sequence[CompleteSettings]) -> list[Guide]:
-        """What the UNet is told in each run; texts that several of them share are encoded once."""
-        known: dict[tuple[str, int], EncodedPrompt] = {}
-
-        def encoded(text: str, clip_skip: int, name: str) -> EncodedPrompt:
-            if (text, clip_skip) not in known:
-                encoders, tokenizers = (
-                    [getattr(self, x) for x in names] for names in (self._encoders, self._tokenizers)
-                )
-                known[text, clip_skip], dropped = encode_prompt(encoders, tokenizers, text, clip_skip)
-                if dropped:
-                    warnings.warn(f"the {name} is too long; left out: {dropped!r}", stacklevel=6)
-            return known[text, clip_skip]
-
-        guides = []
-        for s in all_settings:
-            positive = encoded(s.prompt, s.clip_skip, "prompt")
-            # A net that was distilled with guidance is told the scale, and is not to be guided once more.
-            cfg = s.cfg if self.description.unet.time_cond_proj_dim is None else 1.0
-            guide = Guide(self._told(s, positive), {}, cfg, s.cfg_rescale)
-            if guide.steers:
-                negative = encoded(s.negative_prompt, s.clip_skip, "negative prompt")
-                if not s.negative_prompt and self.description.zero_empty_negative:
-                    negative = negative.zeroed()
-                guide = replace(guide, negative=self._told(s, negative))
-            guides.append(guide)
-        return guides
-
-    def _told(self, settings: CompleteSettings, text: EncodedPrompt) -> Conditioning:
-        """The arguments of the UNet besides x and t."""
-        told = {"context": text.context}
-        if text.pooled is not None:
-            size = (settings.height, settings.width)
-            told["text_embeds"] = text.pooled
-            told["time_ids"] = mx.array([[*size, 0, 0, *size]])  # made at this size, not cut, wanted at this size
-        if (dim := self.description.unet.time_cond_proj_dim) is not None:
-            told["time_cond"] = guidance_embedding(settings.cfg, dim).astype(self.dtype)
-        return told
-
-    # Pictures and latents
-
-    def encode(self, image: mx.array) -> mx.array:
-        """A picture (H, W, 3) in [-1, 1], H and W multiples of 8 -> its latents (1, H / 8, W / 8, 4), float32.
-
-        They are the mean of the encoder's distribution: the same picture always gives the same latents.
-        """
-        f = self.description.vae.factor
-        if image.ndim != 3 or image.shape[2] != 3 or image.shape[0] % f or image.shape[1] % f:
-            raise ValueError(f"the image has shape {image.shape}: it must be (H, W, 3), H and W multiples of {f}")
-        dtype = self.autoencoder.encoder.conv_in.weight.dtype
-        return _finite(
-            self.autoencoder.encode(image[None].astype(dtype)).astype(mx.float32), "encoding the image", dtype
-        )
-
-    def decode(self, latents: mx.array) -> mx.array:
-        """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], float32."""
-        dtype = self.autoencoder.decoder.conv_in.weight.dtype
-        pictures = self.autoencoder.decode(latents.astype(dtype)).astype(mx.float32)
-        return mx.clip(_finite(pictures, "decoding", dtype) / 2 + 0.5, 0, 1)
-
-    def recipe(self, settings: Settings, image: mx.array | None = None, mask: mx.array | None = None) -> Recipe:
-        """Everything that pictures of these settings are made with, for their files."""
-        half = self.dtype == mx.float16
-        return Recipe(self.completed(settings, image, mask), self.model, self.identity, half, self.quantize)
-
     @cached_property
     def identity(self) -> str:
         """A hash of the weights and configs of this checkpoint, 64 hexadecimal digits."""
         return content_hash(self.description.folder, self.dtype == mx.float16)
 
-    @cached_property
-    def _colours(self) -> mx.array:
-        """The linear map from latents to colours, fitted once to this autoencoder, and remembered from run to run."""
-        what = content_hash(self.description.folder, self.dtype == mx.float16, ("vae",))
-        known = recall("previews").get(what)
-        shape = (self.description.vae.latent_channels + 1, 3)
-        try:
-            coefficients = mx.array(known if known is not None else mx.nan)
-            if coefficients.shape == shape and mx.isfinite(coefficients).all():
-                return coefficients
-        except (TypeError, ValueError):  # somebody else's, or damaged: fitted anew
+    # From settings to pictures
+
+    def completed(
+        self, settings: Settings, image: mx.array | None = None, mask: mx.array | None = None
+    ) -> CompleteSettings:
+        """The settings with every None filled in, as `sample` with the same arguments would take them."""
+        return self.planner.completed(settings, Inputs(image, mask))
+
+    def plan(self, settings: Settings, image: mx.array | None = None, mask: mx.array | None = None) -> Plan:
+        """What `sample` with the same arguments would do, without doing it."""
+        return self.planner.run(settings, Inputs(image, mask)).plan
+
+    def txt2img(self, settings: Settings) -> mx.array:
+        """Pictures of the prompt: (n_images, H, W, 3) in [0, 1]."""
+        return self._pictures(settings, NOTHING)
+
+    def img2img(self, settings: Settings, image: mx.array) -> mx.array:
+        """Pictures of the prompt that start from an image (H, W, 3) in [-1, 1]: (n_images, H, W, 3) in [0, 1].
+
+        Strength 0 returns the image itself.
+        """
+        return self._pictures(settings, Inputs(image))
+
+    def inpaint(self, settings: Settings, image: mx.array, mask: mx.array) -> mx.array:
+        """Repaint an image (H, W, 3) in [-1, 1] where the mask (H, W) is 1: (n_images, H, W, 3) in [0, 1].
+
+        Where the mask is 0, the pixels are the image's own.
+        """
+        painted, m = self._pictures(settings, Inputs(image, mask)), mx.array(mask)[..., None]
+        return m * painted + (1 - m) * (mx.array(image) / 2 + 0.5)
+
+    def _pictures(self, settings: Settings, inputs: Inputs) -> mx.array:
+        (run,) = self.begin([self.planner.run(settings, inputs)])
+        last = None
+        for _, last in self.walk([run]):
             pass
-        coefficients = fit(self.decode, self.description.vae.latent_channels)
-        remember("previews", {what: coefficients.tolist()})
-        return coefficients
-
-    def preview(self, latents: mx.array) -> mx.array:
-        """Latents (B, h, w, 4) at noise level 0 -> their colours (B, h, w, 3) in [0, 1], one pixel for 8 x 8.
-
-        A linear map, fitted by least squares to the loaded autoencoder: next to nothing beside `decode`.
-        """
-        return applied(self._colours, latents)
-
-    def frame(self, step: Step, kind: Literal["noisy", "clean"] = "noisy") -> mx.array:
-        """A step as pictures (B, H, W, 3) in [0, 1]: what it has become, at the scale of a picture, or the estimate."""
-        return self.decode(shown(step, kind))
-
-    # Runs
-
-    def runs(
-        self,
-        all_settings: Sequence[Settings],
-        image: mx.array | None = None,
-        mask: mx.array | None = None,
-        noise: mx.array | None = None,
-    ) -> list[Run]:
-        """Check the arguments of runs that share an image and a mask, which are encoded once, and complete them.
-
-        Arguments and errors are those of `sample`; nothing is run yet.
-        """
-        image, mask = _checked(image, "image", -1.0), _checked(mask, "mask", 0.0)
-        if mask is not None and image is None:
-            raise ValueError("a mask needs an image")
-        checked = []
-        for settings in all_settings:
-            s, plan = self.completed(settings, image, mask), self.plan(settings, image, mask)
-            if mask is not None and mask.shape != (s.height, s.width):
-                raise ValueError(f"the mask has shape {mask.shape}: the image's is ({s.height}, {s.width})")
-            if plan.image_weight is not None and image is None:
-                raise ValueError("strength and start_step need an image")
-            f = self.description.vae.factor
-            shape = (s.height // f, s.width // f, self.description.vae.latent_channels)
-            if noise is not None and noise.shape != (s.n_images, *shape):
-                raise ValueError(f"the noise has shape {noise.shape}: this run's is {(s.n_images, *shape)}")
-            checked.append((s, plan, shape))
-        x0 = None if image is None else self.encode(image)
-        given = None if noise is None else mx.array(noise).astype(mx.float32)
-        inverted = self._inverter()
-        return [Run(s, plan, shape, x0, image, mask, given, inverted) for s, plan, shape in checked]
-
-    def walk(self, runs: Sequence[Run], batch_size: int | None = None) -> Iterator[tuple[int, Step]]:
-        """Walk runs of the same `runs` call together, and yield `(which, step)` as steps are made.
-
-        At most batch_size rows go into one network call (None: all); runs of different sizes follow each other.
-        Raises MemoryError before the first step, and FloatingPointError where a latent becomes NaN or infinite.
-        """
-        sizes: dict[tuple[int, int, int], list[int]] = {}
-        for i, run in enumerate(runs):
-            if run.plan.steps_run:
-                sizes.setdefault(run.shape, []).append(i)
-        groups = [[runs[i] for i in indices] for indices in sizes.values()]
-        for group in groups:
-            self._check_memory(group, batch_size)
-        return self._walk(list(zip(sizes.values(), groups, strict=True)), batch_size)
-
-    def _walk(
-        self, groups: Sequence[tuple[list[int], list[Run]]], batch_size: int | None
-    ) -> Iterator[tuple[int, Step]]:
-        for indices, group in groups:
-            for which, step in lockstep(self._estimate(group), map(self._walker, group), batch_size):
-                mx.eval(step.x, step.clean)
-                _finite(step.x, f"step {step.index + 1}", self.dtype)
-                yield indices[which], step
-
-    def _walker(self, run: Run) -> Sampler:
-        return self.planner.sampler(run.settings, run.plan, run.start, StepNoise(run.seeds, run.shape))
-
-    def _estimate(self, runs: Sequence[Run]) -> DenoiseRows:
-        """`denoise(x, sigma, which)` for runs of one size, image and mask."""
-        first = runs[0]
-        extra = self._repaint_channels(first) if self.planner.repaints else None
-
-        def net(x: mx.array, t: mx.array, **conditioning: mx.array) -> mx.array:
-            if extra is not None:
-                x = mx.concatenate([x, mx.broadcast_to(extra, (*x.shape[:3], extra.shape[3]))], axis=-1)
-            return self.unet(x.astype(self.dtype), t, **conditioning)
-
-        predict = guided(net, self._guides([run.settings for run in runs]))
-        whole_times = [run.settings.discretize == "timestep" for run in runs]
-        x0, mask = first.x0, first.latent_mask
-
-        def estimate(x: mx.array, sigma: mx.array, which: mx.array) -> mx.array:
-            rows = [int(w) for w in which]
-            denoise: Estimate = Denoiser(
-                lambda x, t: predict(x, t, rows), self.schedule, [whole_times[row] for row in rows]
-            )
-            if mask is not None and x0 is not None and extra is None:
-                denoise = masked(denoise, x0, mask)
-            return denoise(x, sigma)
-
-        return estimate
-
-    def _repaint_channels(self, run: Run) -> mx.array:
-        """What a 9-channel UNet sees besides the latents: the mask, and the latents of the image less the masked part.
-
-        (1, h, w, 5). The mask is hard; what it hides is mid grey. Without a mask everything is to be painted.
-        """
-        f, mask, image = self.description.vae.factor, run.mask, run.image
-        if mask is None or image is None:
-            mask = mx.ones((run.settings.height, run.settings.width))
-            image = mx.zeros((run.settings.height, run.settings.width, 3))
-        hole = (mask >= 0.5).astype(mx.float32)
-        return mx.concatenate([hole[None, ::f, ::f, None], self.encode(image * (1 - hole[..., None]))], axis=-1)
-
-    def _inverter(self) -> Callable[[Run], Inversion]:
-        """Inverts runs of one image; those with the same levels and source prompt, which is all that it takes, once."""
-        known: dict[tuple[object, ...], Inversion] = {}
-
-        def inverted(run: Run) -> Inversion:
-            # Guidance makes the way up unstable; and the prompt is another one, so that the way down differs.
-            s = replace(run.settings, prompt=run.settings.source_prompt, cfg=1.0, n_images=1)
-            what = (s.prompt, s.clip_skip, s.discretize, run.plan.sigmas)
-            if what not in known:
-                rows = self._estimate([replace(run, settings=s, mask=None)])
-                alone = replace(run, settings=s).images_latents
-
-                def estimate(x: mx.array, sigma: float | mx.array) -> mx.array:
-                    return rows(x, mx.array([sigma]), mx.array([0]))
-
-                known[what] = invert(estimate, alone, run.plan.sigmas)
-                _finite(known[what].latents[-1], "inverting the image", self.dtype)
-                if fell_back := known[what].fell_back:
-                    worst = max(known[what].residuals)
-                    warnings.warn(
-                        f"{fell_back} of {run.plan.steps_run} steps of the inversion did not settle and were taken "
-                        f"plainly (off by up to {worst:.1g}): more steps make it more exact",
-                        stacklevel=5,
-                    )
-            return known[what]
-
-        return inverted
-
-    def _check_memory(self, runs: Sequence[Run], batch_size: int | None) -> None:
-        """Raise MemoryError for runs of one size whose largest array alone is more than this machine can hold.
-
-        On a CPU, MLX would crash without a word.
-        """
-        if mx.default_device() != mx.cpu:
-            return
-        s = runs[0].settings
-        size, f = (s.height, s.width), self.description.vae.factor
-        images = sum(run.settings.n_images for run in runs)
-        most = (
-            images if batch_size is None else min(images, max(batch_size, *(run.settings.n_images for run in runs), 1))
-        )
-        rows = most * (1 if all(run.settings.cfg in (0, 1) for run in runs) else 2)
-        numbers = rows * self.description.unet.largest_array(size[0] // f, size[1] // f)
-        needed, there = 4 * max(numbers, self.description.vae.largest_array(*size)), memory()
-        if needed > there:
-            raise MemoryError(
-                f"{most} of {s.width} x {s.height} at the same time take over {needed / 2**30:.0f} GiB of memory, and "
-                f"there are {there / 2**30:.0f}: make them smaller, or fewer"
-            )
+        if last is not None:
+            return self.decode(last.x)
+        assert inputs.image is not None
+        return mx.broadcast_to(inputs.image / 2 + 0.5, (settings.n_images, *inputs.image.shape))
 
     def sample(
         self,
@@ -364,43 +148,226 @@ class StableDiffusion:
         Raises ValueError before the first step for settings that cannot be run, and FloatingPointError where a latent
         becomes NaN or infinite.
         """
-        return (step for _, step in self.walk(self.runs([settings], image, mask, noise)))
+        run = self.planner.run(settings, Inputs(image, mask), noise)
+        return (step for _, step in self.walk(self.begin([run])))
 
-    def _pictures(self, settings: Settings, image: mx.array | None, mask: mx.array | None) -> mx.array:
-        step = None
-        for step in self.sample(settings, image, mask):
-            pass
-        if step is not None:
-            return self.decode(step.x)
-        assert image is not None
-        return mx.broadcast_to(mx.array(image) / 2 + 0.5, (settings.n_images, *image.shape))
+    # The spine: encode the image and the text, start, walk, decode
 
-    def txt2img(self, settings: Settings) -> mx.array:
-        """Pictures of the prompt: (n_images, H, W, 3) in [0, 1]."""
-        return self._pictures(settings, None, None)
+    def encode(self, image: mx.array) -> mx.array:
+        """A picture (H, W, 3) in [-1, 1], H and W multiples of 8 -> its latents (1, H / 8, W / 8, 4), float32.
 
-    def img2img(self, settings: Settings, image: mx.array) -> mx.array:
-        """Pictures of the prompt that start from an image (H, W, 3) in [-1, 1]: (n_images, H, W, 3) in [0, 1].
-
-        Strength 0 returns the image itself.
+        They are the mean of the encoder's distribution: the same picture always gives the same latents.
         """
-        return self._pictures(settings, image, None)
+        f = self.description.vae.factor
+        if image.ndim != 3 or image.shape[2] != 3 or image.shape[0] % f or image.shape[1] % f:
+            raise ValueError(f"the image has shape {image.shape}: it must be (H, W, 3), H and W multiples of {f}")
+        dtype = self.autoencoder.encoder.conv_in.weight.dtype
+        latents = self.autoencoder.encode(image[None].astype(dtype)).astype(mx.float32)
+        return _finite(latents, "encoding the image", dtype)
 
-    def inpaint(self, settings: Settings, image: mx.array, mask: mx.array) -> mx.array:
-        """Repaint an image (H, W, 3) in [-1, 1] where the mask (H, W) is 1: (n_images, H, W, 3) in [0, 1].
+    def begin(self, runs: Sequence[Run]) -> list[Run]:
+        """Give runs of the same image what they start from: its latents, and the inversion where they ask for one.
 
-        Where the mask is 0, the pixels are the image's own.
+        Raises ValueError for runs that start from an image and have none.
         """
-        painted, m = self._pictures(settings, image, mask), mx.array(mask)[..., None]
-        return m * painted + (1 - m) * (mx.array(image) / 2 + 0.5)
+        first = runs[0].inputs
+        for run in runs:
+            assert run.inputs.image is first.image, "runs that begin together share an image"
+            if run.plan.image_weight is not None and run.inputs.image is None:
+                raise ValueError("strength and start_step need an image")
+        x0 = None if first.image is None else self.encode(first.image)
+        begun = [replace(run, x0=x0) for run in runs]
+        inverting = [i for i, run in enumerate(begun) if run.settings.start == "inversion" and run.plan.steps_run]
+        for i, run in zip(inverting, self.inverted([begun[i] for i in inverting]), strict=True):
+            begun[i] = run
+        return begun
 
-    triangle = laboratory.triangle
-    grid = laboratory.grid
-    noising = laboratory.noising
-    inversion = laboratory.inversion
+    def inverted(self, runs: Sequence[Run]) -> list[Run]:
+        """Runs that have begun, with the way up from their image along the model's own ODE."""
+        found = invert_all(runs, self._estimate)
+        for inversion in found:
+            _finite(inversion.latents[-1], "inverting the image", self.dtype)
+        return [replace(run, inversion=inversion) for run, inversion in zip(runs, found, strict=True)]
 
-    generate_latents = older.generate_latents
-    generate_latents_from_image = older.generate_latents_from_image
+    def walk(self, runs: Sequence[Run], batch_size: int | None = None) -> Iterator[tuple[int, Step]]:
+        """Walk runs that have begun together, and yield `(which, step)` as steps are made.
+
+        At most batch_size rows go into one network call (None: all); runs of different sizes follow each other.
+        Raises MemoryError before the first step, and FloatingPointError where a latent becomes NaN or infinite.
+        """
+        sizes: dict[tuple[int, int, int], list[int]] = {}
+        for i, run in enumerate(runs):
+            if run.plan.steps_run:
+                sizes.setdefault(run.shape, []).append(i)
+        for indices in sizes.values():
+            check_memory(self.description, [runs[i] for i in indices], batch_size)
+        return self._steps(runs, list(sizes.values()), batch_size)
+
+    def _steps(
+        self, runs: Sequence[Run], groups: Sequence[Sequence[int]], batch_size: int | None
+    ) -> Iterator[tuple[int, Step]]:
+        for indices in groups:
+            group = [runs[i] for i in indices]
+            samplers = (run.sampler(run.start, StepNoise(run.seeds, run.shape)) for run in group)
+            for which, step in lockstep(self._estimate(group), samplers, batch_size):
+                mx.eval(step.x, step.clean)
+                _finite(step.x, f"step {step.index + 1}", self.dtype)
+                yield indices[which], step
+
+    def _estimate(self, runs: Sequence[Run]) -> DenoiseRows:
+        encoders, tokenizers = ([getattr(self, x) for x in names] for names in (self._encoders, self._tokenizers))
+        texts = TextNets(encoders, tokenizers, self.description.xl)
+        told = guides(texts, self.description, self.dtype, [run.settings for run in runs])
+        channels = self._repaint_channels(runs[0]) if self.planner.repaints else None
+        return estimate_of(
+            runs, lambda x, t, **more: self.unet(x.astype(self.dtype), t, **more), told, self.schedule, channels
+        )
+
+    def _repaint_channels(self, run: Run) -> mx.array:
+        """What a 9-channel UNet sees besides the latents: the mask, and the latents of the image less the masked part.
+
+        (1, h, w, 5). The mask is hard; what it hides is mid grey. Without a mask everything is to be painted.
+        """
+        f, mask, image = self.description.vae.factor, run.inputs.mask, run.inputs.image
+        if mask is None or image is None:
+            mask = mx.ones((run.settings.height, run.settings.width))
+            image = mx.zeros((run.settings.height, run.settings.width, 3))
+        hole = (mask >= 0.5).astype(mx.float32)
+        return mx.concatenate([hole[None, ::f, ::f, None], self.encode(image * (1 - hole[..., None]))], axis=-1)
+
+    def decode(self, latents: mx.array) -> mx.array:
+        """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], float32."""
+        dtype = self.autoencoder.decoder.conv_in.weight.dtype
+        pictures = self.autoencoder.decode(latents.astype(dtype)).astype(mx.float32)
+        return mx.clip(_finite(pictures, "decoding", dtype) / 2 + 0.5, 0, 1)
+
+    # The laboratory
+
+    def frame(self, step: Step, kind: Literal["noisy", "clean"] = "noisy") -> mx.array:
+        """A step as pictures (B, H, W, 3) in [0, 1]: what it has become, at the scale of a picture, or the estimate."""
+        return self.decode(shown(step, kind))
+
+    def preview(self, latents: mx.array) -> mx.array:
+        """Latents (B, h, w, 4) at noise level 0 -> their colours (B, h, w, 3) in [0, 1], one pixel for 8 x 8.
+
+        A linear map, fitted by least squares to the loaded autoencoder: next to nothing beside `decode`.
+        """
+        return previews.applied(self._colours, latents)
+
+    @cached_property
+    def _colours(self) -> mx.array:
+        """The linear map from latents to colours, fitted once to this autoencoder, and remembered from run to run."""
+        identity = content_hash(self.description.folder, self.dtype == mx.float16, ("vae",))
+        return previews.fitted(self.decode, self.description.vae.latent_channels, identity)
+
+    def triangle(
+        self,
+        settings: Settings,
+        image: mx.array,
+        strengths: Sequence[float],
+        mask: mx.array | None = None,
+        batch_size: int | None = None,
+    ) -> list[list[Step]]:
+        """Image-to-image at many strengths with one noise: a row of steps for each, all walked together.
+
+        The first step of a row, with index -1, is the image noised once to that row's level; down these, the rows show
+        the noising, and along a row the denoising. Strength 0 is a row of the image alone. settings.n_images must be 1.
+        At most batch_size rows go into one network call (None: all), so that with None there are as many calls as the
+        longest row makes. Raises what `sample` raises.
+        """
+        return self._rows(triangle_settings(settings, strengths), Inputs(image, mask), batch_size)
+
+    def grid(
+        self,
+        settings: Settings,
+        rows: Axis,
+        columns: Axis | None = None,
+        image: mx.array | None = None,
+        mask: mx.array | None = None,
+        batch_size: int | None = None,
+    ) -> list[list[list[Step]]]:
+        """A picture for each pair of values of two settings, `("sampler", ["euler", "heun"])` and `("cfg", [3, 7.5])`.
+
+        Returns rows of columns of steps; the first step of each, with index -1, is its start. All of them are walked
+        together as in `triangle`; those of different sizes, one size after the other. settings.n_images must be 1.
+        Raises what `sample` raises, and ValueError for an axis that is no setting, or that has no values.
+        """
+        axes = [rows] if columns is None else [rows, columns]
+        made = self._rows(grid_settings(settings, axes), Inputs(image, mask), batch_size)
+        width = 1 if columns is None else len(columns[1])
+        return [made[i : i + width] for i in range(0, len(made), width)]
+
+    def _rows(self, all_settings: Sequence[Settings], inputs: Inputs, batch_size: int | None) -> list[list[Step]]:
+        runs = self.begin([self.planner.run(settings, inputs) for settings in all_settings])
+        rows = [[run.first] for run in runs]
+        for which, step in self.walk(runs, batch_size):
+            rows[which].append(step)
+        return rows
+
+    def noising(self, settings: Settings, image: mx.array, kind: NoisingKind = "ray") -> list[Step]:
+        """The way from the image up to a start: clean to noisy, a step per level of `sample` with the same arguments.
+
+        ray: one noise at every level. chain: noise added little by little. Both end at that run's start, chain bit for
+        bit. inversion: the ODE walked up with settings.source_prompt, so that Euler steps with the same prompt lead
+        back; it has no noise in it, and ends where a run with start="inversion" begins. The first step, at level 0, is
+        the image's own latents. Raises ValueError for an image_weight other than 1: no way leads to a start without
+        the image.
+        """
+        (run,) = self.begin([self.planner.run(settings, Inputs(image))])
+        if kind == "inversion" and run.inversion is None:
+            (run,) = self.inverted([run])
+        return way_up(run, kind)
+
+    def inversion(self, settings: Settings, image: mx.array) -> Inversion:
+        """The image walked up the model's own ODE, told settings.source_prompt and not guided, over the run's levels.
+
+        What a run with start="inversion" begins with: describe the image in source_prompt, and in prompt what it shall
+        become. The result says how exact every step is, and how many had to be taken explicitly.
+        """
+        (run,) = self.begin([self.planner.run(replace(settings, start="noise"), Inputs(image))])
+        (run,) = self.inverted([run])
+        assert run.inversion is not None
+        return run.inversion
+
+    # The older example's interface: latents in variance-preserving scale, the last of which can be decoded
+
+    def generate_latents(
+        self,
+        text: str,
+        n_images: int = 1,
+        num_steps: int | None = None,
+        cfg_weight: float | None = None,
+        negative_text: str = "",
+        latent_size: tuple[int, int] | None = None,
+        seed: int | None = None,
+    ) -> Iterator[mx.array]:
+        """The latents (n_images, h, w, 4) after each step of text-to-image.
+
+        None means the model's default, and for the seed the time.
+        """
+        settings = older_settings(self.description.xl, text, n_images, num_steps, cfg_weight, negative_text, seed)
+        if latent_size is not None:
+            height, width = (side * self.description.vae.factor for side in latent_size)
+            settings = replace(settings, height=height, width=width)
+        return variance_preserving(self.sample(settings))
+
+    def generate_latents_from_image(
+        self,
+        image: mx.array,
+        text: str,
+        n_images: int = 1,
+        strength: float = 0.8,
+        num_steps: int | None = None,
+        cfg_weight: float | None = None,
+        negative_text: str = "",
+        seed: int | None = None,
+    ) -> Iterator[mx.array]:
+        """The same for image-to-image. Strength 0 yields the image's own latents."""
+        settings = older_settings(self.description.xl, text, n_images, num_steps, cfg_weight, negative_text, seed)
+        (run,) = self.begin([self.planner.run(replace(settings, strength=strength), Inputs(image))])
+        if run.plan.steps_run == 0:
+            return iter((run.original,))
+        return variance_preserving(step for _, step in self.walk([run]))
 
 
 class StableDiffusionXL(StableDiffusion):
@@ -412,7 +379,7 @@ class StableDiffusionXL(StableDiffusion):
 
 def shown(step: Step, kind: Literal["noisy", "clean"] = "noisy") -> mx.array:
     """The latents that a frame of a step shows, at the scale of a picture."""
-    return step.clean if kind == "clean" else step.x / (step.sigma**2 + 1) ** 0.5
+    return step.clean if kind == "clean" else step.x / deviation(step.sigma)
 
 
 def _finite(x: mx.array, doing: str, dtype: mx.Dtype) -> mx.array:
@@ -421,14 +388,3 @@ def _finite(x: mx.array, doing: str, dtype: mx.Dtype) -> mx.array:
         remedy = "half precision is too small for it: float16=False" if dtype == mx.float16 else "try a smaller cfg"
         raise FloatingPointError(f"{doing} gave a NaN or an infinite number; {remedy}")
     return x
-
-
-def _checked(picture: mx.array | None, name: str, low: float) -> mx.array | None:
-    """An image or a mask as float32, from MLX or NumPy. Raises ValueError for values outside [low, 1]."""
-    if picture is None:
-        return None
-    picture = mx.array(picture).astype(mx.float32)
-    least, most = float(picture.min()), float(picture.max())
-    if least < low - 1e-3 or most > 1 + 1e-3:
-        raise ValueError(f"the {name} has values from {least:g} to {most:g}: they must be from {low:g} to 1")
-    return picture

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from .cache import recall, remember
+from ..cache import recall, remember
 from .locate import needed
 
 _BLOB = re.compile(r"[0-9a-f]{64}")  # in the Hub's cache, a large file is a link to a blob that is named by its hash

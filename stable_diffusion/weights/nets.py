@@ -10,6 +10,7 @@ import mlx.core as mx
 from ..config import CLIPTextConfig, UNetConfig, VAEConfig
 from ..diffusion.schedule import NoiseSchedule
 from ..models.clip import CLIPTextModel
+from ..models.text import TextNets
 from ..models.tokenizer import CLIPTokenizer
 from ..models.unet import UNet2DConditionModel
 from ..models.vae import AutoencoderKL
@@ -29,6 +30,11 @@ class Description:
     scheduler_config: Mapping[str, Any]
     zero_empty_negative: bool  # XL: an empty negative prompt is zeros, and not the encoding of no words
 
+    @property
+    def xl(self) -> bool:
+        """Is it an XL, with two text encoders?"""
+        return len(self.texts) == 2
+
 
 @dataclass(frozen=True)
 class Nets:
@@ -36,8 +42,7 @@ class Nets:
 
     unet: UNet2DConditionModel
     autoencoder: AutoencoderKL
-    text_encoders: tuple[CLIPTextModel, ...]
-    tokenizers: tuple[CLIPTokenizer, ...]  # of each
+    texts: TextNets
 
 
 def describe(folder: Path) -> Description:
@@ -69,7 +74,7 @@ def describe(folder: Path) -> Description:
         texts=texts,
         schedule=schedule,
         scheduler_config=read_json(scheduler),
-        zero_empty_negative=bool(index.get("force_zeros_for_empty_prompt", len(texts) == 2)),
+        zero_empty_negative=bool(index.get("force_zeros_for_empty_prompt", len(suffixes) == 2)),
     )
 
 
@@ -97,8 +102,7 @@ def open_nets(description: Description, dtype: mx.Dtype) -> Nets:
     return Nets(
         unet=net(UNet2DConditionModel, description.unet, "unet", names.UNET, dtype),
         autoencoder=net(AutoencoderKL, vae, "vae", names.VAE, mx.float32 if vae.force_upcast else dtype),
-        text_encoders=tuple(encoders),
-        tokenizers=tuple(tokenizers),
+        texts=TextNets(encoders, tokenizers, description.xl),
     )
 
 

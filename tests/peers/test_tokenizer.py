@@ -8,7 +8,7 @@ from transformers import CLIPTokenizer as TheirTokenizer
 
 from stable_diffusion.models.tokenizer import CLIPTokenizer
 from stable_diffusion.weights.checkpoint import read_tokenizer
-from stable_diffusion.weights.clip import openai_tokenizer
+from stable_diffusion.weights.vocabulary import openai_tokenizer
 from tests.texts import TEXTS
 
 

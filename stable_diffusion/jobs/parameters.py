@@ -9,8 +9,8 @@ from typing import Any
 from ..diffusion.aliases import sampler_name, spacing_name
 from ..diffusion.noise import slider
 from ..diffusion.samplers import sampler_named
+from ..pipeline.planner import SAMPLER_OPTIONS
 from ..settings import Settings
-from .planner import SAMPLER_OPTIONS
 from .recipe import Recipe
 
 # Our names in their words; what is not here is written as it is called here.
@@ -60,8 +60,8 @@ def parameters(recipe: Recipe) -> str:
         "CFG scale": f"{s.cfg:g}",
         "Seed": s.seed,
         "Size": f"{s.width}x{s.height}",
-        "Model hash": recipe.model_hash[:10],
-        "Model": recipe.model,
+        "Model hash": (recipe.model.hash or "")[:10],
+        "Model": recipe.model.name,
     }
     if s.strength is not None:
         pairs["Denoising strength"] = f"{s.strength:g}"
@@ -154,7 +154,7 @@ def read_parameters(text: str) -> Foreign:
                 strange.append(f"{name}: {value}")
         elif name not in _MEANINGLESS:
             strange.append(f"{name}: {value}")
-    taken = sampler_named(sampler_name(settings["sampler"])[0]).options if "sampler" in settings else SAMPLER_OPTIONS
+    taken = sampler_named(sampler_name(settings["sampler"])[0]).takes if "sampler" in settings else SAMPLER_OPTIONS
     for name in [name for name in SAMPLER_OPTIONS if name in settings and name not in taken]:
         strange.append(f"{name}: {settings.pop(name):g} (its sampler has none)")
     if pairs.get("Schedule type") == "Automatic" and "sampler" in settings:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import mlx.core as mx
 
+from ..cache import recall, remember
+
 SIDE, COUNT = 16, 24  # latents along a side, and pictures, that it is fitted to
 SOFT = 0.9  # correlation of a practice latent with a soft field; the rest is grain
 
@@ -42,3 +44,17 @@ def fit(decode: Callable[[mx.array], mx.array], channels: int) -> mx.array:
 def applied(coefficients: mx.array, latents: mx.array) -> mx.array:
     """Latents (B, h, w, C) at the scale of a picture -> colours (B, h, w, 3) in [0, 1]."""
     return mx.clip(latents @ coefficients[:-1] + coefficients[-1], 0, 1)
+
+
+def fitted(decode: Callable[[mx.array], mx.array], channels: int, identity: str) -> mx.array:
+    """What `fit` finds, remembered from run to run by the identity of the autoencoder."""
+    known = recall("previews").get(identity)
+    try:
+        coefficients = mx.array(known if known is not None else mx.nan)
+        if coefficients.shape == (channels + 1, 3) and mx.isfinite(coefficients).all():
+            return coefficients
+    except (TypeError, ValueError):  # somebody else's, or damaged: fitted anew
+        pass
+    coefficients = fit(decode, channels)
+    remember("previews", {identity: coefficients.tolist()})
+    return coefficients

@@ -1,0 +1,69 @@
+"""The files of a job: their names, how they are written, and what a PNG file carries besides its pixels."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..pictures.images import Picture, check_writable, digest, free_stem, save, written
+from ..pictures.metadata import Attached
+from .events import Written
+from .originals import Originals
+from .parameters import parameters
+from .recipe import IMAGE, MASK, RECIPE, TEXT, Recipe
+
+
+def attached(recipe: Recipe, originals: Originals | None = None, keep: bool = True) -> Attached:
+    """For `pictures.images.save`: everything that makes a picture again.
+
+    keep: the originals lie in the file themselves, and not only what they can be known by.
+    """
+    picture, mask = (None, None) if originals is None else (originals.picture, originals.mask)
+    if originals is None or picture is None:
+        return Attached({TEXT: parameters(recipe), RECIPE: recipe.as_json()}, {})
+    recipe = replace(recipe, image={"name": originals.name, "sha256": digest(picture)})
+    if mask is not None:
+        recipe = replace(recipe, mask={"sha256": digest(mask)})
+    pictures = {place: kept for place, kept in ((IMAGE, picture), (MASK, mask)) if kept is not None and keep}
+    return Attached({TEXT: parameters(recipe), RECIPE: recipe.as_json()}, pictures)
+
+
+class Output:
+    """Where the files of a job go: each is written as soon as it is there, under a name that was free."""
+
+    def __init__(self, name: str, overwrite: bool = False) -> None:
+        """name: of the picture, or of the sheet. Raises ValueError for one that can't be a picture's."""
+        path = Path(os.path.expanduser(name))
+        if path.is_dir() or name.endswith("/"):
+            raise ValueError(f"{path} is a folder: name a file in it, such as {path / 'out.png'}")
+        self.path = path if path.suffix else path.with_suffix(".png")
+        self._overwrite = overwrite
+
+    @property
+    def keeps_settings(self) -> bool:
+        """Can its files carry what they were made with?"""
+        return self.path.suffix.lower() == ".png"
+
+    def claim(self, endings: Sequence[str]) -> None:
+        """Take one free name for files with all of these endings. Raises ValueError for one that can't be written."""
+        check_writable(self.path.with_stem(self.path.stem + max(endings, key=len)))
+        if not self._overwrite:
+            self.path = free_stem(self.path, endings)
+
+    def write(self, picture: Picture, ending: str, attached: Attached | None = None) -> Written:
+        """Write a picture under the name of the output with an ending."""
+        path = self.free(self.path.with_stem(self.path.stem + ending))
+        save(picture, path, attached)
+        return Written(path)
+
+    @contextlib.contextmanager
+    def file(self, suffix: str) -> Iterator[tuple[Path, Written]]:
+        """A place to write another kind of file to, and what to say once it is there."""
+        path = self.free(self.path.with_suffix(suffix))
+        with written(path) as unfinished:
+            yield unfinished, Written(path)
+
+    def free(self, path: Path) -> Path:
+        """The path itself, or the next one that is free: another job may have taken the name by now."""
+        return path if self._overwrite else free_stem(path)

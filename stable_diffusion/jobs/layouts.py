@@ -1,0 +1,198 @@
+"""From a request to the runs that it asks for: some pictures, children of one, a triangle, or a grid."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any, Literal
+
+from ..diffusion.noise import child_seed
+from ..pictures.images import fitted, to_mask
+from ..pipeline import NOTHING, Inputs, Planner, Run
+from ..pipeline.laboratory import grid_settings, triangle_settings
+from ..pipeline.masks import packed, shrunk
+from ..settings import CompleteSettings, Perturbation, Settings
+from .request import Request
+from .view import View
+
+LayoutKind = Literal["pictures", "children", "triangle", "grid"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The runs of a job, each of one picture, and how they belong together."""
+
+    kind: LayoutKind
+    base: CompleteSettings  # what the runs have in common
+    runs: Sequence[Run]
+    endings: Sequence[str]  # of the names of the finished pictures
+    headings: Sequence[str]
+    batch_size: int | None
+    view: View  # what was asked for, as far as it leads to the same runs and their sheet again
+    sheet: str | None = None  # the ending of the sheet's name; None: no sheet
+    only: int | None = None  # the one picture that is wanted
+    strengths: Sequence[float | None] = ()  # of a triangle's rows
+    lines: Sequence[str] = ()  # what a grid says beside its lines, above its columns and under its pictures
+    columns: Sequence[str] = ()
+    labels: Sequence[str] = ()
+
+
+def layout_of(request: Request, planner: Planner) -> Layout:
+    """The layout that a request asks for, its runs planned. Raises ValueError for what cannot be."""
+    inputs = NOTHING if request.inputs is None else request.inputs.arrays
+    settings = request.settings
+    if inputs.image is None and (settings.strength is not None or settings.start_step is not None):
+        raise ValueError("strength and start_step need a picture to start from: use image2image")
+    code = _mask_code(request, planner, inputs)
+    added = [_masked(entry, code) for entry in request.variations]
+    settings = replace(settings, perturb=(*settings.perturb, *added))
+    if request.view.generate_triangle is not None:
+        return _triangle(request.view, planner, settings, inputs)
+    if request.view.grid is not None:
+        return _grid(request.view, planner, settings, inputs, code)
+    if request.view.perturb is not None:
+        return _children(request.view, planner, settings, inputs, code)
+    return _pictures(request, planner, settings, inputs)
+
+
+def _mask_code(request: Request, planner: Planner, inputs: Inputs) -> tuple[str, ...]:
+    """The mask that perturbations keep to, as it stands in a lineage: one, or none."""
+    f = planner.description.vae.factor
+    if inputs.mask is not None:
+        return (packed(shrunk(inputs.mask, inputs.mask.shape[0] // f, inputs.mask.shape[1] // f)),)
+    if request.inputs is None or (mask := request.inputs.mask) is None:
+        return ()
+    axes = [name for name, _ in request.view.grid or ()]
+    if request.view.perturb is None and not request.variations and "perturb" not in axes:
+        raise ValueError("--mask is for the part that --perturb or --variation changes: name one of them")
+    s = planner.completed(request.settings)
+    if (mask.width * s.height, mask.height * s.width) != (s.width * mask.height, s.height * mask.width):
+        raise ValueError(f"the mask is {mask.width} x {mask.height}, and the picture {s.width} x {s.height}")
+    return (packed(shrunk(to_mask(fitted(mask, s.width, s.height)), s.height // f, s.width // f)),)
+
+
+def _sizes(view: View) -> View:
+    """What the last bits of a picture depend on besides its settings."""
+    return view.only("batch_size", "decoding_batch_size")
+
+
+def _pictures(request: Request, planner: Planner, settings: Settings, inputs: Inputs) -> Layout:
+    """Pictures of seeds that follow each other; or one that shared its network calls with others."""
+    view, n, batch = request.view, settings.n_images, request.batch
+    first = planner.run(replace(settings, n_images=1), inputs)
+    if batch and n == 1 and view.batch_size is None and batch.settings[batch.index] == first.settings:
+        others = len(batch.settings)
+        return Layout(
+            kind="pictures",
+            base=first.settings,
+            runs=[first if i == batch.index else planner.run(s, inputs) for i, s in enumerate(batch.settings)],
+            endings=[""] * others,
+            headings=[""] * others,
+            batch_size=batch.batch_size,
+            view=_sizes(view),
+            only=batch.index,
+        )
+    seeds = [settings.seed + k for k in range(n)]
+    again = _sizes(view)
+    return Layout(
+        kind="pictures",
+        base=first.settings,
+        runs=[first, *(planner.run(replace(settings, seed=seed, n_images=1), inputs) for seed in seeds[1:])],
+        endings=[f"-seed{seed}" for seed in seeds] if n > 1 else [""],
+        headings=[f"seed {seed}" for seed in seeds],
+        batch_size=view.batch_size or 1,
+        view=replace(again, n_images=n, n_rows=view.n_rows or 1) if n > 1 else again,
+        sheet="" if n > 1 else None,
+    )
+
+
+def _children(view: View, planner: Planner, settings: Settings, inputs: Inputs, code: tuple[str, ...]) -> Layout:
+    """Pictures whose start is perturbed by noise of their own."""
+    n, lineage, amount = settings.n_images, settings.perturb, view.perturb
+    assert amount is not None
+    children = [_masked((child_seed(settings.seed, lineage, k), amount), code) for k in range(n)]
+    alone = replace(settings, n_images=1)
+    runs = [planner.run(replace(alone, perturb=(*lineage, child)), inputs) for child in children]
+    return Layout(
+        kind="children",
+        base=replace(runs[0].settings, perturb=lineage),
+        runs=runs,
+        endings=[f"-child{k + 1}" for k in range(n)] if n > 1 else [""],
+        headings=[f"{seed}:{amount:.4g}" for seed, *_ in children],
+        batch_size=view.batch_size or 1,
+        view=replace(_sizes(view), n_images=n, n_rows=view.n_rows or 1, perturb=amount),
+        sheet="" if n > 1 else None,
+    )
+
+
+def _triangle(view: View, planner: Planner, settings: Settings, inputs: Inputs) -> Layout:
+    """A row of steps for each strength."""
+    values = view.generate_triangle
+    assert values is not None
+    highlight = None if view.highlight is None else row_of(view.highlight, values)
+    again = view.only("generate_triangle", "triangle_align", "sheet_size", "show_denoising", "frames")
+    runs = [planner.run(row, inputs) for row in triangle_settings(settings, values)]
+    return Layout(
+        kind="triangle",
+        base=planner.completed(settings, inputs),
+        runs=runs,
+        endings=[f"-strength{value:g}" for value in values],
+        headings=[f"strength {value:g}" for value in values],
+        batch_size=view.batch_size,
+        view=_sizes(view).over(replace(again, highlight=highlight)),
+        sheet="-triangle",
+        strengths=values,
+    )
+
+
+def row_of(strength: float, values: Sequence[float]) -> float:
+    """The one of a triangle's strengths that somebody means. Raises ValueError where there is none."""
+    near = min(values, key=lambda value: abs(value - strength), default=-1.0)
+    if abs(near - strength) > 5e-4:
+        known = ", ".join(f"{value:g}" for value in values) or "none"
+        raise ValueError(f"there is no row of strength {strength:g} to highlight: the triangle has {known}")
+    return near
+
+
+def _grid(view: View, planner: Planner, settings: Settings, inputs: Inputs, code: tuple[str, ...]) -> Layout:
+    """A picture for each pair of values of two settings, or for each value of one."""
+    assert view.grid is not None
+    # A perturbation keeps to the mask here as everywhere.
+    axes = [
+        (name, tuple(tuple(_masked(e, code) for e in v) for v in values) if name == "perturb" else values)
+        for name, values in view.grid
+    ]
+    runs = [planner.run(place, inputs) for place in grid_settings(settings, axes)]
+    plans = [run.plan for run in runs]
+    # Where the grid changes how many steps are run, or from where, each picture says so.
+    differ = len({(plan.steps_run, plan.start_sigma) for plan in plans}) > 1
+    named = [[f"{name.replace('_', ' ')} {_words(value)}" for value in values] for name, values in axes]
+    # One setting lies in a line; of two, the first goes down.
+    lines, columns = (named[0], named[1]) if len(named) > 1 else ([""], named[0])
+    places = product(range(1, len(lines) + 1), range(1, len(columns) + 1))
+    return Layout(
+        kind="grid",
+        base=planner.completed(settings, inputs),
+        runs=runs,
+        endings=[f"-row{i}-column{j}" if len(named) > 1 else f"-column{j}" for i, j in places],
+        headings=[", ".join(words) for words in product(*named)],
+        batch_size=view.batch_size,
+        view=replace(_sizes(view), grid=tuple(axes)),
+        sheet="-grid",
+        lines=lines,
+        columns=columns,
+        labels=[f"{p.steps_run} of {p.steps} steps from {p.start_sigma:.2f}" if differ else "" for p in plans],
+    )
+
+
+def _masked(entry: Perturbation, code: tuple[str, ...]) -> Perturbation:
+    """A perturbation that keeps to a mask, unless it has one of its own."""
+    seed, amount, *own = entry
+    masks = own or code
+    return (seed, amount, str(masks[0])) if masks else (seed, amount)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, tuple):
+        # Of a perturbation its seed and amount; the mask that may follow is not for reading.
+        return ", ".join(":".join(map(_words, v[:2])) if isinstance(v, tuple) else _words(v) for v in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

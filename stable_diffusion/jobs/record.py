@@ -1,0 +1,169 @@
+"""What came of a job: the steps of its runs, as far as they were kept. In memory, or in a safetensors file."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from ..diffusion.samplers import Step
+from ..pictures.images import Picture, from_bytes, to_bytes
+from ..weights.checkpoint import open_tensors
+from .originals import Originals
+from .recipe import Recipe
+from .view import VIEW_ROWS, FrameKind, View
+
+VERSION = 1
+KINDS = ("pictures", "children", "triangle", "grid")
+
+
+@dataclass
+class KeptStep:
+    """A step of a run: its place and level, its latents where they are kept, and its pictures where it is shown."""
+
+    index: int  # -1: the start
+    sigma: float
+    latents: Step | None = None
+    pictures: dict[FrameKind, Picture] = field(default_factory=dict)
+
+
+@dataclass
+class Row:
+    """What is kept of one run; the first of its steps is its start, where that is kept."""
+
+    heading: str
+    ending: str  # of its files' names
+    label: str = ""  # under its picture in a grid
+    strength: float | None = None  # of a triangle's row
+    steps: list[KeptStep] = field(default_factory=list)
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.steps) and self.steps[-1].sigma == 0
+
+
+@dataclass
+class Record:
+    """Rows that grow as steps come.
+
+    In the file, `row0.x` and `row0.clean` are (steps, n, h, w, 4) float32 in the order of the walk, `row0.frame3.noisy`
+    is (H, W, 3) uint8, and `original` and `mask` what the runs start from, likewise. The metadata hold the recipe, and
+    index and sigma of every step.
+    """
+
+    recipe: Recipe  # its view is the one that it is drawn in, unless somebody wants another
+    kind: str  # how the rows belong together: one of KINDS
+    rows: list[Row]
+    sheet: str | None = None  # the ending of the sheet's name; None: no sheet
+    originals: Originals | None = None
+    lines: Sequence[str] = ()  # of a grid
+    columns: Sequence[str] = ()
+    way_up: list[KeptStep] = field(default_factory=list)  # from the original to a start; not in the file
+
+
+def save_record(record: Record, path: Path) -> None:
+    """Write the rows that have steps to a path that ends in .safetensors; all their latents must be there."""
+    places = [place for place, row in enumerate(record.rows) if row.steps]
+    rows = [record.rows[place] for place in places]
+    arrays: dict[str, mx.array] = {}
+    for r, row in enumerate(rows):
+        latents = [step.latents for step in row.steps if step.latents is not None]
+        assert len(latents) == len(row.steps)
+        arrays[f"row{r}.x"] = mx.stack([step.x for step in latents])
+        arrays[f"row{r}.clean"] = mx.stack([step.clean for step in latents])
+        for i, step in enumerate(row.steps):
+            arrays |= {f"row{r}.frame{i}.{kind}": to_bytes(picture) for kind, picture in step.pictures.items()}
+    originals = record.originals or Originals()
+    for name, picture in (("original", originals.picture), ("mask", originals.mask)):
+        if picture is not None:
+            arrays[name] = to_bytes(picture)
+    view: dict[str, Any] = {
+        **record.recipe.view.only("triangle_align", "highlight", "sheet_size", "n_rows").as_json(),
+        "endings": [row.ending for row in rows],
+        "sheet": record.sheet,
+        "name": originals.name,
+    }
+    if record.kind == "triangle":
+        view["strengths"] = [row.strength for row in rows]
+    if record.kind == "grid":
+        view |= {"rows": list(record.lines), "columns": list(record.columns), "labels": [row.label for row in rows]}
+        if len(rows) < len(record.rows):
+            view["places"] = places
+    about = {
+        "version": VERSION,
+        "kind": record.kind,
+        "headings": [row.heading for row in rows],
+        "steps": [[[step.index, step.sigma] for step in row.steps] for row in rows],
+        "view": view,
+    }
+    texts = {"stable-diffusion-mlx": record.recipe.as_json(), "record": json.dumps(about)}
+    mx.save_safetensors(str(path), arrays, texts)
+
+
+def load_record(path: Path) -> Record:
+    """A record from its file. Raises ValueError, one sentence, for one that is missing, damaged or something else."""
+    if not path.is_file():
+        raise ValueError(f"there is no file {str(path)!r}")
+    try:
+        arrays, metadata = open_tensors(path)
+        about = json.loads(metadata["record"])
+        if not isinstance(about, dict):
+            raise ValueError
+    except KeyError:
+        raise ValueError(f"{str(path)!r} was not written by --save-latents") from None
+    except ValueError:
+        raise ValueError(f"{str(path)!r} is damaged, or no file of latents") from None
+    if about.get("version") != VERSION:
+        raise ValueError(
+            f"{str(path)!r} is of version {about.get('version')!r}, and {VERSION} is known here: update this package"
+        )
+    try:
+        return _record(arrays, about, Recipe.from_json(metadata["stable-diffusion-mlx"]))
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise ValueError(f"{str(path)!r} is damaged ({error})") from None
+
+
+def _record(arrays: dict[str, mx.array], about: dict[str, Any], recipe: Recipe) -> Record:
+    kind, headings, view = about["kind"], about["headings"], about["view"]
+    count = len(about["steps"])
+    endings, labels, strengths = (view.get(name) for name in ("endings", "labels", "strengths"))
+    texts = [*headings, *endings, *(labels or ())]
+    lists = (headings, endings, labels or [""] * count, strengths or [None] * count)
+    if kind not in KINDS or any(len(of) != count for of in lists) or not all(isinstance(t, str) for t in texts):
+        raise ValueError(f"its {kind!r} with {headings!r} is no sheet")
+    rows = [Row(*parts) for parts in zip(*lists, strict=True)]
+    for r, row in enumerate(rows):
+        row.steps = _steps(arrays, r, about["steps"][r])
+    for name, array in arrays.items():
+        place, _, rest = name.partition(".frame")
+        if rest:
+            i, _, frame = rest.partition(".")
+            if frame not in ("noisy", "clean"):
+                raise ValueError(f"{name!r} is no frame")
+            rows[int(place.removeprefix("row"))].steps[int(i)].pictures[frame] = from_bytes(array)  # type: ignore[index]
+    lines, columns = (tuple(map(str, view.get(name, ()))) for name in ("rows", "columns"))
+    if kind == "grid":  # rows that never came are empty places
+        empty = [Row("", "") for _ in range(len(lines) * len(columns))]
+        for place, row in zip(view.get("places", range(count)), rows, strict=True):
+            empty[place] = row
+        rows = empty
+    drawn = View.from_json({name: v for name, v in view.items() if name in VIEW_ROWS and v is not None})
+    recipe = replace(recipe, view=drawn.over(recipe.view))
+    mask = arrays.get("mask")
+    originals = None
+    if "original" in arrays:
+        grey = None if mask is None else from_bytes(mask).convert("L")
+        originals = Originals(from_bytes(arrays["original"]), grey, str(view["name"]))
+    sheet = view["sheet"]
+    return Record(recipe, kind, rows, None if sheet is None else str(sheet), originals, lines, columns)
+
+
+def _steps(arrays: dict[str, mx.array], r: int, steps: Any) -> list[KeptStep]:
+    """The steps of a row. Raises ValueError where there are not as many arrays: MLX would read behind their end."""
+    x, clean = arrays[f"row{r}.x"], arrays[f"row{r}.clean"]
+    if x.shape != clean.shape or x.shape[0] != len(steps) or x.ndim != 5:
+        raise ValueError(f"row {r} has {len(steps)} steps, and arrays of {x.shape} and {clean.shape}")
+    found = [Step(int(index), float(sigma), x[i], clean[i]) for i, (index, sigma) in enumerate(steps)]
+    return [KeptStep(step.index, step.sigma, step) for step in found]

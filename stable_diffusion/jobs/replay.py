@@ -1,0 +1,105 @@
+"""A picture's file as a request: what it says of settings, model and view."""
+
+from collections.abc import Collection, Generator
+from dataclasses import dataclass, field, replace
+
+from ..pictures.images import Picture
+from ..pictures.metadata import Attached, read_attached
+from ..settings import Settings
+from .events import Note
+from .model import Model
+from .parameters import read_parameters
+from .recipe import IMAGE, MASK, RECIPE, TEXT, Batch, Recipe
+from .view import VIEW_ROWS, View
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """What such a file asks for."""
+
+    path: str
+    settings: Settings
+    attached: Attached
+    model: Model | None = None  # None: it names none that can be loaded
+    view: View = field(default_factory=View)
+    batch: Batch | None = None
+    recipe: Recipe | None = None  # None: another tool's
+    no_model: str = ""  # why there is none: the sentence for somebody who does not name one either
+
+    @property
+    def picture(self) -> Picture:
+        """The picture that it was made from. Raises ValueError where there is none."""
+        if self.recipe is None:
+            raise ValueError("name the picture to start from: there is none to take instead")
+        if self.recipe.image is None:
+            raise ValueError(
+                f"{self.path} was made from a prompt alone: name a picture to start from, or use txt2image"
+            )
+        if (kept := self.attached.pictures.get(IMAGE)) is None:
+            raise ValueError(
+                f"{self.path} does not carry the picture that it was made from: name it ({self.picture_name})"
+            )
+        return kept.convert("RGB")
+
+    @property
+    def picture_name(self) -> str:
+        known = self.recipe.image if self.recipe else None
+        return (known or {}).get("name", "its picture")
+
+    @property
+    def mask(self) -> Picture | None:
+        """Its mask, if it was made with one. Raises ValueError where it does not carry it."""
+        if self.recipe is None or self.recipe.mask is None:
+            return None
+        if MASK not in self.attached.pictures:
+            raise ValueError(
+                f"{self.path} was made with a mask that it does not carry: name it with --mask, or paint the whole "
+                "picture with --no-alpha"
+            )
+        return self.attached.pictures[MASK].convert("L")
+
+
+def read_replay(path: str, from_image: bool) -> Generator[Note, None, Replay]:
+    """The file of a picture; from_image: a picture is to start from one.
+
+    Raises ValueError, one sentence, for a file that says nothing, or nothing that can be read.
+    """
+    attached = read_attached(path)
+    if RECIPE in attached.texts:
+        try:
+            recipe = Recipe.from_json(attached.texts[RECIPE])
+        except ValueError as error:
+            raise ValueError(f"{path} can't be made again: {error}") from None
+        if not from_image and recipe.image is not None:
+            raise ValueError(f"{path} was made from a picture: use image2image with --from")
+        model = replace(recipe.model, named_by=path)
+        return Replay(path, recipe.settings, attached, model, recipe.view, recipe.batch, recipe)
+    if TEXT not in attached.texts:
+        raise ValueError(f"{path} says nothing of how it was made: it carries neither our settings nor another tool's")
+    found = read_parameters(attached.texts[TEXT])
+    strange, settings = list(found.not_understood), dict(found.settings)
+    if not from_image and "strength" in settings:
+        strange.append(f"Denoising strength: {settings.pop('strength'):g} (without a picture to start from)")
+    if strange:
+        yield Note(f"note: not understood of what {path} says: {'; '.join(strange)}")
+    yield Note(f"note: {path} is another tool's: the same settings, but not its noise, so it will be another picture")
+    named = f"with the model {found.model!r}" if found.model else "by another tool, which names no model"
+    return Replay(path, Settings(**settings), attached, no_model=f"{path} was made {named}: name a model with --model")
+
+
+def remaining(view: View, named: Collection[str]) -> View:
+    """A view without its triangle, grid or family where somebody asks for something else instead.
+
+    named: the settings and the parts of a view that have been given other values.
+    """
+    if view.generate_triangle is not None:
+        instead = {"grid", "perturb", "n_images", "strength", "start_step"}
+    elif view.grid is not None:
+        axes = (name for name, _ in view.grid)
+        instead = {"generate_triangle", "perturb", "n_images", "variation", *axes}
+    else:
+        instead = {"generate_triangle", "grid"}
+    if not instead & set(named):
+        return view
+    gone = {"generate_triangle", "triangle_align", "highlight", "grid", "perturb", "n_images", "n_rows"}
+    return view.only(*(VIEW_ROWS.keys() - gone))

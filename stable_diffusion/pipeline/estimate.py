@@ -1,0 +1,43 @@
+"""The estimate of many runs at once: the UNet, its guidance, and the mask, as the samplers ask for it."""
+
+from collections.abc import Callable, Sequence
+
+import mlx.core as mx
+
+from ..diffusion.denoiser import Denoiser, Estimate, masked
+from ..diffusion.guidance import Guide, guided
+from ..diffusion.schedule import NoiseSchedule
+from ..diffusion.walk import DenoiseRows
+from .run import Run
+
+
+def estimate_of(
+    runs: Sequence[Run],
+    unet: Callable[..., mx.array],
+    guides: Sequence[Guide],
+    schedule: NoiseSchedule,
+    channels: mx.array | None = None,
+) -> DenoiseRows:
+    """`denoise(x, sigma, which)` for runs of one size, image and mask, each with its guide.
+
+    channels (1, h, w, C): what a UNet that was trained to repaint sees besides the latents.
+    """
+    first = runs[0]
+
+    def net(x: mx.array, t: mx.array, **conditioning: mx.array) -> mx.array:
+        if channels is not None:
+            x = mx.concatenate([x, mx.broadcast_to(channels, (*x.shape[:3], channels.shape[3]))], axis=-1)
+        return unet(x, t, **conditioning)
+
+    predict = guided(net, guides)
+    whole_times = [run.settings.discretize == "timestep" for run in runs]
+    x0, mask = first.x0, first.latent_mask
+
+    def estimate(x: mx.array, sigma: mx.array, which: mx.array) -> mx.array:
+        rows = [int(w) for w in which]
+        denoise: Estimate = Denoiser(lambda x, t: predict(x, t, rows), schedule, [whole_times[row] for row in rows])
+        if mask is not None and x0 is not None and channels is None:
+            denoise = masked(denoise, x0, mask)
+        return denoise(x, sigma)
+
+    return estimate
