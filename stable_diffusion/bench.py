@@ -10,6 +10,8 @@ import sys
 
 import mlx.core as mx
 
+from .cli.options import reading
+from .cli.terminal import run
 from .diffusion.samplers import SAMPLERS
 from .diffusion.schedule import NoiseSchedule
 from .diffusion.spacing import SPACINGS

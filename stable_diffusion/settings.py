@@ -69,18 +69,16 @@ class Settings:
     prompt: str = declared("", PROMPT)
     negative_prompt: str = declared("", PROMPT, "what the picture should not show", "TEXT")
     seed: int = declared(  # picture k of n_images is the picture of seed + k
-        0, whole(0), "the same seed gives the same picture; several pictures take N, N + 1, ...", "N"
+        0, whole(0), "the same seed gives the same picture; several take N, N + 1, ...", "N"
     )
     n_images: int = declared(1, COUNT, "how many pictures to make (default: 1)", "N")
-    width: int | None = declared(None, SIDE, "a multiple of 8, or the next one below is taken", "PIXELS")
+    width: int | None = declared(None, SIDE, "of the picture; rounded down to a multiple of 8", "PIXELS")
     height: int | None = declared(None, SIDE, "likewise", "PIXELS")
-    steps: int | None = declared(
-        None, COUNT, "how many steps to take from noise to picture; more are slower and finer", "N"
-    )
+    steps: int | None = declared(None, COUNT, "steps from noise to picture; more are slower and finer", "N")
     cfg: float | None = declared(  # classifier-free guidance; 1 or 0: off
         None,
         number(),
-        "how closely to follow the prompt, usually 5 to 10; 1 or 0 turns this guidance off, which halves the time",
+        "how closely to follow the prompt, usually 5 to 10; 1 or 0 turns this off, in half the time",
         "SCALE",
     )
     cfg_rescale: float | None = declared(

@@ -32,7 +32,7 @@ class Kind:
         def read(word: str) -> Any:
             value = self.read(word)
             if fault := self.fault(value):
-                raise ValueError(f"{word[:40]!r} is not {fault}")
+                raise ValueError(f"{repr(word[:40]) if isinstance(value, str) else word[:40]} is not {fault}")
             return value
 
         return replace(self, read=read)

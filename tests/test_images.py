@@ -14,9 +14,9 @@ from PIL import Image
 from stable_diffusion.pictures import images
 from stable_diffusion.pictures.images import (
     check_writable,
+    contact_sheet,
     fitted,
     free_stem,
-    grid,
     read_picture,
     save,
     to_array,
@@ -231,7 +231,7 @@ def test_rounding_is_to_the_nearest_value() -> None:
 
 def test_a_sheet_leaves_the_places_empty_that_no_picture_fills() -> None:
     colours = [(10 * k, 0, 200) for k in range(5)]
-    sheet = pixels(grid([Image.new("RGB", (8, 16), colour) for colour in colours], rows=2, gap=2))
+    sheet = pixels(contact_sheet([Image.new("RGB", (8, 16), colour) for colour in colours], rows=2, gap=2))
     assert sheet.shape == (2 * 18 + 2, 3 * 10 + 2, 3)
     for k in range(6):
         y, x = 2 + 18 * (k // 3), 2 + 10 * (k % 3)
@@ -241,7 +241,7 @@ def test_a_sheet_leaves_the_places_empty_that_no_picture_fills() -> None:
 
 @pytest.mark.parametrize(("n", "rows", "shape"), [(3, 7, (3, 1)), (2, 10**9, (2, 1)), (5, 4, (3, 2)), (1, 1, (1, 1))])
 def test_a_sheet_has_no_row_without_a_picture(n: int, rows: int, shape: tuple[int, int]) -> None:
-    sheet = grid([Image.new("RGB", (8, 8))] * n, rows, gap=0)
+    sheet = contact_sheet([Image.new("RGB", (8, 8))] * n, rows, gap=0)
     assert (sheet.height // 8, sheet.width // 8) == shape
 
 

@@ -1,23 +1,23 @@
 """The options of both commands: spelled either way, read strictly, explained in plain words."""
 
-import argparse
 import math
+import re
 
 import pytest
-from stable_diffusion.cli.readers import number, whole
 
 import image2image
 import txt2image
-from stable_diffusion.cli.arguments import settings_of
+from stable_diffusion.cli.arguments import arguments, settings_of
 from stable_diffusion.cli.options import Parser, add_common
 from stable_diffusion.presets import PRESETS
 from stable_diffusion.settings import Settings
+from stable_diffusion.values import number, whole
 
 COMMANDS = {"txt2image": txt2image.main, "image2image": image2image.main}
 
 
 def parser() -> Parser:
-    parser = Parser("A test.")
+    parser = Parser("A test.", ["an example"])
     parser.add_argument("prompt")
     add_common(parser)
     return parser
@@ -26,9 +26,9 @@ def parser() -> Parser:
 LONG = [s for action in parser()._actions for s in action.option_strings if s.startswith("--")]
 
 
-def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+def help_of(command: str, capsys: pytest.CaptureFixture[str], *page: str) -> str:
     with pytest.raises(SystemExit) as caught:
-        COMMANDS[command](["--help"])
+        COMMANDS[command](["--help", *page])
     assert caught.value.code == 0
     return capsys.readouterr().out
 
@@ -36,7 +36,7 @@ def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
 def usage_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """The one line that a misspelt command line gets."""
     with pytest.raises(SystemExit) as caught:
-        parser().parse_args(words)
+        arguments(parser(), words)
     assert caught.value.code == 2
     text = capsys.readouterr().err
     assert text.count("\n") == 1
@@ -97,13 +97,13 @@ def test_shortened_options_are_not_guessed(capsys: pytest.CaptureFixture[str]) -
         (["a", "--seed", "1.5"], "'1.5' is not a whole number"),
         (["a", "--seed", "9" * 5000], "is not a whole number"),
         (["a", "--cfg", "high"], "'high' is not a number"),
-        (["a", "--n_images", "0"], "0 is too few: at least 1"),
-        (["a", "--n_images", "99999999999"], "at most 10000"),
-        (["a", "--steps", "-3"], "at least 1"),
-        (["a", "--width", "7"], "at least 8"),
-        (["a", "--height", "1000000"], "at most 65536"),
-        (["a", "--n_rows", "0"], "at least 1"),
-        (["a", "-q", "5"], "5 (choose from 2, 3, 4, 6, 8)"),
+        (["a", "--n_images", "0"], "0 is not from 1 to 10000"),
+        (["a", "--n_images", "99999999999"], "is not from 1 to 10000"),
+        (["a", "--steps", "-3"], "-3 is not from 1 to 10000"),
+        (["a", "--width", "7"], "7 is not from 8 to 65536"),
+        (["a", "--height", "1000000"], "is not from 8 to 65536"),
+        (["a", "--n_rows", "0"], "0 is not 1 or more"),
+        (["a", "-q", "5"], "5 is not 2, 3, 4, 6 or 8"),
         (["a", "--plan=1"], "--plan"),
     ],
 )
@@ -124,16 +124,31 @@ def test_the_help_explains_every_option_and_names_every_model(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
-    text = help_of(command, capsys)
+    text = help_of(command, capsys, "all")
     own = ["--strength", "--start-step", "--strength-mode", "--pure-noise", "--fit"] if command == "image2image" else []
     for word in (*LONG, *PRESETS, *own):
         assert f" {word} " in text.replace(",", " ").replace("\n", " "), word
     assert "None" not in text
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_first_page_of_the_help_fits_on_a_screen(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = help_of(command, capsys).splitlines()
+    assert len(lines) <= 39 and max(map(len, lines)) <= 80  # a screen has 40, the last one for what is typed next
+    text = "\n".join(lines)
+    assert lines[0].startswith("usage: ") and len(lines[0]) < 80
+    options = re.findall(r"^  (?:-\w+.*, )?--[\w-]+", text, re.MULTILINE)
+    assert 11 <= len(options) <= 16
+    assert text.count(f"  {command}.py ") == 2, "two examples"
+    assert "--help all" in text
+
+
 def test_every_option_has_a_help_text_that_does_not_repeat_its_name() -> None:
     for action in parser()._actions:
-        if action.dest not in ("help", "prompt"):
+        if action.dest not in ("help", "prompt", "width"):
             assert action.help and action.help.lower() != action.dest.replace("_", " "), action.dest
 
 
@@ -165,8 +180,8 @@ def test_a_prompt_that_is_no_text_is_one_sentence() -> None:
 
 
 def test_numbers_are_read_strictly() -> None:
-    assert whole(1, 5)("5") == 5
-    assert number("1e3") == 1000 and number("inf") == math.inf
+    assert whole(1, 5).read("5") == 5
+    assert number().read("1e3") == 1000 and number().read("inf") == math.inf
     for text in ("", "x", "1,5", "0x10", "1e3"):
-        with pytest.raises(argparse.ArgumentTypeError, match="not a whole number"):
-            whole()(text)
+        with pytest.raises(ValueError, match="not a whole number"):
+            whole().read(text)

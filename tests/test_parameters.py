@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stable_diffusion.pipeline.parameters import Foreign, parameters, read_parameters
-from stable_diffusion.pipeline.recipe import Recipe
 
 from stable_diffusion import SAMPLERS, SPACINGS, Settings
 from stable_diffusion.diffusion.aliases import sampler_name, spacing_name
-from stable_diffusion.pipeline import parameters as tables
+from stable_diffusion.jobs import parameters as tables
+from stable_diffusion.jobs.model import Model
+from stable_diffusion.jobs.parameters import ParsedParameters, parameters, read_parameters
+from stable_diffusion.jobs.recipe import Recipe
 from stable_diffusion.settings import CompleteSettings
 
 PLAIN = CompleteSettings(
@@ -41,10 +42,10 @@ LINE = "Steps: 20, Sampler: Euler, Seed: 5"
 
 
 def text_of(settings: CompleteSettings = PLAIN, model: str = "sd1.5") -> str:
-    return parameters(Recipe(settings, model, "0123456789abcdef" * 4, False, None, made_by="tool 1.0"))
+    return parameters(Recipe(settings, Model(model, "0123456789abcdef" * 4, False), made_by="tool 1.0"))
 
 
-def names(found: Foreign) -> tuple[str, str | None]:
+def names(found: ParsedParameters) -> tuple[str, str | None]:
     """Our names of the sampler and the spacing that were read."""
     sampler, brought = sampler_name(found.settings["sampler"])
     return sampler, found.settings.get("spacing") or brought
@@ -289,7 +290,7 @@ def test_prompts_of_any_number_of_lines_are_kept_apart() -> None:
     "text", ["a house", "a house\nby the sea", "Steps: many", "Steps: 20, Seed: 5", "", "\n\n", " "]
 )
 def test_a_text_without_numbers_is_a_prompt(text: str) -> None:
-    assert read_parameters(text) == Foreign({"prompt": text.strip(), "negative_prompt": ""})
+    assert read_parameters(text) == ParsedParameters({"prompt": text.strip(), "negative_prompt": ""})
 
 
 def test_garbage_never_raises_and_gives_settings_that_a_run_could_have() -> None:

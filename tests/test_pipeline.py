@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from stable_diffusion import SAMPLERS, Settings, StableDiffusion, StableDiffusionXL
+from stable_diffusion.pipeline import Inputs
 from stable_diffusion.presets import Defaults, defaults_of
 from tests.oracles import largest_difference
 
@@ -102,7 +103,7 @@ def test_the_planned_calls_are_the_calls_that_happen(
 ) -> None:
     settings = replace(TINY, sampler=sampler, strength=strength, steps=5)
     steps = list(sd.sample(settings, image))
-    assert len(net_calls) == sd.calls(settings, image) == sd.plan(settings, image).calls(sampler)
+    assert len(net_calls) == sd.planner.run(settings, Inputs(image)).calls == sd.plan(settings, image).calls(sampler)
     assert len(steps) == sd.plan(settings, image).steps_run
 
 

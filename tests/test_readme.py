@@ -5,12 +5,11 @@ import shlex
 from pathlib import Path
 
 import pytest
-from stable_diffusion.pipeline.files import RECIPE
-from stable_diffusion.pipeline.recipe import Recipe
 
 import image2image
 import txt2image
 from stable_diffusion import StableDiffusion, bench
+from stable_diffusion.jobs.recipe import RECIPE, Recipe
 from stable_diffusion.pictures.metadata import read_attached
 from stable_diffusion.presets import DEMO
 
@@ -77,7 +76,7 @@ def test_its_pictures_were_made_by_the_commands_beside_them_with_the_demo_that_i
         prompt = shlex.split(lines.splitlines()[0].partition(".py ")[2])
         for name in names.split():
             recipe = Recipe.from_json(read_attached(ROOT / "demo" / name).texts[RECIPE])
-            assert recipe.model_hash == identity, f"{name} was made with another checkpoint"
+            assert recipe.model.hash == identity, f"{name} was made with another checkpoint"
             assert recipe.settings.prompt in prompt, name
             assert f"--seed {recipe.settings.seed} " in lines, name
 

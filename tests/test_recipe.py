@@ -10,9 +10,11 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from stable_diffusion.pipeline.recipe import VERSION, Recipe, Together, differences
 
-from stable_diffusion.diffusion.noise import packed
+from stable_diffusion.jobs.model import Model
+from stable_diffusion.jobs.recipe import VERSION, Batch, Recipe, differences
+from stable_diffusion.jobs.view import View
+from stable_diffusion.pipeline.masks import packed
 from stable_diffusion.settings import CompleteSettings, Settings
 
 MASK = packed(mx.array(np.random.default_rng(0).uniform(size=(6, 8)).astype(np.float32)))
@@ -29,17 +31,14 @@ PLAIN = CompleteSettings(
 )
 RECIPE = Recipe(
     settings=ONE,
-    model="models/my model",
-    model_hash="0123456789abcdef" * 4,
-    float16=True,
-    quantize=4,
+    model=Model("models/my model", "0123456789abcdef" * 4, True, 4),
     image={"name": "a ü.png", "sha256": "1" * 64},
     mask={"name": "m.png", "sha256": "2" * 64},
-    together=Together((OTHER, ONE, replace(ONE, seed=9)), 1, None, 2),
-    view={"n_rows": 2, "generate_triangle": [0.5, 1.0], "grid": [["cfg", [1.0, 7.5]]], "frames": "clean"},
+    batch=Batch((OTHER, ONE, replace(ONE, seed=9)), 1, None, 2),
+    view=View(n_rows=2, generate_triangle=(0.5, 1.0), grid=(("cfg", (1.0, 7.5)),), frames="clean"),
     made_by="stable-diffusion-mlx 0.0.1",
 )
-SIMPLE = Recipe(PLAIN, "sd1.5", "ab" * 32, False, None)
+SIMPLE = Recipe(PLAIN, Model("sd1.5", "ab" * 32, False))
 
 
 def strict(text: str) -> Any:
@@ -117,7 +116,7 @@ def test_complete_settings_lack_nothing(name: str) -> None:
 # Recipes
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, SIMPLE, replace(RECIPE, settings=OTHER, together=None)])
+@pytest.mark.parametrize("recipe", [RECIPE, SIMPLE, replace(RECIPE, settings=OTHER, batch=None)])
 def test_a_recipe_comes_back_whole(recipe: Recipe) -> None:
     text = recipe.as_json()
     assert text.isascii() and "\n" not in text
@@ -135,7 +134,7 @@ def test_what_a_recipe_does_not_have_is_not_written() -> None:
 
 def test_runs_that_were_made_together_are_kept_as_their_differences() -> None:
     many = tuple(replace(PLAIN, seed=k, cfg=3.0 + k % 2) for k in range(4))
-    recipe = replace(SIMPLE, together=Together(many, 0, 4))
+    recipe = replace(SIMPLE, batch=Batch(many, 0, 4))
     written = strict(recipe.as_json())["together"]
     assert written["differences"] == [{}, {"seed": 1, "cfg": 4.0}, {"seed": 2}, {"seed": 3, "cfg": 4.0}]
     assert Recipe.from_json(recipe.as_json()) == recipe
@@ -204,26 +203,30 @@ def test_a_missing_part_is_named(key: str) -> None:
         (("settings", "cfg"), "7.5", "cfg is '7.5': it must be a number"),
         (("settings", "perturb", 1, 1), 7, "perturb is"),
         (("model",), None, "damaged"),
-        (("model", "name"), 3, "3 is no str"),
-        (("model", "hash"), None, "None is no str"),
-        (("model", "float16"), 1, "1 is no bool"),
-        (("model", "quantize"), "4", "'4' is no int"),
-        (("made_by",), None, "None is no str"),
-        (("image",), "a.png", "'a.png' is no dict"),
-        (("image", "sha256"), 3, "3 is no str"),
-        (("mask",), [["name", "m.png"]], "is no dict"),
-        (("view",), [1], "is no dict"),
+        (("model", "name"), 3, "name is 3: it must be a text"),
+        (("model", "hash"), 3, "hash is 3: it must be a text"),
+        (("model", "float16"), 1, "float16 is 1: it must be true or false"),
+        (("model", "quantize"), "4", "quantize is '4': it must be a whole number"),
+        (("model", "quantize"), 5, "2, 3, 4, 6 or 8"),
+        (("made_by",), None, "made_by is None: it must be a text"),
+        (("image",), "a.png", "image is 'a.png': it must be texts by name"),
+        (("image", "sha256"), 3, "texts by name"),
+        (("mask",), [["name", "m.png"]], "texts by name"),
+        (("view",), [1], "is no object"),
+        (("view", "n_rows"), 0, "n_rows is 0: it must be 1 or more"),
+        (("view", "grid"), [["cfg", [1]], ["seed", [2]], ["eta", [0]]], "one or two settings"),
+        (("view", "grid"), [["output", ["/etc"]]], "one or two settings"),
         (("together",), 3, "damaged"),
         (("together", "differences"), 3, "damaged"),
-        (("together", "differences", 0), [], "is no dict"),
+        (("together", "differences", 0), [], "is no object"),
         (("together", "differences", 0), {"sede": 1}, "there are no settings sede"),
         (("together", "differences", 1), {"seed": 1}, "its own run is not among those"),
-        (("together", "index"), "1", "'1' is no int"),
+        (("together", "index"), "1", "index is '1'"),
         (("together", "index"), 0, "its own run is not among those"),
         (("together", "index"), 3, "its own run is not among those"),
-        (("together", "index"), -2, "its own run is not among those"),  # which Python would count from the end
-        (("together", "batch_size"), "4", "'4' is no int"),
-        (("together", "decoding_batch_size"), None, "None is no int"),
+        (("together", "index"), -2, "index is -2: it must be 0 or more"),  # which Python would count from the end
+        (("together", "batch_size"), "4", "batch_size is '4'"),
+        (("together", "decoding_batch_size"), None, "decoding_batch_size is None"),
     ],
 )
 def test_a_wrong_value_is_named(path: tuple[str | int, ...], value: Any, words: str) -> None:

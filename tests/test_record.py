@@ -8,17 +8,19 @@ from typing import Any, cast
 import mlx.core as mx
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors import safe_open
-from stable_diffusion.pipeline.recipe import Recipe
-from stable_diffusion.pipeline.record import VERSION, Record, load_record, save_record
 
 from stable_diffusion.diffusion.samplers import Step
-from stable_diffusion.settings import CompleteSettings
+from stable_diffusion.jobs.model import Model
+from stable_diffusion.jobs.originals import Originals
+from stable_diffusion.jobs.recipe import Recipe
+from stable_diffusion.jobs.record import VERSION, KeptStep, Record, Row, load_record, save_record
+from stable_diffusion.jobs.view import FrameKind, View
+from tests.plans import complete
 
 DATA = Path(__file__).parent / "data"
-SETTINGS = CompleteSettings(
-    prompt="a house", width=64, height=48, steps=2, cfg=3.0, cfg_rescale=0.0, sampler="euler", spacing="karras"
-)
+SETTINGS = complete(prompt="a house", width=64, height=48, steps=2)
 RNG = np.random.default_rng(0)
 
 
@@ -30,48 +32,65 @@ def latents() -> mx.array:
     return mx.array(values)
 
 
-def picture() -> mx.array:
-    return mx.array(RNG.integers(0, 256, (48, 64, 3), dtype=np.uint8))
+def picture() -> Image.Image:
+    return Image.fromarray(RNG.integers(0, 256, (48, 64, 3), dtype=np.uint8))
 
 
-def row(*sigmas: float) -> list[Step]:
-    return [Step(i - 1, sigma, latents(), latents()) for i, sigma in enumerate(sigmas)]
+def row(heading: str, strength: float, *sigmas: float, frames: tuple[tuple[int, FrameKind], ...] = ()) -> Row:
+    steps = [Step(i - 1, sigma, latents(), latents()) for i, sigma in enumerate(sigmas)]
+    kept = [KeptStep(step.index, step.sigma, step) for step in steps]
+    for i, kind in frames:
+        kept[i].pictures[kind] = picture()
+    return Row(heading, f"-{heading}", strength=strength, steps=kept)
 
 
 RECORD = Record(
-    recipe=Recipe(SETTINGS, "sd1.5", "ab" * 32, False, None),
+    recipe=Recipe(
+        SETTINGS, Model("sd1.5", "ab" * 32, False), view=View(highlight=0.5, triangle_align="right", show_denoising=2)
+    ),
     kind="triangle",
-    rows=[row(14.614641, 1 / 3, 0.0), row(0.1 + 0.2, 0.0), row(5.0)],
-    headings=["strength 1", "Stärke ½", ""],
-    frames={
-        (r, i, kind): picture() for r, i, kind in ((0, 1, "clean"), (0, 1, "noisy"), (1, 0, "noisy"), (2, 10, "clean"))
-    },
-    original=picture(),
-    view={"strengths": [0.5, 1.0], "endings": ["", "-b"], "sheet": None},
+    rows=[
+        row("strength 1", 1.0, 14.614641, 1 / 3, 0.0, frames=((1, "clean"), (1, "noisy"))),
+        row("Stärke ½", 0.5, 0.1 + 0.2, 0.0, frames=((0, "noisy"),)),
+        row("", 0.0, 5.0),
+    ],
+    sheet="-triangle",
+    originals=Originals(picture(), picture().convert("L"), "ü.png"),
+)
+ONE_ROW = replace(RECORD, kind="pictures", rows=[replace(RECORD.rows[1], strength=None)], sheet=None, originals=None)
+GRID = Record(
+    recipe=RECORD.recipe,
+    kind="grid",
+    rows=[replace(r, strength=None, label=f"label {i}") for i, r in enumerate((*RECORD.rows, Row("", "")))],
+    sheet="-grid",
+    lines=("cfg 1", "cfg 3"),
+    columns=("seed 1", "seed 2"),
 )
 
 
 def bits(array: mx.array) -> np.ndarray:
     """What is stored, whatever it stands for."""
-    values = np.array(array)
-    return values.view(np.uint32) if values.dtype == np.float32 else values
+    return np.array(array).view(np.uint32)
+
+
+def pixels(originals: Originals | None) -> list[bytes]:
+    both = () if originals is None else (originals.picture, originals.mask)
+    return [picture.tobytes() for picture in both if picture is not None]
 
 
 def assert_same(one: Record, other: Record) -> None:
-    assert (one.recipe, one.kind, one.view) == (other.recipe, other.kind, other.view)
-    assert list(one.headings) == list(other.headings)
+    for name in ("recipe", "kind", "sheet", "lines", "columns"):
+        assert getattr(one, name) == getattr(other, name), name
+    assert pixels(one.originals) == pixels(other.originals)
     for a, b in zip(one.rows, other.rows, strict=True):
-        assert [(step.index, step.sigma) for step in a] == [(step.index, step.sigma) for step in b]
-        for ours, theirs in zip(a, b, strict=True):
+        assert (a.heading, a.ending, a.strength) == (b.heading, b.ending, b.strength)
+        for ours, theirs in zip(a.steps, b.steps, strict=True):
+            assert (ours.index, ours.sigma) == (theirs.index, theirs.sigma)
+            assert ours.latents is not None and theirs.latents is not None
             for name in ("x", "clean"):
-                assert np.array_equal(bits(getattr(ours, name)), bits(getattr(theirs, name)))
-    assert one.frames.keys() == other.frames.keys()
-    for place in one.frames:
-        assert one.frames[place].dtype == other.frames[place].dtype == mx.uint8
-        assert mx.array_equal(one.frames[place], other.frames[place])
-    assert (one.original is None) == (other.original is None)
-    if one.original is not None and other.original is not None:
-        assert mx.array_equal(one.original, other.original)
+                assert np.array_equal(bits(getattr(ours.latents, name)), bits(getattr(theirs.latents, name)))
+            shown = [{kind: p.tobytes() for kind, p in step.pictures.items()} for step in (ours, theirs)]
+            assert shown[0] == shown[1]
 
 
 @pytest.fixture
@@ -109,18 +128,21 @@ def refusal(path: Path, words: str) -> None:
 # There and back
 
 
-@pytest.mark.parametrize(
-    "record",
-    [
-        RECORD,
-        replace(RECORD, frames={}, original=None, view={}),
-        replace(RECORD, kind="pictures", rows=RECORD.rows[2:], headings=["x"], frames={(0, 0, "noisy"): picture()}),
-    ],
-    ids=["all of it", "steps alone", "one row"],
-)
+@pytest.mark.parametrize("record", [RECORD, ONE_ROW, GRID], ids=["triangle", "one row", "grid with an empty place"])
 def test_a_record_comes_back_bit_for_bit(tmp_path: Path, record: Record) -> None:
     save_record(record, tmp_path / "ü a.safetensors")
     assert_same(load_record(tmp_path / "ü a.safetensors"), record)
+
+
+def test_rows_that_never_came_are_not_in_the_file(tmp_path: Path) -> None:
+    save_record(replace(RECORD, rows=[*RECORD.rows, Row("strength 0.9", "", strength=0.9)]), tmp_path / "a.safetensors")
+    assert_same(load_record(tmp_path / "a.safetensors"), RECORD)
+
+
+def test_a_grid_that_was_stopped_keeps_its_places(tmp_path: Path) -> None:
+    first, second, third, _ = GRID.rows
+    save_record(replace(GRID, rows=[first, Row("", ""), second, third]), tmp_path / "a.safetensors")
+    assert [row.label for row in load_record(tmp_path / "a.safetensors").rows] == ["label 0", "", "label 1", "label 2"]
 
 
 def test_a_record_can_be_written_again(path: Path) -> None:
@@ -133,12 +155,12 @@ def test_other_programs_find_the_arrays_under_their_names(path: Path) -> None:
     with safe_open(path, "np") as file:
         assert set(file.keys()) == {
             *(f"row{r}.{name}" for r in range(3) for name in ("x", "clean")),
-            "row0.frame1.clean", "row0.frame1.noisy", "row1.frame0.noisy", "row2.frame10.clean", "original",
+            "row0.frame1.clean", "row0.frame1.noisy", "row1.frame0.noisy", "original", "mask",
         }  # fmt: skip
         x = file.get_tensor("row0.x")
         assert (x.shape, x.dtype) == ((3, 1, 6, 8, 4), np.float32)
-        assert np.array_equal(x[1].view(np.uint32), bits(RECORD.rows[0][1].x))
-        assert file.get_tensor("row2.frame10.clean").shape == (48, 64, 3)
+        assert np.array_equal(x[1].view(np.uint32), bits(RECORD.rows[0].steps[1].latents.x))  # type: ignore[union-attr]
+        assert file.get_tensor("row0.frame1.clean").shape == (48, 64, 3)
         assert Recipe.from_json(file.metadata()["stable-diffusion-mlx"]) == RECORD.recipe
         assert json.loads(file.metadata()["record"])["steps"][1] == [[-1, 0.1 + 0.2], [0, 0.0]]
 
@@ -213,9 +235,22 @@ def test_steps_that_are_damaged_are_told(path: Path, steps: Any) -> None:
     refusal(about_with(path, steps=steps), "is damaged")
 
 
+PIXELS = mx.zeros((8, 8, 3), mx.uint8)
+
+
 @pytest.mark.parametrize(
     "arrays",
-    [{"row0.clean": None}, {"row2.x": mx.array(1.0)}, {"row0.frameA.noisy": mx.zeros(1)}, {"x.frame1.y": mx.zeros(1)}],
+    [
+        {"row0.clean": None},
+        {"row2.x": mx.array(1.0)},
+        {"row0.frameA.noisy": PIXELS},
+        {"x.frame1.y": PIXELS},
+        {"row1.frame0.noisy": mx.zeros((4, 4))},
+        {"row1.frame9.noisy": PIXELS},
+        {"row-1.frame0.noisy": PIXELS},
+        {"row1.frame-1.noisy": PIXELS},
+        {"original": mx.zeros((3,))},
+    ],
 )
 def test_arrays_that_are_damaged_are_told(path: Path, arrays: dict[str, mx.array | None]) -> None:
     refusal(rewritten(path, {}, arrays), "is damaged")

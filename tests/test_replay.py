@@ -8,11 +8,11 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
-from stable_diffusion.pipeline.recipe import Recipe
 
 import image2image
 import txt2image
 from stable_diffusion import SAMPLERS, Settings
+from stable_diffusion.jobs.recipe import Recipe
 from stable_diffusion.pictures.metadata import read_attached
 from tests.commands import SD1, img, made, pixels, same, txt
 
@@ -209,10 +209,10 @@ def test_settings_can_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_picture_says_its_model_and_package() -> None:
     assert txt("a house", "-q", "8") == 0
     found = recipe("out.png")
-    assert found.model == SD1 and len(found.model_hash) == 64 and found.quantize == 8
+    assert found.model.name == SD1 and len(found.model.hash or "") == 64 and found.model.quantize == 8
     assert found.made_by.startswith("stable-diffusion-mlx ")
     text = read_attached("out.png").texts["parameters"]
-    assert text.startswith("a house\n") and f"Model hash: {found.model_hash[:10]}" in text
+    assert text.startswith("a house\n") and f"Model hash: {(found.model.hash or '')[:10]}" in text
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ import pytest
 from stable_diffusion import SAMPLERS, SPACINGS
 from stable_diffusion.diffusion.denoiser import Denoiser
 from stable_diffusion.diffusion.noise import StepNoise
-from stable_diffusion.diffusion.plan import make_plan
 from stable_diffusion.diffusion.samplers import sampler_named
 from stable_diffusion.diffusion.schedule import NoiseSchedule
 from stable_diffusion.diffusion.walk import walk
 from tests.oracles import constant_noise, gaussian, gaussian_end, largest_difference, no_noise
+from tests.plans import plan_of
 
 SCHEDULE = NoiseSchedule()
 # Deterministic samplers and the least order of the whole walk: lms, deis and unipc begin with a step of order 1, whose
@@ -41,7 +41,7 @@ def test_the_true_noise_gives_the_picture_back(sampler: str, spacing: str, mode:
     """Noise once: the sigma that noises is the sigma that the first step starts from."""
     x0, n = mx.array([0.7, -0.2, 0.0, 1.4]), mx.array([-1.3, 0.4, 2.5, 0.1])
     for strength in STRENGTHS:
-        plan = make_plan(SCHEDULE, spacing, 20, strength, mode)  # type: ignore[arg-type]
+        plan = plan_of(SCHEDULE, spacing, 20, strength, mode)
         start = x0 + plan.start_sigma * n
         if "eta" in SAMPLERS[sampler].takes or sampler in DETERMINISTIC:
             options = {"eta": 0.0} if sampler in STOCHASTIC else {}
@@ -216,7 +216,7 @@ TOLD = {("euler", 0): 0.3775156330, ("heun", 0): 0.5827966987, ("euler", 1): 0.3
 
 @pytest.mark.parametrize(("sampler", "s_churn"), ROUNDED)
 def test_rounded_levels_are_those_of_karras(sampler: str, s_churn: float) -> None:
-    sigmas = make_plan(SCHEDULE, "karras", 7, discretize="schedule").sigmas
+    sigmas = plan_of(SCHEDULE, "karras", 7, discretize="schedule").sigmas
     walker = SAMPLERS[sampler](
         Float64(sigmas[0]),  # type: ignore[arg-type]
         sigmas,
@@ -249,7 +249,7 @@ def test_rounded_churn_never_leaves_the_trained_levels() -> None:
             asked.append(sigma)
             return x * 0
 
-        sigmas = make_plan(SCHEDULE, "karras", 7, discretize="schedule").sigmas
+        sigmas = plan_of(SCHEDULE, "karras", 7, discretize="schedule").sigmas
         noise = StepNoise([0], (2,))
         walker = SAMPLERS["heun"](mx.ones((1, 2)), sigmas, noise, s_churn=s_churn, nearest=SCHEDULE.nearest)
         end = last(walk(denoise, walker))
@@ -320,7 +320,8 @@ def test_a_methods_own_options_are_written_behind_its_name() -> None:
     assert mx.array_equal(by_name, by_hand)
     assert largest_difference(by_name, plain) > 1e-6
     for text, word in (
-        ("unipc:order=0", "order: '0' is not from 1 to 100"), ("unipc:variant=bh3", "bh1 or bh2"), ("euler:order=2", "has none"),
+        ("unipc:order=0", "order: '0' is not from 1 to 100"), ("unipc:variant=bh3", "bh1 or bh2"),
+        ("euler:order=2", "has none"),
         ("unipc:order", "no value"), ("eulr", "did you mean"), ("restart:low=-1", "low: '-1' is not from 0.0001"),
         ("lms:order=2.5", "whole"),
     ):  # fmt: skip

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 
 from stable_diffusion import SPACINGS
-from stable_diffusion.diffusion.plan import make_plan
 from stable_diffusion.diffusion.schedule import NoiseSchedule
 from stable_diffusion.diffusion.spacing import spacing_named
+from tests.plans import plan_of
 
 SCHEDULE = NoiseSchedule()
 BELOW = {"leading", "ddim_uniform"}  # by their rules these never visit the top
@@ -104,18 +104,18 @@ SEVEN_STEPS = {
 @pytest.mark.parametrize("name", SEVEN_STEPS)
 def test_seven_karras_steps_and_the_trained_levels_nearest_to_them(name: str) -> None:
     levels, rounded, times = SEVEN_STEPS[name]
-    plan = make_plan(SCHEDULE, name, 7)
+    plan = plan_of(SCHEDULE, name, 7)
     assert plan.sigmas[:-1] == pytest.approx([float(w) for w in levels.split()], abs=5e-5)
-    plan = make_plan(SCHEDULE, name, 7, discretize="schedule")
+    plan = plan_of(SCHEDULE, name, 7, discretize="schedule")
     assert plan.sigmas[:-1] == pytest.approx([float(w) for w in rounded.split()], abs=5.1e-5)
     assert plan.times == pytest.approx(times, abs=1e-9)
 
 
 def test_levels_that_become_the_same_are_merged() -> None:
-    plan = make_plan(SCHEDULE, "karras", 100, discretize="schedule")
+    plan = plan_of(SCHEDULE, "karras", 100, discretize="schedule")
     assert plan.steps_run == 95  # 5 repeat on SD's grid
-    assert make_plan(SCHEDULE, "karras", 43, discretize="schedule").steps_run == 43
-    assert make_plan(SCHEDULE, "karras", 44, discretize="schedule").steps_run == 43
+    assert plan_of(SCHEDULE, "karras", 43, discretize="schedule").steps_run == 43
+    assert plan_of(SCHEDULE, "karras", 44, discretize="schedule").steps_run == 43
 
 
 def test_options_are_written_behind_the_name() -> None:
@@ -155,7 +155,7 @@ def test_a_low_end_above_the_start_is_one_sentence() -> None:
 def test_other_schedules_are_laid_too(name: str, betas: Any) -> None:
     schedule = NoiseSchedule(betas, 1e-4, 0.02)
     for strength in (0.001, 0.0011, 0.0015, 0.01, 0.5, 1.0):
-        assert make_plan(schedule, name, 7, strength, "full").steps_run == 7
+        assert plan_of(schedule, name, 7, strength, "full").steps_run == 7
 
 
 def test_lcm_stays_on_its_grid_from_a_lower_start() -> None:
@@ -166,10 +166,10 @@ def test_lcm_stays_on_its_grid_from_a_lower_start() -> None:
 
 
 def test_levels_can_be_chosen_by_hand() -> None:
-    plan = make_plan(SCHEDULE, "karras", 3, sigmas=[9.0, 2.5, 0.5])
+    plan = plan_of(SCHEDULE, "karras", 3, sigmas=[9.0, 2.5, 0.5])
     assert (plan.sigmas, plan.steps) == ((9.0, 2.5, 0.5, 0.0), 3)
-    assert make_plan(SCHEDULE, "karras", 3, sigmas=[9, 2.5, 0.5, 0], start_step=1).sigmas == (2.5, 0.5, 0.0)
-    assert make_plan(SCHEDULE, "karras", 3, 0.7, "skip", sigmas=[9, 2.5, 0.5]).sigmas == (2.5, 0.5, 0.0)
+    assert plan_of(SCHEDULE, "karras", 3, sigmas=[9, 2.5, 0.5, 0], start_step=1).sigmas == (2.5, 0.5, 0.0)
+    assert plan_of(SCHEDULE, "karras", 3, 0.7, "skip", sigmas=[9, 2.5, 0.5]).sigmas == (2.5, 0.5, 0.0)
     for levels, word in (
         ([2.0, 3.0], "2 to 3"),
         ([2.0, 2.0], "2 to 2"),
@@ -178,9 +178,9 @@ def test_levels_can_be_chosen_by_hand() -> None:
         ([0.0], "empty"),
     ):
         with pytest.raises(ValueError, match=word):
-            make_plan(SCHEDULE, "karras", 3, sigmas=levels)
+            plan_of(SCHEDULE, "karras", 3, sigmas=levels)
     with pytest.raises(ValueError, match="strength mode skip"):
-        make_plan(SCHEDULE, "karras", 3, 0.7, "level", sigmas=[9, 2.5, 0.5])
+        plan_of(SCHEDULE, "karras", 3, 0.7, "level", sigmas=[9, 2.5, 0.5])
 
 
 def test_the_low_end_can_be_raised() -> None:

@@ -103,7 +103,8 @@ def request_of(args: argparse.Namespace) -> Generator[Note, None, Request]:
     view, named = view_of(args), _named(args)
     if replay is not None:
         view = view.over(remaining(replay.view, named))
-    settings = settings_of(args, replay)
+    base = replay.settings if replay else Settings(seed=random.randrange(2**31))  # small enough to be typed again
+    settings = settings_of(args, base)
     if args.n_images is None and view.n_images is not None:
         settings = replace(settings, n_images=view.n_images)
     inputs: Originals | None = None
@@ -169,12 +170,8 @@ def view_of(args: argparse.Namespace) -> View:
     )
 
 
-def settings_of(args: argparse.Namespace, replay: Replay | None = None) -> Settings:
-    """The settings that a command line asks for, but the size; what it does not name is the replay's.
-
-    Without either the seed is random. Raises ValueError for what no run could have.
-    """
-    base = replay.settings if replay else Settings(seed=random.randrange(2**31))  # small enough to be typed again
+def settings_of(args: argparse.Namespace, base: Settings) -> Settings:
+    """The base with what a command line asks for, all but the size. Raises ValueError for what no run could have."""
     names = ROWS.keys() - {"perturb", "width", "height"}
     return changed(
         base, {name: value for name in ROWS if name in names and (value := getattr(args, name, None)) is not None}

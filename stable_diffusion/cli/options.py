@@ -1,6 +1,7 @@
 """The options of both commands, in groups. Those of settings, views and models come from where these are declared."""
 
 import argparse
+import copy
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -10,16 +11,51 @@ from ..diffusion.samplers import SAMPLERS
 from ..diffusion.spacing import FOR_ALL, SPACINGS
 from ..jobs.model import MODEL_ROWS
 from ..jobs.view import READERS, VIEW_ROWS, read_strengths
-from ..presets import PRESETS
+from ..presets import DEFAULT_MODEL, PRESETS
 from ..settings import AMOUNT, ROWS, read_perturbation
 
 Reader = Callable[[str], Any]
 
-# On the first page of the help; the others are on the second.
-EVERYDAY = (
-    "model", "strength", "mask", "negative_prompt", "seed", "n_images", "steps", "cfg", "width", "height", "output",
-    "replay", "perturb", "generate_triangle", "plan", "help",
-)  # fmt: skip
+# The first page of the help, in this order and in a line each; all options are on the second.
+EVERYDAY = {
+    "model": f"which model paints (default: {DEFAULT_MODEL}); --help all lists them",
+    "strength": "how much may change: 0 nothing, 1 nearly everything",
+    "mask": "repaint only what is white in this picture",
+    "negative_prompt": "what the picture should not show",
+    "seed": "the same seed gives the same picture",
+    "n_images": "how many pictures to make",
+    "steps": "steps from noise to picture; more are slower and finer",
+    "cfg": "how closely to follow the prompt, usually 5 to 10",
+    "width": "of the picture; --height likewise",
+    "output": "where the picture goes (default: out.png)",
+    "replay": "make the picture in this file again, with any changes",
+    "perturb": "make a variation: 0.05 nearly the same, 1 another picture",
+    "show_denoising": "show every N-th step too",
+    "generate_triangle": "all steps at many strengths, as one sheet",
+    "plan": "print what would be done, and stop",
+    "help": "this page; --help all shows every option",
+}
+
+
+def _retold(action: argparse.Action, text: str) -> argparse.Action:
+    """The same option with another help text, and its longest name alone."""
+    other = copy.copy(action)
+    other.help, other.option_strings = text, action.option_strings[-1:]
+    return other
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Names the value of an option once, and leaves room for long names."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings:
+            return action.dest.upper()
+        default = action.dest.upper()
+        value = "" if action.nargs == 0 else f" {self._format_args(action, default)}"
+        return ", ".join(action.option_strings) + value
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,7 +66,7 @@ class Parser(argparse.ArgumentParser):
         self._examples = "\n".join(f"  {example}" for example in examples)
         super().__init__(
             description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=Formatter,
             allow_abbrev=False,
             add_help=False,
         )
@@ -54,10 +90,16 @@ class Parser(argparse.ArgumentParser):
         """The everyday options with two examples, on one screen; or everything, in groups."""
         formatter = self._get_formatter()
         formatter.add_text(self.description)
-        for group in self._action_groups:
-            actions = [a for a in group._group_actions if everything or a.dest in EVERYDAY or not a.option_strings]
+        groups = [(group.title, group._group_actions) for group in self._action_groups]
+        if not everything:
+            known: dict[str, argparse.Action] = {}
+            for action in self._actions:
+                known.setdefault(action.dest, action)
+            everyday = [_retold(known[name], text) for name, text in EVERYDAY.items() if name in known]
+            groups = [(None, self._get_positional_actions()), ("everyday options", everyday)]
+        for title, actions in groups:
             if actions:
-                formatter.start_section(group.title if everything or group.title == "positional arguments" else None)
+                formatter.start_section(None if title == "positional arguments" else title)
                 formatter.add_arguments(actions)
                 formatter.end_section()
         if everything:
@@ -133,7 +175,7 @@ def reading(read: Reader, besides: str | None = None) -> Reader:
     return reader
 
 
-DECLARED = {**ROWS, **VIEW_ROWS, **MODEL_ROWS}
+DECLARED = {**MODEL_ROWS, **VIEW_ROWS, **ROWS}
 
 
 def _add(group: Any, *flags: str, dest: str | None = None, **more: Any) -> None:
@@ -170,8 +212,8 @@ def add_common(parser: Parser) -> None:
         "--output",
         default="out.png",
         metavar="FILE",
-        help="where the picture goes; several go into out-seed7.png, ..., with a sheet of them all (default: "
-        "%(default)s)",
+        help="where the picture goes; several go into out-seed7.png, ..., and a sheet of them into this file "
+        "(default: %(default)s)",
     )
     _add(group, "--n_rows")
     add("--overwrite", action="store_true", help="replace files that exist, instead of finding a free name")

@@ -4,25 +4,39 @@ from .registry import unknown
 from .samplers import SAMPLERS
 from .spacing import SPACINGS
 
-# Written in lower case, with single spaces. What is not here is looked up by its words: see `sampler_named`.
-_SAMPLER_WORDS = {
-    # AUTOMATIC1111
-    "euler": "euler",
-    "euler a": "euler_a",
-    "lms": "lms",
-    "heun": "heun",
-    "dpm2": "dpm2",
-    "dpm2 a": "dpm2_a",
-    "dpm++ 2s a": "dpmpp_2s_a",
-    "dpm++ 2m": "dpmpp_2m",
-    "dpm++ sde": "dpmpp_sde",
-    "dpm++ 2m sde": "dpmpp_2m_sde",
-    "dpm++ 2m sde heun": "dpmpp_2m_sde_heun",
-    "dpm++ 3m sde": "dpmpp_3m_sde",
-    "restart": "restart",
-    "ddim": "ddim",
-    "unipc": "unipc:order=3,variant=bh1",  # as A1111 and ComfyUI set it; our own "unipc" is the authors' order 2, bh2
-    "lcm": "lcm",
+# AUTOMATIC1111's names, as it writes them.
+A1111_SAMPLERS = {
+    "Euler": "euler",
+    "Euler a": "euler_a",
+    "LMS": "lms",
+    "Heun": "heun",
+    "DPM2": "dpm2",
+    "DPM2 a": "dpm2_a",
+    "DPM++ 2S a": "dpmpp_2s_a",
+    "DPM++ 2M": "dpmpp_2m",
+    "DPM++ SDE": "dpmpp_sde",
+    "DPM++ 2M SDE": "dpmpp_2m_sde",
+    "DPM++ 2M SDE Heun": "dpmpp_2m_sde_heun",
+    "DPM++ 3M SDE": "dpmpp_3m_sde",
+    "Restart": "restart",
+    "DDIM": "ddim",
+    "UniPC": "unipc:order=3,variant=bh1",  # as A1111 and ComfyUI set it; our "unipc" is the authors' order 2, bh2
+    "LCM": "lcm",
+}
+A1111_SPACINGS = {
+    "Align Your Steps": "align_your_steps",
+    "Beta": "beta",
+    "DDIM": "ddim_uniform",
+    "Exponential": "exponential",
+    "Karras": "karras",
+    "KL Optimal": "kl_optimal",
+    "Normal": "uniform",
+    "SGM Uniform": "sgm_uniform",
+    "Simple": "trailing",
+}
+
+# All others, in lower case, with single spaces. What is not here either is looked up by its words: see `sampler_name`.
+_SAMPLER_WORDS = {name.lower(): ours for name, ours in A1111_SAMPLERS.items()} | {
     # ComfyUI
     "euler ancestral": "euler_a",
     "dpm 2": "dpm2",
@@ -44,14 +58,8 @@ _SAMPLER_WORDS = {
     "deismultistep": "deis",
     "tcd": "tcd",
 }
-_SPACING_WORDS = {
-    "normal": "uniform",
-    "simple": "trailing",
-    "sgm uniform": "sgm_uniform",
+_SPACING_WORDS = {name.lower(): ours for name, ours in A1111_SPACINGS.items()} | {
     "ddim uniform": "ddim_uniform",
-    "ddim": "ddim_uniform",
-    "kl optimal": "kl_optimal",
-    "align your steps": "align_your_steps",
     "ays": "align_your_steps",
     "ays xl": "align_your_steps_xl",
 }

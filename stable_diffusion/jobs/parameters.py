@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..diffusion.aliases import sampler_name, spacing_name
+from ..diffusion.aliases import A1111_SAMPLERS, A1111_SPACINGS, sampler_name, spacing_name
 from ..diffusion.noise import slider
 from ..diffusion.samplers import sampler_named
 from ..pipeline.planner import SAMPLER_OPTIONS
@@ -14,35 +14,8 @@ from ..settings import Settings
 from .recipe import Recipe
 
 # Our names in their words; what is not here is written as it is called here.
-SAMPLERS = {
-    "ddim": "DDIM",
-    "dpm2": "DPM2",
-    "dpm2_a": "DPM2 a",
-    "dpmpp_2m": "DPM++ 2M",
-    "dpmpp_2m_sde": "DPM++ 2M SDE",
-    "dpmpp_2m_sde_heun": "DPM++ 2M SDE Heun",
-    "dpmpp_2s_a": "DPM++ 2S a",
-    "dpmpp_3m_sde": "DPM++ 3M SDE",
-    "dpmpp_sde": "DPM++ SDE",
-    "euler": "Euler",
-    "euler_a": "Euler a",
-    "heun": "Heun",
-    "lcm": "LCM",
-    "lms": "LMS",
-    "restart": "Restart",
-    "unipc:order=3,variant=bh1": "UniPC",
-}
-SPACINGS = {
-    "align_your_steps": "Align Your Steps",
-    "beta": "Beta",
-    "ddim_uniform": "DDIM",
-    "exponential": "Exponential",
-    "karras": "Karras",
-    "kl_optimal": "KL Optimal",
-    "sgm_uniform": "SGM Uniform",
-    "trailing": "Simple",
-    "uniform": "Normal",
-}
+SAMPLERS = {ours: label for label, ours in A1111_SAMPLERS.items()}
+SPACINGS = {ours: label for label, ours in A1111_SPACINGS.items()}
 
 _PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
 _EMPHASIS = re.compile(r"\([^()]+:\s*[\d.]+\s*\)|\[[^\[\]]+:[^\[\]]+:\s*[\d.]+\s*\]|<(?:lora|hypernet|lyco):[^>]+>")
@@ -81,7 +54,7 @@ def _quoted(value: str) -> str:
 
 
 @dataclass(frozen=True)
-class Foreign:
+class ParsedParameters:
     """What another tool's text says, as far as its words are known here."""
 
     settings: dict[str, Any]  # of Settings
@@ -117,12 +90,12 @@ _AUTOMATIC = {
     "dpmpp_sde": "karras",
     "restart": "karras",
 }
-_MOST = {"steps": 10_000, "width": 2**16, "height": 2**16}  # more are a mistake, or a trap
 _MEANINGLESS = {"Version", "Model hash", "RNG", "ENSD", "User"}  # say nothing about the picture, or nothing of use here
 
 
-def read_parameters(text: str) -> Foreign:
+def read_parameters(text: str) -> ParsedParameters:
     """The settings in such a text; what no run here could take over is named in not_understood."""
+    text = text.encode("utf-8", "replace").decode()  # halves of characters are none
     *lines, last = text.strip().split("\n")
     pairs = dict(_PAIR.findall(last))
     if len(pairs) < 3:  # no line of numbers at all
@@ -147,8 +120,6 @@ def read_parameters(text: str) -> Foreign:
             try:
                 found = _READERS[name](value)
                 Settings(**settings | found)
-                if any(found.get(size, 0) > most for size, most in _MOST.items()):
-                    raise ValueError
                 settings |= found
             except (ValueError, TypeError):
                 strange.append(f"{name}: {value}")
@@ -167,4 +138,4 @@ def read_parameters(text: str) -> Foreign:
         except (KeyError, ValueError):
             settings.pop("perturb", None)
             strange += [f"{name}: {value}" for name, value in variation.items()]
-    return Foreign(settings, model, strange)
+    return ParsedParameters(settings, model, strange)

@@ -140,9 +140,9 @@ def _record(arrays: dict[str, mx.array], about: dict[str, Any], recipe: Recipe) 
         place, _, rest = name.partition(".frame")
         if rest:
             i, _, frame = rest.partition(".")
-            if frame not in ("noisy", "clean"):
+            if frame not in ("noisy", "clean") or "-" in name:
                 raise ValueError(f"{name!r} is no frame")
-            rows[int(place.removeprefix("row"))].steps[int(i)].pictures[frame] = from_bytes(array)  # type: ignore[index]
+            rows[int(place.removeprefix("row"))].steps[int(i)].pictures[frame] = _picture(array)  # type: ignore[index]
     lines, columns = (tuple(map(str, view.get(name, ()))) for name in ("rows", "columns"))
     if kind == "grid":  # rows that never came are empty places
         empty = [Row("", "") for _ in range(len(lines) * len(columns))]
@@ -154,8 +154,8 @@ def _record(arrays: dict[str, mx.array], about: dict[str, Any], recipe: Recipe) 
     mask = arrays.get("mask")
     originals = None
     if "original" in arrays:
-        grey = None if mask is None else from_bytes(mask).convert("L")
-        originals = Originals(from_bytes(arrays["original"]), grey, str(view["name"]))
+        grey = None if mask is None else _picture(mask).convert("L")
+        originals = Originals(_picture(arrays["original"]), grey, str(view["name"]))
     sheet = view["sheet"]
     return Record(recipe, kind, rows, None if sheet is None else str(sheet), originals, lines, columns)
 
@@ -167,3 +167,10 @@ def _steps(arrays: dict[str, mx.array], r: int, steps: Any) -> list[KeptStep]:
         raise ValueError(f"row {r} has {len(steps)} steps, and arrays of {x.shape} and {clean.shape}")
     found = [Step(int(index), float(sigma), x[i], clean[i]) for i, (index, sigma) in enumerate(steps)]
     return [KeptStep(step.index, step.sigma, step) for step in found]
+
+
+def _picture(array: mx.array) -> Picture:
+    """A picture of the file. Raises ValueError for an array that is none."""
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != mx.uint8:
+        raise ValueError(f"an array of {array.shape} is no picture")
+    return from_bytes(array)

@@ -102,14 +102,14 @@ class View:
     perturb: float | None = declared(
         None,
         AMOUNT,
-        "make a variation of the picture, or --n_images of them: 0.05 is nearly the same picture, 1 a new one",
+        "make a variation, or --n_images of them: 0.05 is nearly the same picture, 1 a new one",
         "AMOUNT",
     )
     generate_triangle: tuple[float, ...] | None = declared(
         None,
         STRENGTHS,
-        "a sheet of all steps at many strengths: 0.1,0.5,0.9, or 0.1:1:0.1 from, to and by, or 5 for five of them "
-        "up to 1 (default: 5); -sd N shows every N-th step",
+        "a sheet of all steps at many strengths, written 0.1,0.5,0.9, or 0.1:1:0.1 (from, to, by), or 5 for five of "
+        "them up to 1 (default: 5); -sd N shows every N-th step",
         "STRENGTHS",
     )
     grid: tuple[Axis, ...] | None = declared(

@@ -9,11 +9,11 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from stable_diffusion.pipeline.preview import COUNT, SIDE, applied, fit, practice_latents
 
 from stable_diffusion import Settings, StableDiffusion
 from stable_diffusion.cache import cache_folder, recall
 from stable_diffusion.pictures.images import read_picture, to_array
+from stable_diffusion.pipeline.previews import COUNT, SIDE, applied, fit, practice_latents
 from tests.oracles import largest_difference
 
 ROOT = Path(__file__).parents[1]

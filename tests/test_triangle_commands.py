@@ -1,10 +1,8 @@
-import argparse
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from stable_diffusion.cli.readers import strengths
 
 import image2image
 import txt2image
@@ -86,16 +84,6 @@ def test_the_plan_of_a_triangle_is_that_of_its_rows(folder: Path, capsys: pytest
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines if line.startswith("strength")] == ["0.2:", "0.4:", "0.6:", "0.8:", "1:"]
     assert sum(" to " in line for line in lines) == 5 + 1 + 2 + 3 + 4 + 5
-
-
-def test_strengths_are_a_list_or_a_count() -> None:
-    assert strengths("0.1,0.5,1") == (0.1, 0.5, 1.0)
-    assert strengths("4") == (0.25, 0.5, 0.75, 1.0)
-    assert strengths("1") == (1.0,)
-    assert strengths("0.5") == (0.5,)
-    for text in ("1.5", "0.1,2", "-1", "a", "0.1,,0.2", "1000"):
-        with pytest.raises(argparse.ArgumentTypeError):
-            strengths(text)
 
 
 def test_a_triangle_of_several_pictures_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
