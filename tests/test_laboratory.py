@@ -8,6 +8,7 @@ import pytest
 
 from stable_diffusion import SAMPLERS, Settings, StableDiffusion, Step
 from stable_diffusion.pictures import read_picture, to_array
+from stable_diffusion.pipeline import Inputs
 from stable_diffusion.presets import DEMO
 from tests.oracles import largest_difference
 
@@ -104,7 +105,7 @@ def test_inversion_leads_back_to_the_image(sd: StableDiffusion, image: mx.array)
     up = sd.noising(settings, image, "inversion")
     assert [step.sigma for step in up] == list(reversed(sd.plan(settings, image).sigmas))
     x0 = sd.encode(image)
-    assert largest_difference(up[-1].x, sd.runs([settings], image)[0].start) < 1e-5
+    assert largest_difference(up[-1].x, sd.begin([sd.planner.run(settings, Inputs(image))])[0].start) < 1e-5
     *_, down = sd.sample(settings, image)
     assert largest_difference(down.x, x0) < 0.05 * float(mx.abs(x0).max())
 
@@ -249,7 +250,7 @@ def test_a_mask_keeps_its_pixels_in_all_of_it(demo: StableDiffusion, sketch: mx.
 def test_noise_alone_is_inside_the_mask_alone(demo: StableDiffusion, sketch: mx.array, weight: float) -> None:
     mask = mx.concatenate([mx.zeros((128, 64)), mx.ones((128, 64))], axis=1)
     settings = replace(DRAWN, strength=0.6, image_weight=weight)
-    (run,) = demo.runs([settings], sketch, mask)
+    (run,) = demo.begin([demo.planner.run(settings, Inputs(sketch, mask))])
     noise = run.plan.start_sigma * run.n
     assert run.x0 is not None
     assert largest_difference(run.start[:, :, :8], (run.x0 + noise)[:, :, :8]) < 1e-6

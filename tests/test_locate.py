@@ -103,7 +103,7 @@ def test_a_plan_downloads_the_small_files_alone(hub: FakeHub, tmp_path: Path) ->
     answer = ask(hub, tmp_path, "some/both", weights=False)
     assert answer.folder, answer.error
     assert set(hub.given) == SMALL
-    assert Planner("some/both", describe(answer.folder)).plan(Settings(steps=3)).steps_run == 3
+    assert Planner("some/both", describe(answer.folder)).run(Settings(steps=3)).plan.steps_run == 3
     offline = ask(hub, tmp_path, "some/both", offline=True, weights=False)
     assert offline.folder == answer.folder
     sentence(ask(hub, tmp_path, "some/both", offline=True).error, "not in the cache")

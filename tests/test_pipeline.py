@@ -11,6 +11,7 @@ import pytest
 
 from stable_diffusion import SAMPLERS, Settings, StableDiffusion, StableDiffusionXL
 from stable_diffusion.pipeline import Inputs
+from stable_diffusion.pipeline.conditioning import guides
 from stable_diffusion.presets import Defaults, defaults_of
 from tests.oracles import largest_difference
 
@@ -315,7 +316,8 @@ def test_xl_takes_nothing_for_an_empty_negative_prompt() -> None:
     xl = StableDiffusion(str(DATA / "xl"), float16=False)
     foggy = replace(TINY, negative_prompt="fog")
     assert xl.description.zero_empty_negative
-    empty, some = (guide.negative for guide in xl._guides([xl.completed(TINY), xl.completed(foggy)]))
+    both = guides(xl.texts, xl.description, xl.dtype, [xl.completed(TINY), xl.completed(foggy)])
+    empty, some = (guide.negative for guide in both)
     assert mx.abs(empty["context"]).max().item() == mx.abs(empty["text_embeds"]).max().item() == 0
     assert float(mx.abs(some["context"]).max()) > 0
 

@@ -121,4 +121,4 @@ def test_a_plan_reads_in_one_line() -> None:
 )
 def test_what_cannot_be_planned_is_an_error_that_says_why(more: dict[str, object], word: str) -> None:
     with pytest.raises(ValueError, match=word):
-        plan_of(**{"schedule": SCHEDULE, "spacing": "trailing", "steps": 20, **more})
+        plan_of(SCHEDULE, **more)  # type: ignore[arg-type]

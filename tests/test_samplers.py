@@ -320,9 +320,9 @@ def test_a_methods_own_options_are_written_behind_its_name() -> None:
     assert mx.array_equal(by_name, by_hand)
     assert largest_difference(by_name, plain) > 1e-6
     for text, word in (
-        ("unipc:order=0", "order: '0' is not from 1 to 100"), ("unipc:variant=bh3", "bh1 or bh2"),
+        ("unipc:order=0", "order: 0 is not from 1 to 100"), ("unipc:variant=bh3", "bh1 or bh2"),
         ("euler:order=2", "has none"),
-        ("unipc:order", "no value"), ("eulr", "did you mean"), ("restart:low=-1", "low: '-1' is not from 0.0001"),
+        ("unipc:order", "no value"), ("eulr", "did you mean"), ("restart:low=-1", "low: -1 is not from 0.0001"),
         ("lms:order=2.5", "whole"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=word):

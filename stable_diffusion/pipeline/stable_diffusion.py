@@ -25,7 +25,6 @@ from ..weights.identity import content_hash
 from ..weights.locate import locate
 from ..weights.nets import describe, open_nets
 from ..weights.quantize import quantize as quantize_net
-from . import previews
 from .conditioning import guides
 from .estimate import estimate_of
 from .inputs import NOTHING, Inputs
@@ -34,6 +33,7 @@ from .laboratory import Axis, NoisingKind, grid_settings, triangle_settings, way
 from .memory import check_memory
 from .older import older_settings, variance_preserving
 from .planner import Planner
+from .previews import applied, fitted
 from .run import Run
 
 
@@ -82,6 +82,12 @@ class StableDiffusion:
         """The nets that are still there, by name."""
         names = ("unet", *self._encoders, "autoencoder")
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    @property
+    def texts(self) -> TextNets:
+        """The text encoders and their tokenizers."""
+        encoders, tokenizers = ([getattr(self, x) for x in names] for names in (self._encoders, self._tokenizers))
+        return TextNets(encoders, tokenizers, self.description.xl)
 
     def ensure_models_are_loaded(self) -> None:
         """Read every weight now instead of when it is first used."""
@@ -215,9 +221,7 @@ class StableDiffusion:
                 yield indices[which], step
 
     def _estimate(self, runs: Sequence[Run]) -> DenoiseRows:
-        encoders, tokenizers = ([getattr(self, x) for x in names] for names in (self._encoders, self._tokenizers))
-        texts = TextNets(encoders, tokenizers, self.description.xl)
-        told = guides(texts, self.description, self.dtype, [run.settings for run in runs])
+        told = guides(self.texts, self.description, self.dtype, [run.settings for run in runs])
         channels = self._repaint_channels(runs[0]) if self.planner.repaints else None
         return estimate_of(
             runs, lambda x, t, **more: self.unet(x.astype(self.dtype), t, **more), told, self.schedule, channels
@@ -252,13 +256,13 @@ class StableDiffusion:
 
         A linear map, fitted by least squares to the loaded autoencoder: next to nothing beside `decode`.
         """
-        return previews.applied(self._colours, latents)
+        return applied(self._colours, latents)
 
     @cached_property
     def _colours(self) -> mx.array:
         """The linear map from latents to colours, fitted once to this autoencoder, and remembered from run to run."""
         identity = content_hash(self.description.folder, self.dtype == mx.float16, ("vae",))
-        return previews.fitted(self.decode, self.description.vae.latent_channels, identity)
+        return fitted(self.decode, self.description.vae.latent_channels, identity)
 
     def triangle(
         self,
