@@ -1,8 +1,11 @@
 """The package goes first, because it decides what MLX runs on before MLX is imported."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for matrices as small as these, threads only wait for each other
 
 import stable_diffusion  # noqa: F401
 

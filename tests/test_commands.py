@@ -314,6 +314,7 @@ def test_a_real_ctrl_c_while_stepping_ends_quietly_with_130() -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # it is ignored in the background
     )
     assert process.stderr is not None
     try:

@@ -12,7 +12,6 @@ import pytest
 from stable_diffusion import SAMPLERS, Settings, StableDiffusion, StableDiffusionXL
 from stable_diffusion.pipeline import Inputs
 from stable_diffusion.pipeline.conditioning import guides
-from stable_diffusion.presets import Defaults, defaults_of
 from tests.oracles import largest_difference
 
 DATA = Path(__file__).parent / "data"
@@ -50,12 +49,6 @@ def test_pictures_have_their_size_and_range(sd: StableDiffusion, image: mx.array
         assert made.dtype == mx.float32
         assert 0 <= float(made.min()) <= float(made.max()) <= 1
         assert float(mx.std(made)) > 0.01
-
-
-def test_the_trained_side_is_the_default_size(sd: StableDiffusion) -> None:
-    plain = replace(TINY, width=None, height=None)
-    assert (sd.completed(plain).width, sd.completed(plain).height) == (64, 64)
-    assert sd.completed(plain, mx.zeros((40, 56, 3))).width == 56
 
 
 @pytest.mark.parametrize("size", [(8, 8), (8, 72), (56, 24), (104, 40)])
@@ -190,19 +183,6 @@ def test_what_cannot_be_run_is_an_error_before_the_first_step(
         )
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"strength": 1.5}, {"strength": float("nan")}, {"cfg": float("inf")}, {"seed": -1}, {"n_images": 0},
-        {"width": 60}, {"steps": 0}, {"perturb": ((1, 1.5),)}, {"cfg_rescale": 2}, {"eta": -1}, {"discretize": "half"},
-        {"strength": 0.5, "start_step": 1}, {"sigmas": (1.0,), "times": (1.0,)},
-    ],
-)  # fmt: skip
-def test_settings_that_no_run_could_have_are_errors(change: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=next(reversed(change))):
-        Settings(**change)  # type: ignore[arg-type]
-
-
 def test_the_settings_of_the_design_run_as_they_stand(sd: StableDiffusion, image: mx.array) -> None:
     settings = Settings(
         prompt="a lit fireplace", negative_prompt="", seed=7, n_images=2, width=None, height=None, steps=2, cfg=None,
@@ -234,23 +214,12 @@ def test_a_given_noise_is_perturbed_too(sd: StableDiffusion) -> None:
     assert largest_difference(plain, moved) > 0.1
 
 
-def test_levels_by_hand_start_an_image_at_the_first(sd: StableDiffusion, image: mx.array) -> None:
-    plan = sd.plan(Settings(prompt="a", sigmas=(3.0, 1.0)), image)
-    assert plan.sigmas == (3.0, 1.0, 0.0)
-    assert plan.image_weight == 1.0
-
-
 def test_a_plan_is_made_without_the_nets() -> None:
     sd = StableDiffusion(str(DATA / "sd1"), float16=False)
     plan = sd.plan(TINY)
     del sd.unet, sd.autoencoder, sd.text_encoder
     assert sd.plan(TINY) == plan
     assert plan.calls("DPM++ 2M") == 4
-
-
-def test_zero_is_a_setting(sd: StableDiffusion) -> None:
-    s = sd.completed(Settings(cfg=0.0, seed=0, strength=0.0), mx.zeros((8, 8, 3)))
-    assert (s.cfg, s.seed, s.strength) == (0.0, 0, 0.0)
 
 
 @pytest.mark.skipif(mx.default_device() == mx.gpu, reason="on a GPU, MLX itself raises an error")
@@ -260,18 +229,6 @@ def test_pictures_that_cannot_be_held_are_an_error_and_not_a_crash(sd: StableDif
     for huge in (replace(TINY, width=2**16, height=2**16), replace(TINY, width=1024, height=1024, n_images=10_000)):
         with pytest.raises(MemoryError, match="make them smaller, or fewer"):
             sd.sample(huge)
-
-
-def test_a_checkpoints_scheduler_config_says_what_suits_it() -> None:
-    assert defaults_of({"_class_name": "PNDMScheduler"}) == Defaults()
-    lcm = defaults_of({"_class_name": "LCMScheduler"})
-    assert defaults_of({"_class_name": "LCMScheduler"}, guidance_is_input=True).cfg == 8.0
-    assert (lcm.sampler, lcm.spacing, lcm.steps, lcm.cfg) == ("lcm", "lcm", 4, 1.0)
-    assert defaults_of({"_class_name": "TCDScheduler"}).sampler == "tcd"
-    turbo = {"_class_name": "EulerAncestralDiscreteScheduler", "timestep_spacing": "trailing"}
-    assert (defaults_of(turbo).steps, defaults_of(turbo).cfg) == (2, 0.0)
-    zsnr = defaults_of({"_class_name": "DDIMScheduler", "rescale_betas_zero_snr": True})
-    assert (zsnr.spacing, zsnr.cfg_rescale) == ("trailing", 0.7)
 
 
 def test_v_prediction_with_no_signal_at_the_top_runs(tmp_path: Path, image: mx.array) -> None:

@@ -36,6 +36,16 @@ def commands() -> list[list[tuple[str, list[str]]]]:
     return found
 
 
+def _quick(name: str, words: list[str]) -> list[str]:
+    """The same command with fewer steps: that it runs is tested here, what it paints elsewhere."""
+    if name == "-m stable_diffusion.bench":
+        return [*words, "--points", "10"]
+    if "--steps" in words:
+        words[words.index("--steps") + 1] = "3"
+        return words
+    return words if "--from" in words else [*words, "--steps", "2"]
+
+
 def test_the_readme_has_exactly_two_commands_for_a_fresh_machine() -> None:
     fresh = [line for block in blocks("bash") for line in block.splitlines() if "venv" in line]
     assert len(fresh) == 2
@@ -55,14 +65,16 @@ def test_every_command_runs(
     (tmp_path / "stable_diffusion").mkdir()
     (tmp_path / "stable_diffusion" / "demo").symlink_to(DEMO)
     (tmp_path / "photo.jpg").symlink_to(DEMO / "sketch.png")
+    monkeypatch.setattr(bench, "TRUTH", 200)
     for name, words in lines:
+        words = words if "--plan" in words else _quick(name, words)
         if "--model" in words:  # a model that would be downloaded: the same with the one that is here
             words[words.index("--model") + 1] = "demo"
         before = set(tmp_path.iterdir())
         assert COMMANDS[name](words) == 0
         made = [path for path in set(tmp_path.iterdir()) - before if path.suffix == ".png"]
-        assert bool(made) == ("--plan" not in words)
         said = capsys.readouterr().out.strip()
+        assert bool(made) == (name != "-m stable_diffusion.bench" and "--plan" not in words)
         if "--plan" in words:
             shown = next(block for block in blocks("") if block.startswith(said[:12])).strip()
             assert said.startswith(shown.removesuffix("..."))

@@ -4,31 +4,17 @@ import copy
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
 import pytest
 
 from stable_diffusion.jobs.model import Model
 from stable_diffusion.jobs.recipe import VERSION, Batch, Recipe, differences
 from stable_diffusion.jobs.view import View
-from stable_diffusion.pipeline.masks import packed
-from stable_diffusion.settings import CompleteSettings, Settings
+from tests.recipes import ONE, OTHER, PLAIN, strict
 
-MASK = packed(mx.array(np.random.default_rng(0).uniform(size=(6, 8)).astype(np.float32)))
-ONE = CompleteSettings(
-    prompt='a "house"\nby the sea, 海 🏠', negative_prompt="fog\\rain", seed=2**62, n_images=3, width=64, height=48,
-    steps=4, cfg=0.1 + 0.2, cfg_rescale=0.7, sampler="unipc:order=3,variant=bh1", spacing="karras:rho=5",
-    sigmas=(14.6, 1 / 3, 0.0), discretize="timestep", eta=0.5, s_churn=0.25, s_tmin=1e-300, s_tmax=1e300, s_noise=1.1,
-    strength=0.6, strength_mode="skip", image_weight=0.5, start="inversion", source_prompt="a pencil sketch",
-    perturb=((1, 0.5), (2**62, 1 / 3, MASK), (3, 0.0)), clip_skip=1,
-)  # fmt: skip
-OTHER = replace(ONE, sigmas=None, times=(999.0, 0.5), strength=None, start_step=2, s_tmax=math.inf)
-PLAIN = CompleteSettings(
-    prompt="a house", width=64, height=48, steps=4, cfg=3.0, cfg_rescale=0.0, sampler="euler", spacing="karras"
-)
 RECIPE = Recipe(
     settings=ONE,
     model=Model("models/my model", "0123456789abcdef" * 4, True, 4),
@@ -39,78 +25,6 @@ RECIPE = Recipe(
     made_by="stable-diffusion-mlx 0.0.1",
 )
 SIMPLE = Recipe(PLAIN, Model("sd1.5", "ab" * 32, False))
-
-
-def strict(text: str) -> Any:
-    """JSON as other readers take it, without NaN and Infinity."""
-
-    def refuse(word: str) -> None:
-        raise AssertionError(f"{word} is no JSON")
-
-    return json.loads(text, parse_constant=refuse)
-
-
-# Settings
-
-
-def test_these_settings_leave_no_default_alone() -> None:
-    for field in fields(Settings):
-        assert ONE.was_set(field.name) or OTHER.was_set(field.name), f"{field.name} is not tested here"
-
-
-@pytest.mark.parametrize("settings", [ONE, OTHER, PLAIN, Settings(), Settings(seed=5, sigmas=(3.0, 0.0))])
-def test_settings_come_back_from_json(settings: Settings) -> None:
-    text = json.dumps(settings.as_json(), allow_nan=False)
-    assert type(settings).from_json(strict(text)) == settings
-
-
-def test_infinity_is_written_as_strict_json() -> None:
-    assert Settings().s_tmax == math.inf
-    assert strict(json.dumps(Settings().as_json()))["s_tmax"] == "inf"
-    assert Settings.from_json({"s_tmax": "inf"}) == Settings()
-
-
-def test_what_json_leaves_out_keeps_its_default() -> None:
-    assert Settings.from_json({}) == Settings()
-    assert Settings.from_json({"seed": 3, "perturb": [[1, 0.5]]}) == Settings(seed=3, perturb=((1, 0.5),))
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ({"sede": 3, "stepz": 4}, "there are no settings sede, stepz"),
-        ({"seed": "3"}, "seed is '3'"),
-        ({"seed": 2.0}, "a whole number"),
-        ({"width": True}, "width is True"),
-        ({"steps": 0}, "from 1 to 10000"),
-        ({"prompt": None}, "prompt is None"),
-        ({"sigmas": [3.0, "x"]}, "sigmas is"),
-        ({"sigmas": 3.0}, "some numbers"),
-        ({"sigmas": [3.0], "times": [9.0]}, "leave it out where sigmas are given"),
-        ({"perturb": [[1, 2.0]]}, "from 0 to 1"),
-        ({"perturb": [[1]]}, "pairs of a seed and an amount"),
-        ({"perturb": [5]}, "perturb is"),
-        ({"perturb": None}, "perturb is None"),
-        ({"s_tmin": [1]}, "s_tmin is"),
-        ({"s_tmax": None}, "s_tmax is None"),
-        ({"s_tmax": math.nan}, "s_tmax is nan"),
-        ({"strength": math.nan}, "a finite number"),
-        ({"cfg": "inf"}, "a number"),
-        ({"start": "nowhere"}, "noise or inversion"),
-    ],
-)
-def test_settings_that_no_run_could_have_are_not_read(values: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words) as caught:
-        Settings.from_json(values)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["width", "height", "steps", "cfg", "cfg_rescale", "sampler", "spacing"])
-def test_complete_settings_lack_nothing(name: str) -> None:
-    missing = {key: value for key, value in PLAIN.as_json().items() if key != name}
-    for values in (missing, {**missing, name: None}):
-        with pytest.raises(ValueError, match=name):
-            CompleteSettings.from_json(values)
 
 
 # Recipes
@@ -273,28 +187,10 @@ def test_whatever_is_changed_or_missing_it_is_a_recipe_or_a_sentence() -> None:
     assert not [sentence for sentence in sentences if not sentence.startswith("its settings are ") or "\n" in sentence]
 
 
-@pytest.mark.parametrize("name", ["prompt", "negative_prompt", "source_prompt"])
-def test_inf_is_a_word_too(name: str) -> None:
-    settings = Settings(**{name: "inf"})  # type: ignore[arg-type]
-    assert Settings.from_json(settings.as_json()) == settings
-
-
-@pytest.mark.parametrize("name", ["s_churn", "s_noise", "image_weight"])
-def test_none_is_no_number_where_there_is_no_default_to_look_up(name: str) -> None:
-    with pytest.raises(ValueError, match=name):
-        Settings(**{name: None})  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("name", ["image", "mask"])
 @pytest.mark.parametrize("value", [0, "", [], False])
 def test_a_picture_that_is_nothing_is_damaged(name: str, value: Any) -> None:
     refusal(changed(name, to=value))
-
-
-@pytest.mark.parametrize("name", ["cfg", "s_churn", "strength", "eta"])
-def test_a_number_beyond_all_reason_is_a_sentence(name: str) -> None:
-    with pytest.raises(ValueError, match=name):
-        Settings(**{name: 10**400})  # type: ignore[arg-type]
 
 
 def test_a_text_that_is_nested_without_end_is_damaged() -> None:

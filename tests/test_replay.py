@@ -11,7 +11,7 @@ from PIL import Image, PngImagePlugin
 
 import image2image
 import txt2image
-from stable_diffusion import SAMPLERS, Settings
+from stable_diffusion import SAMPLERS
 from stable_diffusion.jobs.recipe import Recipe
 from stable_diffusion.pictures.metadata import read_attached
 from tests.commands import SD1, img, made, pixels, same, txt
@@ -369,8 +369,3 @@ def test_children_of_an_uploaded_picture_start_from_its_inversion() -> None:
     assert not same("out-child1.png", "parent.png")
     assert image2image.main(["--from", "out-child2.png", "-o", "again.png"]) == 0
     assert same("out-child2.png", "again.png")
-
-
-def test_settings_given_as_json_are_the_settings() -> None:
-    settings = Settings(prompt="a", perturb=((1, 0.5), (2, 0.25, "1x1:eJz7DwABAQEA")), sigmas=(3.0, 1.0))
-    assert Settings.from_json(json.loads(json.dumps(settings.as_json()))) == settings

@@ -12,7 +12,7 @@ from ..pictures.images import Picture, composed, enlarged, to_picture
 from ..pictures.metadata import Attached
 from ..pictures.sheet import LIMIT, strip
 from ..pipeline import Run, StableDiffusion
-from ..pipeline.stable_diffusion import shown
+from ..pipeline.frames import FrameKind, shown
 from .events import Written
 from .files import Output, attached
 from .layouts import Layout
@@ -21,7 +21,7 @@ from .recipe import Batch, Recipe
 from .record import KeptStep, Record, Row, save_record
 from .request import Request
 from .sheets import cell, sheets, strips
-from .view import FrameKind, View
+from .view import View
 
 
 class Gallery:

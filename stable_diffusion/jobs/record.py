@@ -10,10 +10,11 @@ import mlx.core as mx
 
 from ..diffusion.samplers import Step
 from ..pictures.images import Picture, from_bytes, to_bytes
+from ..pipeline.frames import FrameKind
 from ..weights.checkpoint import open_tensors
 from .originals import Originals
 from .recipe import Recipe
-from .view import VIEW_ROWS, FrameKind, View
+from .view import VIEW_ROWS, View
 
 VERSION = 1
 KINDS = ("pictures", "children", "triangle", "grid")

@@ -8,14 +8,14 @@ from pathlib import Path
 from ..pictures.images import Picture, to_picture
 from ..pictures.sheet import LIMIT, strip
 from ..pipeline import StableDiffusion
-from ..pipeline.stable_diffusion import shown
+from ..pipeline.frames import FrameKind, shown
 from .events import Written
 from .files import Output, attached
 from .layouts import row_of
 from .model import Model
 from .record import KeptStep, Record, Row, load_record
 from .sheets import cell, sheets, strips
-from .view import FrameKind, View
+from .view import View
 
 DRAWN = ("triangle_align", "highlight", "sheet_size", "n_rows")  # that the file of a sheet remembers
 

@@ -7,11 +7,11 @@ from typing import Any, Literal
 from ..diffusion.aliases import sampler_name, spacing_name
 from ..diffusion.samplers import sampler_named
 from ..diffusion.spacing import spacing_named
+from ..pipeline.frames import FrameKind
 from ..pipeline.laboratory import NoisingKind
 from ..settings import AMOUNT, COUNT, ROWS
 from ..values import Kind, check, declared, number, one_of, plain, rows, several, thawed, whole
 
-FrameKind = Literal["noisy", "clean"]
 Axis = tuple[str, tuple[Any, ...]]  # a setting's name, and the values that it takes
 
 

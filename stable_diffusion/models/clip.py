@@ -26,6 +26,7 @@ class CLIPEmbeddings(nn.Module):
         self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
 
     def __call__(self, ids: mx.array) -> mx.array:
+        """ids (B, N) -> (B, N, D)."""
         return self.token_embedding(ids) + self.position_embedding(mx.arange(ids.shape[1]))
 
 
@@ -42,9 +43,10 @@ class CLIPAttention(nn.Module):
         self._heads = config.num_attention_heads
 
     def __call__(self, x: mx.array) -> mx.array:
+        """x (B, N, D) -> (B, N, D); no token sees those that follow it."""
         B, N, D = x.shape
         q, k, v = (
-            y.reshape(B, N, self._heads, -1).transpose(0, 2, 1, 3)
+            y.reshape(B, N, self._heads, -1).transpose(0, 2, 1, 3)  # (B, heads, N, D / heads)
             for y in (self.q_proj(x), self.k_proj(x), self.v_proj(x))
         )
         # The mask is a word and not an array: there is no large negative number to overflow in half precision.
@@ -62,6 +64,7 @@ class CLIPMLP(nn.Module):
         self._act = {"quick_gelu": nn.gelu_fast_approx, "gelu": nn.gelu}[config.hidden_act]
 
     def __call__(self, x: mx.array) -> mx.array:
+        """x (B, N, D) -> (B, N, D)."""
         return self.fc2(self._act(self.fc1(x)))
 
 
@@ -76,6 +79,7 @@ class CLIPEncoderLayer(nn.Module):
         self.mlp = CLIPMLP(config)
 
     def __call__(self, x: mx.array) -> mx.array:
+        """x (B, N, D) -> (B, N, D)."""
         x = x + self.self_attn(self.layer_norm1(x))
         return x + self.mlp(self.layer_norm2(x))
 
@@ -88,6 +92,7 @@ class CLIPEncoder(nn.Module):
         self.layers = [CLIPEncoderLayer(config) for _ in range(config.num_hidden_layers)]
 
     def __call__(self, x: mx.array) -> list[mx.array]:
+        """x (B, N, D) -> x, and the output of every layer, likewise."""
         states = [x]
         for layer in self.layers:
             states.append(layer(states[-1]))

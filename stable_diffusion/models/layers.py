@@ -29,7 +29,7 @@ class ResnetBlock2D(nn.Module):
 
     def __call__(self, x: mx.array, time: mx.array | None = None) -> mx.array:
         """x (B, H, W, C), time (B, D) already through silu -> (B, H, W, out_channels)."""
-        h = self.conv1(nn.silu(self.norm1(x)))
+        h = self.conv1(nn.silu(self.norm1(x)))  # (B, H, W, out_channels)
         if time is not None:
             h = h + self.time_emb_proj(time)[:, None, None, :]
         h = self.conv2(nn.silu(self.norm2(h)))
@@ -44,6 +44,7 @@ class Downsample2D(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=padding)
 
     def __call__(self, x: mx.array) -> mx.array:
+        """x (B, H, W, C) -> (B, ceil(H / 2), ceil(W / 2), C)."""
         return self.conv(x)
 
 
@@ -57,7 +58,7 @@ class Upsample2D(nn.Module):
     def __call__(self, x: mx.array, size: tuple[int, int] | None = None) -> mx.array:
         """x (B, H, W, C), size (2H or 2H - 1, 2W or 2W - 1) -> (B, *size, C)."""
         B, H, W, C = x.shape
-        x = mx.broadcast_to(x[:, :, None, :, None, :], (B, H, 2, W, 2, C)).reshape(B, 2 * H, 2 * W, C)
+        x = mx.broadcast_to(x[:, :, None, :, None, :], (B, H, 2, W, 2, C)).reshape(B, 2 * H, 2 * W, C)  # each twice
         if size is not None:
             x = x[:, : size[0], : size[1]]
         return self.conv(x)

@@ -41,6 +41,7 @@ class TimestepEmbedding(nn.Module):
         self.linear_2 = nn.Linear(time_embed_dim, time_embed_dim)
 
     def __call__(self, x: mx.array, condition: mx.array | None = None) -> mx.array:
+        """x (B, in_channels), condition (1 or B, cond_proj_dim) -> (B, time_embed_dim)."""
         if condition is not None:
             x = x + self.cond_proj(condition)
         return self.linear_2(nn.silu(self.linear_1(x)))
@@ -54,7 +55,8 @@ class GEGLU(nn.Module):
         self.proj = nn.Linear(dim, 2 * inner)
 
     def __call__(self, x: mx.array) -> mx.array:
-        x, gate = mx.split(self.proj(x), 2, axis=-1)
+        """x (B, N, dim) -> (B, N, inner)."""
+        x, gate = mx.split(self.proj(x), 2, axis=-1)  # (B, N, inner) each
         return x * nn.gelu(gate)
 
 
@@ -66,6 +68,7 @@ class FeedForward(nn.Module):
         self.net = [GEGLU(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim)]
 
     def __call__(self, x: mx.array) -> mx.array:
+        """x (B, N, dim) -> (B, N, dim)."""
         for layer in self.net:
             x = layer(x)
         return x
@@ -84,6 +87,7 @@ class BasicTransformerBlock(nn.Module):
         self.ff = FeedForward(dim)
 
     def __call__(self, x: mx.array, context: mx.array) -> mx.array:
+        """x (B, N, dim), context (B, M, context_dim) -> (B, N, dim)."""
         x = x + self.attn1(self.norm1(x))
         x = x + self.attn2(self.norm2(x), context)
         return x + self.ff(self.norm3(x))
@@ -103,7 +107,7 @@ class Transformer2DModel(nn.Module):
     def __call__(self, x: mx.array, context: mx.array) -> mx.array:
         """x (B, H, W, C), context (B, N, context_dim) -> (B, H, W, C)."""
         B, H, W, C = x.shape
-        y = self.proj_in(self.norm(x).reshape(B, H * W, C))
+        y = self.proj_in(self.norm(x).reshape(B, H * W, C))  # (B, H W, C)
         for block in self.transformer_blocks:
             y = block(y, context)
         return x + self.proj_out(y).reshape(B, H, W, C)
@@ -123,6 +127,7 @@ class UNetBlock(nn.Module):
             self.attentions = [_transformer(level, config) for _ in channels]
 
     def layer(self, j: int, x: mx.array, time: mx.array, context: mx.array) -> mx.array:
+        """The j-th residual block and its transformer: x (B, H, W, in) -> (B, H, W, out)."""
         x = self.resnets[j](x, time)
         return self.attentions[j](x, context) if "attentions" in self else x
 
@@ -149,6 +154,10 @@ class DownBlock(UNetBlock):
             self.downsamplers = [Downsample2D(out, padding=1)]
 
     def __call__(self, x: mx.array, time: mx.array, context: mx.array, skips: list[mx.array]) -> mx.array:
+        """x (B, H, W, in), time (B, D), context (B, N, context_dim) -> (B, ceil(H / 2), ceil(W / 2), out).
+
+        Adds what it makes to skips; the last level keeps H and W.
+        """
         for j in range(len(self.resnets)):
             x = self.layer(j, x, time, context)
             skips.append(x)
@@ -171,6 +180,7 @@ class MidBlock(nn.Module):
         ]
 
     def __call__(self, x: mx.array, time: mx.array, context: mx.array) -> mx.array:
+        """x (B, H, W, C), time (B, D), context (B, N, context_dim) -> (B, H, W, C)."""
         x = self.attentions[0](self.resnets[0](x, time), context)
         return self.resnets[1](x, time)
 
@@ -189,6 +199,10 @@ class UpBlock(UNetBlock):
             self.upsamplers = [Upsample2D(out)]
 
     def __call__(self, x: mx.array, time: mx.array, context: mx.array, skips: list[mx.array]) -> mx.array:
+        """x (B, H, W, in), time (B, D), context (B, N, context_dim) -> (B, 2 H or 2 H - 1, 2 W or 2 W - 1, out).
+
+        Takes what it needs from the end of skips; the first level keeps H and W.
+        """
         for j in range(len(self.resnets)):
             x = self.layer(j, mx.concatenate([x, skips.pop()], axis=-1), time, context)
         if "upsamplers" in self:
@@ -244,7 +258,7 @@ class UNet2DConditionModel(nn.Module):
             time = time + self.add_embedding(added)
         time = nn.silu(time)  # every residual block would do it for itself
 
-        x = self.conv_in(x)
+        x = self.conv_in(x)  # (B, H, W, C of the widest level)
         skips = [x]
         for down in self.down_blocks:
             x = down(x, time, context, skips)

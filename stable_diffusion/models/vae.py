@@ -23,6 +23,7 @@ class VAEAttention(Attention):
         self.group_norm = GroupNorm(groups, dim, EPS)
 
     def __call__(self, x: mx.array, context: mx.array | None = None) -> mx.array:
+        """x (B, H, W, C) -> (B, H, W, C); context is not used."""
         B, H, W, C = x.shape
         return x + super().__call__(self.group_norm(x).reshape(B, H * W, C)).reshape(B, H, W, C)
 
@@ -37,6 +38,7 @@ class VAEMidBlock(nn.Module):
         self.resnets = [ResnetBlock2D(dim, dim, config.norm_num_groups, EPS) for _ in range(2)]
 
     def __call__(self, x: mx.array) -> mx.array:
+        """x (B, H, W, C) -> (B, H, W, C)."""
         x = self.resnets[0](x)
         if "attentions" in self:
             x = self.attentions[0](x)
@@ -53,6 +55,7 @@ class VAEBlock(nn.Module):
         ]
 
     def __call__(self, x: mx.array) -> mx.array:
+        """x (B, H, W, in_channels) -> (B, H', W', out_channels): half or double the size, or the same at the ends."""
         for resnet in self.resnets:
             x = resnet(x)
         if "downsamplers" in self:
@@ -80,6 +83,7 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
 
     def __call__(self, x: mx.array) -> mx.array:
+        """Pictures (B, H, W, 3) -> mean and log-variance, side by side: (B, H / f, W / f, 2 * latent_channels)."""
         x = self.conv_in(x)
         for block in self.down_blocks:
             x = block(x)
@@ -103,6 +107,7 @@ class Decoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[-1], config.out_channels, 3, padding=1)
 
     def __call__(self, x: mx.array) -> mx.array:
+        """Latents (B, h, w, latent_channels), unscaled -> pictures (B, f h, f w, 3), about [-1, 1]."""
         x = self.mid_block(self.conv_in(x))
         for block in self.up_blocks:
             x = block(x)

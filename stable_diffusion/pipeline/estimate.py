@@ -41,3 +41,17 @@ def estimate_of(
         return denoise(x, sigma)
 
     return estimate
+
+
+def repaint_channels(run: Run, encode: Callable[[mx.array], mx.array]) -> mx.array:
+    """What a 9-channel UNet sees besides the latents: the mask, and the latents of the image less the masked part.
+
+    (1, h, w, 5). The mask is hard; what it hides is mid grey. Without a mask everything is to be painted.
+    """
+    H, W = run.settings.height, run.settings.width
+    mask, image = run.inputs.mask, run.inputs.image
+    if mask is None or image is None:
+        mask, image = mx.ones((H, W)), mx.zeros((H, W, 3))
+    hole = (mask >= 0.5).astype(mx.float32)
+    f = H // run.shape[0]
+    return mx.concatenate([hole[None, ::f, ::f, None], encode(image * (1 - hole[..., None]))], axis=-1)

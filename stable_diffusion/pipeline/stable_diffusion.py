@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Literal
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -12,7 +11,7 @@ from ..diffusion.noise import StepNoise
 from ..diffusion.noising import Inversion
 from ..diffusion.plan import Plan
 from ..diffusion.samplers import Step
-from ..diffusion.schedule import NoiseSchedule, deviation
+from ..diffusion.schedule import NoiseSchedule
 from ..diffusion.walk import DenoiseRows, lockstep
 from ..models.clip import CLIPTextModel
 from ..models.text import TextNets
@@ -26,7 +25,8 @@ from ..weights.locate import locate
 from ..weights.nets import describe, open_nets
 from ..weights.quantize import quantize as quantize_net
 from .conditioning import guides
-from .estimate import estimate_of
+from .estimate import estimate_of, repaint_channels
+from .frames import FrameKind, finite, shown
 from .inputs import NOTHING, Inputs
 from .inversion import invert_all
 from .laboratory import Axis, NoisingKind, grid_settings, triangle_settings, way_up
@@ -169,7 +169,7 @@ class StableDiffusion:
             raise ValueError(f"the image has shape {image.shape}: it must be (H, W, 3), H and W multiples of {f}")
         dtype = self.autoencoder.encoder.conv_in.weight.dtype
         latents = self.autoencoder.encode(image[None].astype(dtype)).astype(mx.float32)
-        return _finite(latents, "encoding the image", dtype)
+        return finite(latents, "encoding the image", dtype)
 
     def begin(self, runs: Sequence[Run]) -> list[Run]:
         """Give runs of the same image what they start from: its latents, and the inversion where they ask for one.
@@ -192,7 +192,7 @@ class StableDiffusion:
         """Runs that have begun, with the way up from their image along the model's own ODE."""
         found = invert_all(runs, self._estimate)
         for inversion in found:
-            _finite(inversion.latents[-1], "inverting the image", self.dtype)
+            finite(inversion.latents[-1], "inverting the image", self.dtype)
         return [replace(run, inversion=inversion) for run, inversion in zip(runs, found, strict=True)]
 
     def walk(self, runs: Sequence[Run], batch_size: int | None = None) -> Iterator[tuple[int, Step]]:
@@ -217,37 +217,25 @@ class StableDiffusion:
             samplers = (run.sampler(run.start, StepNoise(run.seeds, run.shape)) for run in group)
             for which, step in lockstep(self._estimate(group), samplers, batch_size):
                 mx.eval(step.x, step.clean)
-                _finite(step.x, f"step {step.index + 1}", self.dtype)
+                finite(step.x, f"step {step.index + 1}", self.dtype)
                 yield indices[which], step
 
     def _estimate(self, runs: Sequence[Run]) -> DenoiseRows:
         told = guides(self.texts, self.description, self.dtype, [run.settings for run in runs])
-        channels = self._repaint_channels(runs[0]) if self.planner.repaints else None
+        channels = repaint_channels(runs[0], self.encode) if self.planner.repaints else None
         return estimate_of(
             runs, lambda x, t, **more: self.unet(x.astype(self.dtype), t, **more), told, self.schedule, channels
         )
-
-    def _repaint_channels(self, run: Run) -> mx.array:
-        """What a 9-channel UNet sees besides the latents: the mask, and the latents of the image less the masked part.
-
-        (1, h, w, 5). The mask is hard; what it hides is mid grey. Without a mask everything is to be painted.
-        """
-        f, mask, image = self.description.vae.factor, run.inputs.mask, run.inputs.image
-        if mask is None or image is None:
-            mask = mx.ones((run.settings.height, run.settings.width))
-            image = mx.zeros((run.settings.height, run.settings.width, 3))
-        hole = (mask >= 0.5).astype(mx.float32)
-        return mx.concatenate([hole[None, ::f, ::f, None], self.encode(image * (1 - hole[..., None]))], axis=-1)
 
     def decode(self, latents: mx.array) -> mx.array:
         """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], float32."""
         dtype = self.autoencoder.decoder.conv_in.weight.dtype
         pictures = self.autoencoder.decode(latents.astype(dtype)).astype(mx.float32)
-        return mx.clip(_finite(pictures, "decoding", dtype) / 2 + 0.5, 0, 1)
+        return mx.clip(finite(pictures, "decoding", dtype) / 2 + 0.5, 0, 1)
 
     # The laboratory
 
-    def frame(self, step: Step, kind: Literal["noisy", "clean"] = "noisy") -> mx.array:
+    def frame(self, step: Step, kind: FrameKind = "noisy") -> mx.array:
         """A step as pictures (B, H, W, 3) in [0, 1]: what it has become, at the scale of a picture, or the estimate."""
         return self.decode(shown(step, kind))
 
@@ -379,16 +367,3 @@ class StableDiffusionXL(StableDiffusion):
 
     def __init__(self, model: str = "sdxl-turbo", float16: bool | None = None, quantize: int | None = None) -> None:
         super().__init__(model, float16, quantize)
-
-
-def shown(step: Step, kind: Literal["noisy", "clean"] = "noisy") -> mx.array:
-    """The latents that a frame of a step shows, at the scale of a picture."""
-    return step.clean if kind == "clean" else step.x / deviation(step.sigma)
-
-
-def _finite(x: mx.array, doing: str, dtype: mx.Dtype) -> mx.array:
-    """x itself. Raises FloatingPointError where it holds what is no number: a black picture would say nothing."""
-    if not mx.isfinite(x).all():
-        remedy = "half precision is too small for it: float16=False" if dtype == mx.float16 else "try a smaller cfg"
-        raise FloatingPointError(f"{doing} gave a NaN or an infinite number; {remedy}")
-    return x
