@@ -80,7 +80,8 @@ def test_children_share_their_parents_seed_and_lineage(planner: Planner) -> None
 def test_variations_keep_to_the_mask(planner: Planner) -> None:
     (run,) = layout_of(Request(inputs=MASKED, variations=((5, 0.3),)), planner).runs
     (entry,) = run.settings.perturb
-    assert entry[:2] == (5, 0.3) and str(entry[2:][0]).startswith("6x8:")
+    seed, amount, *code = entry
+    assert (seed, amount) == (5, 0.3) and str(code[0]).startswith("6x8:")
 
 
 def test_a_triangle_has_a_row_for_each_strength(planner: Planner) -> None:

@@ -69,7 +69,7 @@ def test_a_strength_can_be_planned_before_there_is_an_image(planner: Planner) ->
         (
             Settings(perturb=((1, 0.5, packed(mx.ones((1, 1)))),)),
             IMAGE,
-            "has a mask for 8 x 8, and the picture is 56 x 40",
+            "a mask for 8 x 8, and the picture is 56 x 40",
         ),
     ],
 )
