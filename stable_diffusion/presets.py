@@ -48,7 +48,7 @@ def defaults_of(scheduler: Mapping[str, Any], guidance_is_input: bool = False) -
 class Preset:
     """Where a checkpoint is, and its defaults."""
 
-    source: str | Path  # a Hugging Face repo, or a folder
+    place: str | Path  # a Hugging Face repo, or a folder
     mirrors: tuple[str, ...] = ()  # other repos with the same weights
     formerly: tuple[str, ...] = ()  # where they were, before they were withdrawn
     defaults: Defaults = field(default_factory=Defaults)
@@ -57,7 +57,7 @@ class Preset:
     @property
     def repos(self) -> tuple[str, ...]:
         """The repos that still have it, best first."""
-        return () if isinstance(self.source, Path) else (self.source, *self.mirrors)
+        return () if isinstance(self.place, Path) else (self.place, *self.mirrors)
 
 
 PRESETS: dict[str, Preset] = {

@@ -11,7 +11,7 @@ from stable_diffusion.presets import DEFAULT_MODEL, DEMO, PRESETS, preset_of
 
 
 def test_the_default_model_is_inside_the_package() -> None:
-    assert PRESETS[DEFAULT_MODEL].source == DEMO
+    assert PRESETS[DEFAULT_MODEL].place == DEMO
     assert (DEMO / "model_index.json").is_file()
     assert PRESETS[DEFAULT_MODEL].repos == ()
 

@@ -29,8 +29,8 @@ def _job(args: argparse.Namespace) -> Generator[Event, None, None]:
         yield from (Answer(f"{name} = {value!r}") for name, value in sorted(vars(args).items()))
     output = Output(args.output, args.overwrite)
     if args.redraw:
-        named = args.model is not None or args.float16 is not None or args.quantize is not None
-        model = Model(args.model, float16=args.float16, quantize=args.quantize) if named else None
+        named = {"name": args.model, "float16": args.float16, "quantize": args.quantize}
+        model = {name: value for name, value in named.items() if value is not None}
         yield from redraw(Path(args.redraw), view_of(args), output, model)
         return
     request = yield from request_of(args)

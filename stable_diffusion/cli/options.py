@@ -147,9 +147,9 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 def samplers_table() -> str:
     """What there is to know of each sampler before choosing one."""
-    head = ("sampler", "order", "calls for n steps", "adds noise", "options", "source")
+    head = ("sampler", "order", "calls for n steps", "adds noise", "options", "paper")
     rows = [
-        (name, str(m.order), m.calls, "yes" if m.noise else "no", ", ".join(sorted(m.options)), m.source)
+        (name, str(m.order), m.calls, "yes" if m.noise else "no", ", ".join(sorted(m.options)), m.paper)
         for name, m in SAMPLERS.items()
     ]
     return _table([head, *rows]) + "\n\nOptions are written behind the name, as in unipc:order=3,variant=bh1."

@@ -25,7 +25,7 @@ class Method:
     order: int  # of convergence, of the method at its best
     calls: str  # network calls for n steps
     noise: bool  # adds noise on its way, as it is set when nobody sets anything
-    source: str
+    paper: str  # or whose it is
     takes: frozenset[str] = frozenset()  # what else it is given, of eta, s_churn, ..., the schedule
     options: Mapping[str, Kind] = field(default_factory=dict)  # its own, which are written behind its name
 

@@ -17,6 +17,7 @@ from .events import Written
 from .files import Output, attached
 from .layouts import Layout
 from .model import Model
+from .originals import Originals
 from .recipe import Batch, Recipe
 from .record import KeptStep, Record, Row, save_record
 from .request import Request
@@ -36,30 +37,9 @@ class Gallery:
         self._view = replace(request.view, highlight=layout.view.highlight)
         self._frame_kind: FrameKind = request.view.frames or "noisy"
         self._ended: list[tuple[int, Step]] = []  # not yet decoded
-        again = layout.view
-        if self._originals is not None and request.view.feather:
-            again = replace(again, feather=request.view.feather)
-        self._told = self._view.metadata or self._view.latents
-        hashed = Model.of(sd) if self._told else request.model
-        blank = [""] * len(runs)
-        self.record = Record(
-            recipe=Recipe(layout.base, hashed, view=again),
-            kind=layout.kind,
-            rows=[
-                Row(*parts)
-                for parts in zip(
-                    layout.headings,
-                    layout.endings,
-                    layout.labels or blank,
-                    layout.strengths or [None] * len(runs),
-                    strict=True,
-                )
-            ],
-            sheet=layout.sheet,
-            originals=self._originals,
-            lines=layout.lines,
-            columns=layout.columns,
-        )
+        named = self._view.metadata or self._view.latents  # by a hash, which takes seconds
+        model = Model.of(sd) if named else request.model
+        self.record = _empty(Recipe(layout.base, model, view=layout.view), layout, self._originals)
 
     # Steps
 
@@ -227,6 +207,14 @@ class Gallery:
             batch = None if alone else Batch(settings, which, layout.batch_size, decoding)
             recipe = replace(recipe, settings=settings[which], batch=batch)
         return attached(recipe, self._originals, whole and self._view.originals)
+
+
+def _empty(recipe: Recipe, layout: Layout, originals: Originals | None) -> Record:
+    """The record of a layout of which nothing has come yet."""
+    count = len(layout.runs)
+    labels, strengths = layout.labels or [""] * count, layout.strengths or [None] * count
+    rows = [Row(*parts) for parts in zip(layout.headings, layout.endings, labels, strengths, strict=True)]
+    return Record(recipe, layout.kind, rows, layout.sheet, originals, layout.lines, layout.columns)
 
 
 def _there(row: Row, step: KeptStep) -> Picture:

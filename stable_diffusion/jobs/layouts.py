@@ -70,9 +70,9 @@ def _mask_code(request: Request, planner: Planner, inputs: Inputs) -> tuple[str,
     return (packed(shrunk(to_mask(fitted(mask, s.width, s.height)), s.height // f, s.width // f)),)
 
 
-def _sizes(view: View) -> View:
-    """What the last bits of a picture depend on besides its settings."""
-    return view.only("batch_size", "decoding_batch_size")
+def _every(view: View) -> View:
+    """What every picture depends on besides its settings, be it in its last bits alone."""
+    return view.only("batch_size", "decoding_batch_size", "feather")
 
 
 def _pictures(request: Request, planner: Planner, settings: Settings, inputs: Inputs) -> Layout:
@@ -88,11 +88,11 @@ def _pictures(request: Request, planner: Planner, settings: Settings, inputs: In
             endings=[""] * others,
             headings=[""] * others,
             batch_size=batch.batch_size,
-            view=_sizes(view),
+            view=_every(view),
             only=batch.index,
         )
     seeds = [settings.seed + k for k in range(n)]
-    again = _sizes(view)
+    again = _every(view)
     return Layout(
         kind="pictures",
         base=first.settings,
@@ -119,7 +119,7 @@ def _children(view: View, planner: Planner, settings: Settings, inputs: Inputs, 
         endings=[f"-child{k + 1}" for k in range(n)] if n > 1 else [""],
         headings=[f"{seed}:{amount:.4g}" for seed, *_ in children],
         batch_size=view.batch_size or 1,
-        view=replace(_sizes(view), n_images=n, n_rows=view.n_rows or 1, perturb=amount),
+        view=replace(_every(view), n_images=n, n_rows=view.n_rows or 1, perturb=amount),
         sheet="" if n > 1 else None,
     )
 
@@ -138,7 +138,7 @@ def _triangle(view: View, planner: Planner, settings: Settings, inputs: Inputs) 
         endings=[f"-strength{value:g}" for value in values],
         headings=[f"strength {value:g}" for value in values],
         batch_size=view.batch_size,
-        view=_sizes(view).over(replace(again, highlight=highlight)),
+        view=_every(view).over(replace(again, highlight=highlight)),
         sheet="-triangle",
         strengths=values,
     )
@@ -176,7 +176,7 @@ def _grid(view: View, planner: Planner, settings: Settings, inputs: Inputs, code
         endings=[f"-row{i}-column{j}" if len(named) > 1 else f"-column{j}" for i, j in places],
         headings=[", ".join(words) for words in product(*named)],
         batch_size=view.batch_size,
-        view=replace(_sizes(view), grid=tuple(axes)),
+        view=replace(_every(view), grid=tuple(axes)),
         sheet="-grid",
         lines=lines,
         columns=columns,

@@ -1,9 +1,10 @@
 """A record that lies in a file, drawn again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ..pictures.images import Picture, to_picture
 from ..pictures.sheet import LIMIT, strip
@@ -13,19 +14,19 @@ from .events import Written
 from .files import Output, attached
 from .layouts import row_of
 from .model import Model
-from .record import KeptStep, Record, Row, load_record
+from .record import KeptStep, Row, load_record
 from .sheets import cell, sheets, strips
 from .view import View
 
 DRAWN = ("triangle_align", "highlight", "sheet_size", "n_rows")  # that the file of a sheet remembers
 
 
-def redraw(path: Path, asked: View, output: Output, model: Model | None = None) -> Iterator[Written]:
+def redraw(path: Path, asked: View, output: Output, model: Mapping[str, Any]) -> Iterator[Written]:
     """Draw the sheet of a record, and the strip of each of its runs where show_denoising asks for them.
 
     asked: what takes the place of the record's own view. Pictures of steps that the file does not have, those of the
-    other kind of frames, are decoded from its latents by the autoencoder of the model (None: the record's own); the
-    network is never called. Raises ValueError for a file that is no such record.
+    other kind of frames, are decoded from its latents by the autoencoder of the record's model (model: fields of it
+    that are to be otherwise); the network is never called. Raises ValueError for a file that is no such record.
     """
     record = load_record(path)
     if asked.highlight is not None:
@@ -35,7 +36,7 @@ def redraw(path: Path, asked: View, output: Output, model: Model | None = None) 
     if record.sheet is None and view.show_denoising is None:
         view = replace(view, show_denoising=1)
     output.claim([record.sheet or "", *(row.ending for row in record.rows)])
-    frames = _Frames(record, view, model)
+    frames = _Frames(view, replace(record.recipe.model, **model))
     told = None
     if asked.metadata:
         drawn = asked.only(*DRAWN) if record.sheet is not None else View()
@@ -57,9 +58,9 @@ def redraw(path: Path, asked: View, output: Output, model: Model | None = None) 
 class _Frames:
     """The pictures of a record's steps: those in the file, others decoded when they are asked for."""
 
-    def __init__(self, record: Record, view: View, model: Model | None) -> None:
+    def __init__(self, view: View, model: Model) -> None:
         self._asked: FrameKind | None = view.frames
-        self._model = model or record.recipe.model
+        self._model = model
 
     @cached_property
     def _sd(self) -> StableDiffusion:

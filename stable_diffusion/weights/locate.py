@@ -70,26 +70,26 @@ def locate(model: str, half: bool, weights: bool = True) -> Path:
     Raises CheckpointError, one sentence with the remedy.
     """
     preset = PRESETS.get(model)
-    source = preset.source if preset else model
-    if isinstance(source, Path):
-        return source
-    path = Path(source).expanduser()
+    place = preset.place if preset else model
+    if isinstance(place, Path):
+        return place
+    path = Path(place).expanduser()
     if path.is_dir():
         return path
     if path.is_file():
         raise CheckpointError(f"{model} is one file: name a folder in the diffusers layout, or a Hugging Face repo")
-    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+    if place.count("/") != 1 or place.startswith((".", "/", "~")):
         raise CheckpointError(f"there is no model {model!r}: name one of {', '.join(PRESETS)}, a folder, or a repo")
     try:
-        return _download(source, half, weights)
+        return _download(place, half, weights)
     except CheckpointError:
         raise
     except HFValidationError:
-        raise CheckpointError(f"{source!r} is neither a folder here nor a name that a Hub repo can have") from None
+        raise CheckpointError(f"{place!r} is neither a folder here nor a name that a Hub repo can have") from None
     except Exception as error:  # httpx's or httpx2's among them: which of the two, huggingface_hub's version says
-        if folder := _cached(source, weights):
+        if folder := _cached(place, weights):
             return folder
-        raise CheckpointError(_refusal(source, error)) from error
+        raise CheckpointError(_refusal(place, error)) from error
 
 
 def _download(repo: str, half: bool, weights: bool) -> Path:
