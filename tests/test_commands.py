@@ -18,7 +18,8 @@ from PIL import Image
 import image2image
 import txt2image
 from stable_diffusion import Settings, StableDiffusion, Step
-from stable_diffusion.pictures.images import read_picture, to_picture
+from stable_diffusion.pictures.images import to_picture
+from stable_diffusion.pictures.reading import read_picture
 
 ROOT = Path(__file__).parent.parent
 SD1 = str(ROOT / "tests" / "data" / "sd1")

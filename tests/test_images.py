@@ -12,16 +12,9 @@ import pytest
 from PIL import Image
 
 from stable_diffusion.pictures import images
-from stable_diffusion.pictures.images import (
-    check_writable,
-    contact_sheet,
-    fitted,
-    free_stem,
-    read_picture,
-    save,
-    to_array,
-    to_picture,
-)
+from stable_diffusion.pictures.images import contact_sheet, fitted, to_array, to_picture
+from stable_diffusion.pictures.reading import read_mask, read_picture, read_transparency
+from stable_diffusion.pictures.writing import ENDINGS, check_writable, free_stem, save
 
 RAMP = np.linspace(0, 255, 12 * 16).round().astype(np.uint8).reshape(12, 16)
 COLOURS = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], axis=-1)
@@ -316,31 +309,31 @@ def test_a_folder_that_cannot_be_written_to_is_told_at_once() -> None:
 
 
 def test_all_endings_are_formats_that_are_there() -> None:
-    assert set(images.ENDINGS) <= Image.registered_extensions().keys()
+    assert set(ENDINGS) <= Image.registered_extensions().keys()
 
 
 def test_masks_are_grey_and_white_is_to_be_repainted(tmp_path: Path) -> None:
     Image.new("RGB", (16, 8), "white").save(tmp_path / "m.png")
-    mask = images.read_mask(tmp_path / "m.png")
+    mask = read_mask(tmp_path / "m.png")
     assert mask.mode == "L"
     assert mx.array_equal(images.to_mask(mask), mx.ones((8, 16)))
     with pytest.raises(ValueError, match="there is no picture"):
-        images.read_mask(tmp_path / "no.png")
+        read_mask(tmp_path / "no.png")
 
 
 def test_the_transparent_part_of_a_picture_is_a_mask(tmp_path: Path) -> None:
     picture = Image.new("RGBA", (16, 8), (10, 20, 30, 255))
     picture.save(tmp_path / "opaque.png")
-    assert images.read_transparency(tmp_path / "opaque.png") is None
+    assert read_transparency(tmp_path / "opaque.png") is None
     picture.paste((200, 100, 50, 0), (0, 0, 8, 8))
     picture.paste((200, 100, 50, 155), (8, 0, 10, 8))
     picture.save(tmp_path / "hole.png")
-    mask = images.read_transparency(tmp_path / "hole.png")
+    mask = read_transparency(tmp_path / "hole.png")
     assert mask is not None
     assert [mask.getpixel((x, 3)) for x in (0, 7, 8, 10, 15)] == [255, 255, 100, 0, 0]
-    assert images.read_picture(tmp_path / "hole.png").getpixel((0, 0)) == (200, 100, 50)
+    assert read_picture(tmp_path / "hole.png").getpixel((0, 0)) == (200, 100, 50)
     Image.new("RGB", (8, 8)).save(tmp_path / "rgb.png")
-    assert images.read_transparency(tmp_path / "rgb.png") is None
+    assert read_transparency(tmp_path / "rgb.png") is None
 
 
 def test_a_composition_keeps_the_originals_pixels_exactly() -> None:

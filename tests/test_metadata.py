@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stable_diffusion.pictures.images import save
 from stable_diffusion.pictures.metadata import Attached, read_attached
+from stable_diffusion.pictures.writing import save
 
 EXIF, USER_COMMENT = 0x8769, 0x9286
 TEXTS = {

@@ -12,7 +12,8 @@ import pytest
 
 from stable_diffusion import Settings, StableDiffusion
 from stable_diffusion.cache import cache_folder, recall
-from stable_diffusion.pictures.images import read_picture, to_array
+from stable_diffusion.pictures.images import to_array
+from stable_diffusion.pictures.reading import read_picture
 from stable_diffusion.pipeline.previews import COUNT, SIDE, applied, fit, practice_latents
 from tests.oracles import largest_difference
 

@@ -12,7 +12,7 @@ from ..jobs.originals import Originals, read_originals, side
 from ..jobs.replay import Replay, read_replay, remaining
 from ..jobs.request import Request
 from ..jobs.view import VIEW_ROWS, View
-from ..pictures.images import read_mask
+from ..pictures.reading import read_mask
 from ..pipeline.planner import changed
 from ..presets import DEFAULT_MODEL
 from ..settings import ROWS, Settings

@@ -256,10 +256,19 @@ def add_start(parser: Parser) -> None:
     _add(group, "--strength-mode")
     add("--mask", metavar="FILE", help="a picture of the same size: white is painted anew, black is kept")
     _add(group, "--feather")
-    add(
+    alpha = group.add_mutually_exclusive_group()
+    alpha.add_argument(
+        "--alpha",
+        action="store_const",
+        const=True,
+        help="repaint whatever is transparent in the picture; by default only a hole in it: at least 0.5 %% of the "
+        "picture, wholly transparent, and no mere corners, shadows or specks",
+    )
+    alpha.add_argument(
         "--no-alpha",
         dest="alpha",
-        action="store_false",
+        action="store_const",
+        const=False,
         help="paint the whole picture: use neither its transparent part nor the mask in the file of --from as a mask",
     )
     add(

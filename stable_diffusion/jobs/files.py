@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..pictures.images import Picture, check_writable, digest, free_stem, save, written
+from ..pictures.images import Picture, digest
 from ..pictures.metadata import Attached
+from ..pictures.writing import check_writable, free_stem, save, written
 from .events import Written
 from .originals import Originals
 from .parameters import parameters

@@ -4,18 +4,8 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..pictures.images import (
-    Picture,
-    digest,
-    feathered,
-    fitted,
-    multiple,
-    read_mask,
-    read_picture,
-    read_transparency,
-    to_array,
-    to_mask,
-)
+from ..pictures.images import Picture, digest, feathered, fitted, multiple, to_array, to_mask
+from ..pictures.reading import read_mask, read_picture, read_transparency
 from ..pipeline import NOTHING, Inputs
 from .events import Note
 from .replay import Replay
@@ -59,14 +49,14 @@ def read_originals(
     width: int | None = None,
     height: int | None = None,
     fit: bool = False,
-    alpha: bool = True,
+    alpha: bool | None = None,
     feather: float | None = None,
 ) -> Generator[Note, None, Originals]:
     """The files of a picture and a mask, or else what the file of a replay carries.
 
-    fit: scale to fit into width x height, instead of filling it. alpha: the transparent part of the picture, or the
-    mask of the replay, is the mask where none is named. Raises ValueError for what cannot be read, and for a mask that
-    is not as large as its picture.
+    fit: scale to fit into width x height, instead of filling it. alpha: where no mask is named, the transparent part
+    of the picture, or the mask of the replay, is the mask; None: where it is a hole and no mere edge. Raises ValueError
+    for what cannot be read, and for a mask that is not as large as its picture.
     """
     original, hole, name = _pictures(image, mask, replay, alpha)
     width = yield from side(width, "width")
@@ -80,6 +70,8 @@ def read_originals(
         sizes = f"from {original.width} x {original.height} to {picture.width} x {picture.height}"
         yield Note(f"note: the picture is scaled and cut {sizes}, multiples of 8")
     plain = hole and fitted(hole, width, height, inside=fit)
+    if plain is not None:
+        yield _share(plain, "leave --mask out" if mask else "--no-alpha")
     if plain is None and feather:
         raise ValueError("--feather softens the edge of a mask, and there is none: name one with --mask")
     known = replay.recipe.image if replay and replay.recipe else None
@@ -89,18 +81,28 @@ def read_originals(
 
 
 def _pictures(
-    image: str | None, mask: str | None, replay: Replay | None, alpha: bool
+    image: str | None, mask: str | None, replay: Replay | None, alpha: bool | None
 ) -> tuple[Picture, Picture | None, str]:
     """The picture, the mask and the picture's name."""
     if image not in (None, "-"):
         picture, name = read_picture(image), image.replace("\\", "/").split("/")[-1]
-        hole = read_transparency(image) if alpha and not mask else None
+        hole = read_transparency(image, any_at_all=alpha is True) if alpha is not False and not mask else None
     elif replay is None:
         raise ValueError("name the picture to start from: there is none to take instead")
     else:
         picture, name, hole = replay.picture, replay.picture_name, None
     if mask:
         hole = read_mask(mask)
-    elif hole is None and replay and alpha:
+    elif hole is None and replay and alpha is not False:
         hole = replay.mask
     return picture, hole, name
+
+
+def _share(mask: Picture, remedy: str) -> Note:
+    """How much of the picture a mask gives to be repainted, and how to have all of it repainted."""
+    share = float(to_mask(mask).mean())
+    if share == 0:
+        return Note("note: the mask is black everywhere: nothing is repainted")
+    if share == 1:
+        return Note("note: the mask is white everywhere: all of the picture is repainted")
+    return Note(f"note: {share:.2%} of the picture is repainted, the rest is kept ({remedy} to repaint all of it)")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..diffusion.noising import Inversion
 from ..pictures.animation import ENDINGS
-from ..pictures.images import check_writable
+from ..pictures.writing import check_writable
 from ..pipeline import Planner, Run, StableDiffusion
 from ..pipeline.laboratory import way_up
 from .events import Answer, Event, Note, Progress

@@ -6,7 +6,8 @@ from typing import Any
 
 from PIL import Image
 
-from .images import Picture, check_writable, written
+from .images import Picture
+from .writing import check_writable, written
 
 ENDINGS = (".webp", ".gif")
 

@@ -1,78 +1,16 @@
-"""Arrays to pictures, pictures to arrays, and both to and from files."""
+"""Pictures at sizes that a model can work on, and as arrays."""
 
-import contextlib
 import hashlib
-import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Sequence
 
 import mlx.core as mx
 import numpy as np
-from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
-
-from .metadata import Attached
+from PIL import Image, ImageFilter, ImageOps
 
 Picture = Image.Image
-Result = TypeVar("Result")
 
 MULTIPLE = 8  # every Stable Diffusion latent is 8 x 8 pixels
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")  # of the files that can be written
 _MOST_PIXELS = 2**27  # more are a mistake, or a trap
-
-
-def read_picture(path: str | Path) -> Picture:
-    """A picture file of any mode as RGB, upright; colours under transparent pixels are used as they are.
-
-    Raises ValueError, in one sentence, for a file that is missing or is no picture.
-    """
-    return _read(path, lambda picture, deep: _rgb(picture, deep))
-
-
-def read_mask(path: str | Path) -> Picture:
-    """A picture file as a mask, grey: white is to be repainted. Raises ValueError as `read_picture` does."""
-    return _read(path, lambda picture, deep: _rgb(picture, deep).convert("L"))
-
-
-def read_transparency(path: str | Path) -> Picture | None:
-    """The transparent part of a picture file as a mask, or None where all of it is opaque. Raises the same."""
-
-    def transparency(picture: Picture, deep: bool) -> Picture | None:
-        if "A" not in picture.getbands() and "transparency" not in picture.info:
-            return None
-        mask = ImageOps.invert(picture.convert("RGBA").getchannel("A"))
-        return mask if mask.getbbox() else None
-
-    return _read(path, transparency)
-
-
-def _read(path: str | Path, use: Callable[[Picture, bool], Result]) -> Result:
-    """Open a picture file, upright, and make something of it; `deep`: its values of more than 8 bits have 16."""
-    try:
-        with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened)
-            picture.load()
-            return use(picture, opened.format == "PNG" or opened.mode.startswith("I;16"))
-    except FileNotFoundError:
-        raise ValueError(f"there is no picture {str(path)!r}") from None
-    except IsADirectoryError:
-        raise ValueError(f"{str(path)!r} is a folder, not a picture") from None
-    except UnidentifiedImageError:
-        raise ValueError(f"{str(path)!r} is not a picture, or of a kind that is not known here") from None
-    except Exception as error:  # Pillow's readers raise whatever a damaged file makes them stumble over
-        raise ValueError(f"the picture {str(path)!r} can't be read ({error})") from None
-
-
-def _rgb(picture: Picture, deep: bool) -> Picture:
-    """Any mode to RGB; deep: values of more than 8 bits are known to have 16."""
-    if picture.mode.startswith(("I", "F")):  # Pillow's own conversion cuts these off at 255
-        values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
-        largest = values.max()
-        white = 65535 if deep else next((white for white in (1, 255, 65535) if largest <= white), largest)
-        return Image.fromarray(np.clip(values * (255 / white) + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
-    if picture.mode == "P":  # a palette may hold its transparency as one of its colours
-        picture = picture.convert("RGBA")
-    return picture.convert("RGB")
 
 
 def multiple(side: float) -> int:
@@ -164,57 +102,3 @@ def contact_sheet(pictures: Sequence[Picture], rows: int, gap: int = 8) -> Pictu
         row, column = divmod(i, columns)
         sheet.paste(picture, (gap + column * (W + gap), gap + row * (H + gap)))
     return sheet
-
-
-def check_writable(path: Path, endings: Sequence[str] = ENDINGS) -> None:
-    """Raise ValueError, in one sentence and before any work is done, for a file that could not be written."""
-    folder = path.parent
-    if path.suffix.lower() not in endings:
-        raise ValueError(
-            f"{path} must end in {', '.join(endings[:-1])} or {endings[-1]}: name it {path.name}{endings[0]}"
-        )
-    if not folder.is_dir():
-        raise ValueError(f"the folder {folder} does not exist: make it first")
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            path.lstat()  # finds a name that is too long
-        trial = _unfinished(path)
-        trial.touch()
-        trial.unlink()
-    except OSError as error:
-        raise ValueError(f"{path} can't be written ({error.strerror})") from None
-
-
-@contextlib.contextmanager
-def written(path: Path) -> Iterator[Path]:
-    """A place beside path to write to, which is moved there at the end: under its name is a whole file, or none."""
-    unfinished = _unfinished(path)
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-
-
-def save(picture: Picture, path: Path, attached: Attached | None = None) -> None:
-    """Write a picture, whole or not at all. What is attached goes into a PNG file alone."""
-    with written(path) as unfinished:
-        if attached and path.suffix.lower() == ".png":
-            picture.save(unfinished, pnginfo=attached.chunks())
-        else:
-            picture.save(unfinished, quality=95)  # of JPEG and WebP
-
-
-def _unfinished(path: Path) -> Path:
-    return path.with_name(f".unfinished-{secrets.token_hex(4)}{path.suffix}")
-
-
-def free_stem(path: Path, endings: Iterable[str] = ()) -> Path:
-    """path, or the first of path-1, path-2, ... of which no file exists, nor one with an ending before the suffix."""
-    k = 0
-    while True:
-        candidate = path.with_stem(f"{path.stem}-{k}") if k else path
-        if not any(candidate.with_stem(candidate.stem + ending).exists() for ending in ("", *endings)):
-            return candidate
-        k += 1
