@@ -41,7 +41,17 @@ def defaults_of(scheduler: Mapping[str, Any], guidance_is_input: bool = False) -
     euler = kind in ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler")
     if euler and spacing == "trailing" and scheduler.get("prediction_type", "epsilon") == "epsilon":
         return replace(TURBO, side=None)  # of Stability's own checkpoints, only the distilled ones are spaced so
-    return Defaults()
+    levels = next((levels for key, levels in _LEVELS.items() if scheduler.get(key)), Defaults.spacing)
+    return Defaults(spacing=levels)
+
+
+# Settings of a scheduler_config.json that choose a spacing.
+_LEVELS = {
+    "use_karras_sigmas": "karras",
+    "use_exponential_sigmas": "exponential",
+    "use_beta_sigmas": "beta",
+    "use_lu_lambdas": "exponential",
+}
 
 
 @dataclass(frozen=True)

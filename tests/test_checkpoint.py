@@ -364,3 +364,44 @@ def test_openais_vocabulary_is_clips() -> None:
     assert {token: vocab[token] for token in known} == known
     ids, dropped = CLIPTokenizer(vocab, merges, pad)("a photo of a cat")
     assert ids == [49406, 320, 1125, 539, 320, 2368, *[49407] * 71] and not dropped
+
+
+@pytest.mark.parametrize("where", ["added_tokens.json", "tokenizer_config.json", "tokenizer.json"])
+def test_words_that_were_added_are_not_split(tmp_path: Path, where: str) -> None:
+    folder = shutil.copytree(DATA / "sd1" / "tokenizer", tmp_path / "tokenizer")
+    new = len(read_json(folder / "vocab.json"))
+    plain = CLIPTokenizer(*read_tokenizer(folder))
+    if where == "added_tokens.json":
+        (folder / where).write_text(json.dumps({"<cat-toy>": new}))
+    elif where == "tokenizer_config.json":
+        config = read_json(folder / where)
+        listed = {str(new): {"content": "<cat-toy>"}}
+        (folder / where).write_text(json.dumps({**config, "added_tokens_decoder": listed}))
+    else:
+        (folder / "vocab.json").unlink()
+        content = read_json(folder / where)
+        content["added_tokens"].append({"id": new, "content": "<cat-toy>", "special": False, "normalized": True})
+        (folder / where).write_text(json.dumps(content))
+    ours = CLIPTokenizer(*read_tokenizer(folder))
+    ids, _ = ours("a photo of <cat-toy>, and one of A <CAT-TOY>")
+    assert ids.count(new) == 2 and new not in plain("a photo of <cat-toy>")[0]
+    assert ours("a photo of a cat")[0] == plain("a photo of a cat")[0]
+
+
+def test_a_tokenizer_can_be_longer_than_77(folder: Path) -> None:
+    config = read_json(folder / "tokenizer" / "tokenizer_config.json")
+    (folder / "tokenizer" / "tokenizer_config.json").write_text(json.dumps({**config, "model_max_length": 60}))
+    ids, dropped = CLIPTokenizer(*read_tokenizer(folder / "tokenizer"))("house " * 100)
+    assert len(ids) == 60 and dropped
+    (folder / "tokenizer" / "tokenizer_config.json").write_text(json.dumps({**config, "model_max_length": 248}))
+    assert len(CLIPTokenizer(*read_tokenizer(folder / "tokenizer"))("a house")[0]) == 248
+    assert "texts of 248 tokens, and the text encoder takes 77" in error_of(folder)
+    (folder / "tokenizer" / "tokenizer_config.json").write_text(json.dumps({**config, "model_max_length": 10**30}))
+    assert len(CLIPTokenizer(*read_tokenizer(folder / "tokenizer"))("a house")[0]) == 77
+
+
+@pytest.mark.parametrize("number", [10**6, -1, "5", None, 2.5, True])
+def test_a_token_without_a_row_in_the_table_is_refused(folder: Path, number: object) -> None:
+    """MLX would read behind the end of the table: another picture each time, or a crash."""
+    (folder / "tokenizer" / "added_tokens.json").write_text(json.dumps({"<cat-toy>": number}))
+    assert "'<cat-toy>'" in error_of(folder)

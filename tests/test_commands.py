@@ -208,6 +208,24 @@ def test_print_parser_prints_every_value_first(capsys: pytest.CaptureFixture[str
     assert "cfg = 0.0\n" in out and "prompt = 'a house'\n" in out and out.endswith("\nout.png\n")
 
 
+@pytest.mark.parametrize(
+    "prompt", ["a (house:1.3)", "a <lora:x:1> house", "a house BREAK a boat", "a [house:boat:0.5]"]
+)
+def test_syntax_that_means_nothing_here_is_told_once(prompt: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert txt(prompt, "--n_images", "2") == 0
+    assert capsys.readouterr().err.count("is taken literally") == 1
+    assert txt("a house (by the sea), [old], break of day", "-o", "b.png") == 0
+    assert "literally" not in capsys.readouterr().err
+
+
+def test_several_pictures_from_an_inversion_are_told_to_be_one(image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [image, "a", "--start", "inversion", "--strength", "0.4", "--n_images", "2"]
+    assert img(*words, "--sampler", "euler") == 0
+    assert "are one and the same" in capsys.readouterr().err
+    assert img(*words, "--sampler", "euler_a") == 0
+    assert "are one and the same" not in capsys.readouterr().err
+
+
 # What cannot be done
 
 

@@ -1,5 +1,6 @@
 """From a request to its runs: what they are, and that each is completed and planned once."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,19 @@ def test_a_picture_of_a_batch_is_made_again_with_the_others(planner: Planner) ->
 def test_what_cannot_be_laid_out_is_one_sentence(planner: Planner, request_: Request, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         layout_of(request_, planner)
+
+
+@pytest.mark.parametrize(
+    ("family", "said", "layers"), [("sd1", 2, 1), ("sd1", 1, 0), ("xl", 2, 0), ("xl", 1, 0), ("xl", 3, 1)]
+)
+def test_another_tools_clip_skip_counts_from_each_models_own_layer(family: str, said: int, layers: int) -> None:
+    layout = layout_of(Request(tool="a tool", tool_clip_skip=said), Planner.of(str(DATA / family)))
+    assert layout.base.clip_skip == layers
+
+
+def test_variations_of_a_sheet_keep_to_its_mask_when_it_is_made_again(planner: Planner) -> None:
+    mask = Originals(mask=Image.new("L", (64, 64), 255))
+    first = layout_of(Request(settings=Settings(n_images=2), inputs=mask, view=View(perturb=0.3)), planner)
+    again = layout_of(Request(settings=replace(first.base, n_images=2), view=first.view), planner)
+    assert [run.settings for run in again.runs] == [run.settings for run in first.runs]
+    assert len(again.runs[0].settings.perturb[0]) == 3

@@ -97,5 +97,6 @@ def test_a_checkpoints_scheduler_config_says_what_suits_it() -> None:
     assert defaults_of({"_class_name": "TCDScheduler"}).sampler == "tcd"
     turbo = {"_class_name": "EulerAncestralDiscreteScheduler", "timestep_spacing": "trailing"}
     assert (defaults_of(turbo).steps, defaults_of(turbo).cfg) == (2, 0.0)
+    assert defaults_of({"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": True}).spacing == "karras"
     zsnr = defaults_of({"_class_name": "DDIMScheduler", "rescale_betas_zero_snr": True})
     assert (zsnr.spacing, zsnr.cfg_rescale) == ("trailing", 0.7)

@@ -350,6 +350,16 @@ def test_a_masked_perturbation_keeps_its_mask_in_the_lineage() -> None:
     assert again("--from", "child.png", "--width", "64", "-o", "wide.png") == 1  # the mask is of another size
 
 
+def test_a_sheet_of_masked_variations_is_made_again_with_its_mask() -> None:
+    Image.new("L", (32, 32)).save("none.png")
+    assert txt("a house", "--seed", "4", "--perturb", "0.8", "--n_images", "2", "--mask", "none.png") == 0
+    Path("none.png").unlink()
+    assert again("--from", "out.png", "-o", "again.png") == 0
+    assert same("out.png", "again.png") and same("out-child1.png", "again-child1.png")
+    assert again("--from", "out.png", "--seed", "5", "-o", "other.png") == 0
+    assert same("other-child1.png", "other-child2.png")  # black: nothing varies
+
+
 def test_a_grid_of_masked_perturbations_is_made_again_with_the_same_headings() -> None:
     words = ["--mask", "mask.png", "--seed", "4", "--grid", "perturb=5:0.7|6:0.7"]
     assert img("in.png", "a house", *words) == 0

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,3 +103,32 @@ def test_what_no_schedule_can_be_is_an_error_that_names_it(config: dict[str, obj
 def test_a_time_outside_training_is_an_error(t: float) -> None:
     with pytest.raises(ValueError, match="outside"):
         NoiseSchedule().sigma(t)
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "FlowMatchEulerDiscreteScheduler"),
+        ({"_class_name": "EDMEulerScheduler"}, "EDMEulerScheduler"),
+        ({"_class_name": "EDMDPMSolverMultistepScheduler"}, "EDMDPMSolverMultistepScheduler"),
+        ({"_class_name": "CMStochasticIterativeScheduler"}, "CMStochasticIterativeScheduler"),
+        ({"_class_name": "ScoreSdeVeScheduler"}, "ScoreSdeVeScheduler"),
+        ({"_class_name": "CosineDPMSolverMultistepScheduler"}, "CosineDPMSolverMultistepScheduler"),
+        ({"_class_name": "DPMSolverMultistepScheduler", "use_flow_sigmas": True}, "use_flow_sigmas"),
+        ({"_class_name": "EulerDiscreteScheduler", "timestep_type": "continuous"}, "timestep_type"),
+    ],
+)
+def test_a_schedule_of_another_family_is_refused_by_name(config: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=f"{named}.* is not supported"):
+        NoiseSchedule.from_diffusers(config)
+
+
+@pytest.mark.parametrize("kind", ["DDIM", "PNDM", "EulerAncestralDiscrete", "UniPCMultistep", "LCM", "SASolver"])
+def test_schedules_of_betas_are_read_whatever_sampler_they_are_named_after(kind: str) -> None:
+    config = {
+        "_class_name": f"{kind}Scheduler",
+        "beta_schedule": "scaled_linear",
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+    }
+    assert NoiseSchedule.from_diffusers(config) == NoiseSchedule()

@@ -132,6 +132,8 @@ def request_of(args: argparse.Namespace) -> Generator[Note, None, Request]:
         view=view,
         variations=tuple(args.variation or ()),
         batch=replay.batch if replay else None,
+        tool=replay.tool if replay else None,
+        tool_clip_skip=replay.clip_skip if replay and args.clip_skip is None else None,
     )
 
 

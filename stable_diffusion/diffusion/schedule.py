@@ -11,6 +11,17 @@ BetaSchedule = Literal["scaled_linear", "linear", "squaredcos_cap_v2"]
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 
 
+# diffusers' classes whose trained levels follow from betas, as here: without "Scheduler", which all of them end in.
+FROM_BETAS = frozenset(
+    {
+        "DDIM", "DDIMParallel", "DDPM", "DDPMParallel", "DEISMultistep",
+        "DPMSolverMultistep", "DPMSolverSDE", "DPMSolverSinglestep", "EulerAncestralDiscrete", "EulerDiscrete",
+        "HeunDiscrete", "KDPM2AncestralDiscrete", "KDPM2Discrete", "LCM", "LMSDiscrete", "PNDM", "SASolver", "TCD",
+        "UniPCMultistep",
+    }
+)  # fmt: skip
+
+
 def deviation(sigma: float) -> float:
     """The standard deviation of x0 + sigma n, for latents x0 of variance 1; divided by it, x is what a net takes."""
     return math.sqrt(sigma**2 + 1)
@@ -40,7 +51,16 @@ class NoiseSchedule:
 
     @classmethod
     def from_diffusers(cls, config: Mapping[str, Any]) -> "NoiseSchedule":
-        """Read a diffusers `scheduler_config.json`; what it does not say is diffusers' default."""
+        """Read a diffusers `scheduler_config.json`; what it does not say is diffusers' default.
+
+        Raises ValueError, which names it, for a class or a setting of another family: flow matching, EDM, ...
+        """
+        kind = str(config.get("_class_name") or "DDIMScheduler")
+        if kind.removesuffix("Scheduler") not in FROM_BETAS:
+            raise ValueError(f"{kind} is not supported: its noise levels do not follow from Stable Diffusion's betas")
+        for key, value in (("use_flow_sigmas", True), ("timestep_type", "continuous")):
+            if config.get(key) == value:
+                raise ValueError(f"{key} = {value!r} is not supported: such a net is not told Stable Diffusion's times")
         if config.get("trained_betas") is not None:
             raise ValueError("scheduler config: trained_betas (a list of betas) is not supported")
         return cls(

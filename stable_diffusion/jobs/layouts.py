@@ -39,7 +39,7 @@ class Layout:
 def layout_of(request: Request, planner: Planner) -> Layout:
     """The layout that a request asks for, its runs planned. Raises ValueError for what cannot be."""
     inputs = NOTHING if request.inputs is None else request.inputs.arrays
-    settings = request.settings
+    settings = _of_tool(request, planner)
     if inputs.image is None and (settings.strength is not None or settings.start_step is not None):
         raise ValueError("strength and start_step need a picture to start from: use image2image")
     code = _mask_code(request, planner, inputs)
@@ -54,13 +54,21 @@ def layout_of(request: Request, planner: Planner) -> Layout:
     return _pictures(request, planner, settings, inputs)
 
 
+def _of_tool(request: Request, planner: Planner) -> Settings:
+    """The settings, with another tool's clip skip as this model takes it: XL's own layer is the last but one."""
+    if request.tool_clip_skip is None:
+        return request.settings
+    own = 2 if planner.description.xl else 1
+    return replace(request.settings, clip_skip=max(0, request.tool_clip_skip - own))
+
+
 def _mask_code(request: Request, planner: Planner, inputs: Inputs) -> tuple[str, ...]:
     """The mask that perturbations keep to, as it stands in a lineage: one, or none."""
     f = planner.description.vae.factor
     if inputs.mask is not None:
         return (packed(shrunk(inputs.mask, inputs.mask.shape[0] // f, inputs.mask.shape[1] // f)),)
     if request.inputs is None or (mask := request.inputs.mask) is None:
-        return ()
+        return () if request.view.perturb_mask is None else (request.view.perturb_mask,)
     axes = [name for name, _ in request.view.grid or ()]
     if request.view.perturb is None and not request.variations and "perturb" not in axes:
         raise ValueError("--mask is for the part that --perturb or --variation changes: name one of them")
@@ -119,7 +127,13 @@ def _children(view: View, planner: Planner, settings: Settings, inputs: Inputs, 
         endings=[f"-child{k + 1}" for k in range(n)] if n > 1 else [""],
         headings=[f"{seed}:{amount:.4g}" for seed, *_ in children],
         batch_size=view.batch_size or 1,
-        view=replace(_every(view), n_images=n, n_rows=view.n_rows or 1, perturb=amount),
+        view=replace(
+            _every(view),
+            n_images=n,
+            n_rows=view.n_rows or 1,
+            perturb=amount,
+            perturb_mask=code[0] if code and inputs.mask is None else None,  # or else it lies in the file
+        ),
         sheet="" if n > 1 else None,
     )
 

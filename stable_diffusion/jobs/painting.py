@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..diffusion.noising import Inversion
+from ..diffusion.samplers import sampler_named
 from ..pictures.animation import ENDINGS
 from ..pictures.writing import check_writable
 from ..pipeline import Planner, Run, StableDiffusion
@@ -12,6 +13,7 @@ from .events import Answer, Event, Note, Progress
 from .files import Output
 from .gallery import Gallery
 from .layouts import Layout, layout_of
+from .parameters import SYNTAX
 from .request import Request
 
 
@@ -35,6 +37,7 @@ def paint(request: Request, sd: StableDiffusion, output: Output) -> Iterator[Eve
             f"note: the model {request.model.name} is not what it was when {request.model.named_by} was made: "
             "the picture will differ"
         )
+    yield from map(Note, _cautions(request, layout))
     runs = sd.begin(layout.runs)
     if layout.only is not None:
         others = len(runs) - 1
@@ -107,6 +110,22 @@ def _announcement(layout: Layout, tables: bool) -> Iterator[str]:
             if len(headings) > 1:
                 values = " and ".join(heading.removeprefix("strength ") for heading in headings)
                 yield f"note: the strengths {values} give the same run: --strength-mode level tells them apart"
+
+
+def _cautions(request: Request, layout: Layout) -> Iterator[str]:
+    """What a person may expect of a request, and will not get."""
+    prompts = dict.fromkeys(text for run in layout.runs for text in (run.settings.prompt, run.settings.negative_prompt))
+    found = dict.fromkeys(word for prompt in prompts for word in SYNTAX.findall(prompt))
+    if found and request.tool is None:
+        yield f"note: {', '.join(list(found)[:3])} in the prompt is taken literally: it has no meaning of its own here"
+    first = layout.runs[0].settings
+    quiet = not (sampler_named(first.sampler).noise and first.eta != 0) and not first.s_churn and not first.eta
+    several = layout.kind == "pictures" and layout.only is None and len(layout.runs) > 1
+    if several and first.start == "inversion" and quiet:
+        yield (
+            f"note: these {len(layout.runs)} pictures are one and the same: an inversion has no noise that a seed "
+            "could change; --perturb makes variations"
+        )
 
 
 def _line(run: Run, layout: Layout) -> str:

@@ -18,7 +18,11 @@ SAMPLERS = {ours: label for label, ours in A1111_SAMPLERS.items()}
 SPACINGS = {ours: label for label, ours in A1111_SPACINGS.items()}
 
 _PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
-_EMPHASIS = re.compile(r"\([^()]+:\s*[\d.]+\s*\)|\[[^\[\]]+:[^\[\]]+:\s*[\d.]+\s*\]|<(?:lora|hypernet|lyco):[^>]+>")
+# What other tools' prompts may hold besides words: weights, LoRAs, schedules, and breaks.
+SYNTAX = re.compile(
+    r"\([^()]{1,200}:\s*[\d.]+\s*\)|\[[^\[\]]{0,200}:[^\[\]:]{0,200}:\s*[\d.]+\s*\]"
+    r"|<(?:lora|hypernet|lyco):[^>]{1,200}>|\bBREAK\b"
+)
 
 
 def parameters(recipe: Recipe) -> str:
@@ -102,7 +106,7 @@ def read_parameters(text: str) -> ParsedParameters:
         lines, pairs = [*lines, last], {}
     prompt, negative = [*re.split(r"^Negative prompt:", "\n".join(lines), maxsplit=1, flags=re.MULTILINE), ""][:2]
     settings: dict[str, Any] = {"prompt": prompt.strip(), "negative_prompt": negative.strip()}
-    strange = [f"{what} in the prompt" for what in _EMPHASIS.findall(prompt + negative)]
+    strange = [f"{what} in the prompt" for what in SYNTAX.findall(prompt + negative)]
     model, variation = None, {}
     for name, value in pairs.items():
         if value.startswith('"'):

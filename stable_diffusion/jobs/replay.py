@@ -24,6 +24,7 @@ class Replay:
     view: View = field(default_factory=View)
     batch: Batch | None = None
     recipe: Recipe | None = None  # None: another tool's
+    tool: str | None = None
     no_model: str = ""  # why there is none: the sentence for somebody who does not name one either
 
     @property
@@ -40,6 +41,11 @@ class Replay:
                 f"{self.path} does not carry the picture that it was made from: name it ({self.picture_name})"
             )
         return kept.convert("RGB")
+
+    @property
+    def clip_skip(self) -> int | None:
+        """The clip skip of another tool's picture, as that tool counts."""
+        return self.settings.clip_skip + 1 if self.tool and self.settings.clip_skip else None
 
     @property
     def picture_name(self) -> str:
@@ -84,7 +90,13 @@ def read_replay(path: str, from_image: bool) -> Generator[Note, None, Replay]:
         yield Note(f"note: not understood of what {path} says: {'; '.join(strange)}")
     yield Note(f"note: {path} is another tool's: the same settings, but not its noise, so it will be another picture")
     named = f"with the model {found.model!r}" if found.model else "by another tool, which names no model"
-    return Replay(path, Settings(**settings), attached, no_model=f"{path} was made {named}: name a model with --model")
+    return Replay(
+        path,
+        Settings(**settings),
+        attached,
+        tool="another tool",
+        no_model=f"{path} was made {named}: name a model with --model",
+    )
 
 
 def remaining(view: View, named: Collection[str]) -> View:
@@ -101,5 +113,5 @@ def remaining(view: View, named: Collection[str]) -> View:
         instead = {"generate_triangle", "grid"}
     if not instead & set(named):
         return view
-    gone = {"generate_triangle", "triangle_align", "highlight", "grid", "perturb", "n_images", "n_rows"}
+    gone = {"generate_triangle", "triangle_align", "highlight", "grid", "perturb", "perturb_mask", "n_images", "n_rows"}
     return view.only(*(VIEW_ROWS.keys() - gone))

@@ -10,7 +10,7 @@ from ..diffusion.spacing import spacing_named
 from ..pipeline.frames import FrameKind
 from ..pipeline.laboratory import NoisingKind
 from ..settings import AMOUNT, COUNT, ROWS
-from ..values import Kind, check, declared, number, one_of, plain, rows, several, thawed, whole
+from ..values import Kind, check, declared, number, one_of, plain, rows, several, text, thawed, whole
 
 Axis = tuple[str, tuple[Any, ...]]  # a setting's name, and the values that it takes
 
@@ -105,6 +105,7 @@ class View:
         "make a variation, or --n_images of them: 0.05 is nearly the same picture, 1 a new one",
         "AMOUNT",
     )
+    perturb_mask: str | None = declared(None, text())  # that the variations of a sheet keep to, see pipeline.masks
     generate_triangle: tuple[float, ...] | None = declared(
         None,
         STRENGTHS,

@@ -1,4 +1,4 @@
-"""CLIP's tokenizer: lower-cased byte-level BPE (Sennrich et al. 2016, Radford et al. 2019), always 77 tokens."""
+"""CLIP's tokenizer: lower-cased byte-level BPE (Sennrich et al. 2016, Radford et al. 2019), always as many tokens."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,8 +18,13 @@ class CLIPTokenizer:
         merges: Sequence[tuple[str, str]],
         pad_token: str = "<|endoftext|>",
         length: int = 77,
+        words: Mapping[str, Mapping[str, bool]] | None = None,
     ) -> None:
-        """vocab: token to id; merges: best first; pad_token: the checkpoint's own ("!" in SD 2.x)."""
+        """vocab: token to id; merges: best first; pad_token: the checkpoint's own ("!" in SD 2.x).
+
+        words: those of the vocabulary that are never split into pieces, as textual inversion adds them, with the flags
+        of `tokenizers.AddedToken`; without any, a word is found in the lower-cased text.
+        """
         start, end = "<|startoftext|>", "<|endoftext|>"
         for token in (start, end, pad_token):
             if token not in vocab:
@@ -40,6 +45,9 @@ class CLIPTokenizer:
         )
         self._bpe.add_special_tokens(
             [AddedToken(token, special=True) for token in dict.fromkeys((start, end, pad_token))]
+        )
+        self._bpe.add_tokens(
+            [AddedToken(word, **{"normalized": True, **flags}) for word, flags in (words or {}).items()]
         )
 
     def __call__(self, text: str) -> tuple[list[int], str]:

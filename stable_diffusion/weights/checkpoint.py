@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -15,6 +15,8 @@ from .names import Table, renamed
 
 Merges = list[tuple[str, str]]
 
+_FLAGS = ("normalized", "single_word", "lstrip", "rstrip")  # of an added token: see tokenizers.AddedToken
+_START = "<|startoftext|>"
 _END = "<|endoftext|>"  # pads where a tokenizer does not say what does
 
 
@@ -132,21 +134,56 @@ def load(net: nn.Module, files: list[Path], table: Table, dtype: mx.Dtype) -> No
     net.load_weights(list(found.items()))
 
 
-def read_tokenizer(folder: Path) -> tuple[dict[str, int], Merges, str]:
-    """A CLIP tokenizer's vocabulary, its merges (best first) and the token that it pads with.
+class TokenizerFiles(NamedTuple):
+    """What a tokenizer is, in the order in which CLIPTokenizer takes it."""
 
-    From vocab.json and merges.txt, or from the tokenizer.json that new versions of transformers save instead.
+    vocab: dict[str, int]
+    merges: Merges  # best first
+    pad_token: str
+    length: int  # of every text, with its ends and padding
+    words: dict[str, dict[str, bool]]  # that were added and are never split; how each is found, if not plainly
+
+
+def read_tokenizer(folder: Path) -> TokenizerFiles:
+    """A CLIP tokenizer.
+
+    From vocab.json and merges.txt, or from the tokenizer.json that new versions of transformers save instead; words
+    that were added to it stand in tokenizer.json, in tokenizer_config.json since transformers 4.34, and in
+    added_tokens.json before.
     """
-    if (folder / "vocab.json").exists() or not (whole := folder / "tokenizer.json").exists():
-        return read_json(folder / "vocab.json"), _read_merges(folder / "merges.txt"), _pad_token(folder)
-    content = read_json(whole)
+    files = {name: folder / f"{name}.json" for name in ("tokenizer", "tokenizer_config", "added_tokens")}
+    there = {name: read_json(path) for name, path in files.items() if path.exists()}
+    whole = there.get("tokenizer", {})
+    if (folder / "vocab.json").exists() or not whole:
+        vocab, merges = read_json(folder / "vocab.json"), _read_merges(folder / "merges.txt")
+    else:
+        try:
+            vocab = {**whole["model"]["vocab"]}
+            pairs = [m.split(" ") if isinstance(m, str) else m for m in whole["model"]["merges"]]
+            merges = [(left, right) for left, right in pairs]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise _damaged(files["tokenizer"], "it holds no byte-pair vocabulary") from None
+    added: dict[str, int] = {**there.get("added_tokens", {})}
+    flags: dict[str, dict[str, bool]] = {}
     try:
-        model = content["model"]
-        vocab = model["vocab"] | {token["content"]: token["id"] for token in content.get("added_tokens") or ()}
-        pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
-        return vocab, [(left, right) for left, right in pairs], _pad_token(folder)
-    except (KeyError, TypeError, ValueError):
-        raise _damaged(whole, "it holds no byte-pair vocabulary") from None
+        listed = list((there.get("tokenizer_config", {}).get("added_tokens_decoder") or {}).items())
+        for i, token in [*listed, *((token["id"], token) for token in whole.get("added_tokens") or ())]:
+            added[token["content"]] = int(i) if isinstance(i, str) else i
+            flags[token["content"]] = {flag: bool(token[flag]) for flag in _FLAGS if flag in token}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise _damaged(files["tokenizer" if whole else "tokenizer_config"], "its added tokens are no list") from None
+    pad = _pad_token(folder)
+    words = {w: flags.get(w, {}) for w in added if w not in vocab and w not in (_START, _END, pad)}
+    return TokenizerFiles(vocab | added, merges, pad, _length(folder), words)
+
+
+def _length(folder: Path) -> int:
+    """How many tokens a text has, with its ends and padding: 77, unless the tokenizer says otherwise."""
+    path = folder / "tokenizer_config.json"
+    length = read_json(path).get("model_max_length", 77) if path.exists() else 77
+    if not isinstance(length, int | float) or isinstance(length, bool) or length < 3:
+        raise _damaged(path, f"model_max_length is {length!r}")
+    return int(length) if length < 10**6 else 77  # transformers writes 10^30 where nobody has said anything
 
 
 def _pad_token(folder: Path) -> str:

@@ -15,7 +15,7 @@ from ..models.tokenizer import CLIPTokenizer
 from ..models.unet import UNet2DConditionModel
 from ..models.vae import AutoencoderKL
 from . import names
-from .checkpoint import CheckpointError, load, read_json, read_tokenizer, weight_files
+from .checkpoint import CheckpointError, TokenizerFiles, load, read_json, read_tokenizer, weight_files
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,9 @@ def open_nets(description: Description, dtype: mx.Dtype) -> Nets:
         encoders.append(net(CLIPTextModel, text, f"text_encoder{suffix}", names.TEXT_ENCODER, dtype))
         folder = description.folder / f"tokenizer{suffix}"
         try:
-            tokenizers.append(CLIPTokenizer(*read_tokenizer(folder)))
+            files = read_tokenizer(folder)
+            _check_tokens(folder, files, text)
+            tokenizers.append(CLIPTokenizer(*files))
         except (CheckpointError, TypeError, ValueError) as error:
             message = str(error) if isinstance(error, CheckpointError) else f"{folder}: {error}"
             raise CheckpointError(" ".join(message.split())) from None
@@ -104,6 +106,18 @@ def open_nets(description: Description, dtype: mx.Dtype) -> Nets:
         autoencoder=net(AutoencoderKL, vae, "vae", names.VAE, mx.float32 if vae.force_upcast else dtype),
         texts=TextNets(encoders, tokenizers, description.xl),
     )
+
+
+def _check_tokens(folder: Path, files: TokenizerFiles, text: CLIPTextConfig) -> None:
+    """Raise CheckpointError for tokens that the text encoder has no row for: MLX would read behind its table's end."""
+    for token, i in files.vocab.items():
+        if isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < text.vocab_size:
+            raise CheckpointError(
+                f"{folder}: the token {token!r} has the id {i!r}, and the text encoder knows 0 to {text.vocab_size - 1}"
+            )
+    if files.length > text.max_position_embeddings:
+        most = text.max_position_embeddings
+        raise CheckpointError(f"{folder}: texts of {files.length} tokens, and the text encoder takes {most}")
 
 
 def _check_fit(folder: Path, unet: UNetConfig, vae: VAEConfig, texts: Sequence[CLIPTextConfig]) -> None:

@@ -1,5 +1,7 @@
 """The tokenizer against transformers' CLIPTokenizer, on any text."""
 
+from pathlib import Path
+
 import pytest
 from families import tokenizer
 from hypothesis import given, settings
@@ -46,3 +48,15 @@ def test_ids_are_transformers_for_any_text(openai: tuple, small: tuple, text: st
         ids, dropped = ours(text)
         assert ids == their_ids(theirs, text)
         assert text.strip().endswith(dropped)
+
+
+@pytest.mark.parametrize("new", [["<cat-toy>"], ["sks", "Mixed Case", "über"], ["!!", "a b"]])
+def test_added_words_are_found_as_transformers_finds_them(
+    new: list[str], small: tuple[CLIPTokenizer, TheirTokenizer], tmp_path: Path
+) -> None:
+    theirs = tokenizer(tmp_path, "!")
+    theirs.add_tokens(new)
+    theirs.save_pretrained(tmp_path)
+    ours = CLIPTokenizer(*read_tokenizer(tmp_path))
+    for text in (*TEXTS, "a <cat-toy> sks", "<CAT-TOY>s and SKSy things", "Mixed Case, mixed case", "ÜBER a b !!! ab"):
+        assert ours(text)[0] == their_ids(theirs, text), text
