@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,9 @@ from .recipe import Recipe
 SAMPLERS = {ours: label for label, ours in A1111_SAMPLERS.items()}
 SPACINGS = {ours: label for label, ours in A1111_SPACINGS.items()}
 
-_PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+# Bounded, so that no text can keep them busy: a name has at most 60 letters, a value in quotes 4,000.
+_PAIR = re.compile(r'\s{0,9}(\w[\w \-/]{1,60}):\s{0,9}("(?:\\.|[^\\"]){0,4000}"|[^,]*)(?:,|$)')
+_MOST = 200_000  # letters of a line of numbers
 # What other tools' prompts may hold besides words: weights, LoRAs, schedules, and breaks.
 SYNTAX = re.compile(
     r"\([^()]{1,200}:\s*[\d.]+\s*\)|\[[^\[\]]{0,200}:[^\[\]:]{0,200}:\s*[\d.]+\s*\]"
@@ -100,12 +102,41 @@ _MEANINGLESS = {"Version", "Model hash", "RNG", "ENSD", "User"}  # say nothing a
 def read_parameters(text: str) -> ParsedParameters:
     """The settings in such a text; what no run here could take over is named in not_understood."""
     text = text.encode("utf-8", "replace").decode()  # halves of characters are none
-    *lines, last = text.strip().split("\n")
-    pairs = dict(_PAIR.findall(last))
-    if len(pairs) < 3:  # no line of numbers at all
-        lines, pairs = [*lines, last], {}
-    prompt, negative = [*re.split(r"^Negative prompt:", "\n".join(lines), maxsplit=1, flags=re.MULTILINE), ""][:2]
-    settings: dict[str, Any] = {"prompt": prompt.strip(), "negative_prompt": negative.strip()}
+    lines = text.strip().split("\n")
+    at = next((i for i in reversed(range(len(lines))) if _is_numbers(lines[i])), len(lines))
+    pairs: dict[str, str] = {}
+    for line in lines[at:]:  # some tools write more of them, about templates and the like
+        pairs |= _pairs(line)
+    start = at
+    while start > 0 and at < len(lines) and lines[start - 1].startswith("Version: "):  # SD.Next's of 2023
+        start -= 1
+        pairs |= _pairs(lines[start])
+    words = "\n".join(lines[:start])
+    prompt, negative = [*re.split(r"^Negative prompt:", words, maxsplit=1, flags=re.MULTILINE), ""][:2]
+    if at < len(lines) and " | " in lines[at]:
+        prompt = prompt.removeprefix("prompt:")
+    return read_pairs(prompt.strip(), negative.strip(), pairs)
+
+
+def _is_numbers(line: str) -> bool:
+    """Is it the line of numbers, and no prompt?"""
+    names = _pairs(line).keys()
+    return len(names) >= 3 and len(names & (_READERS.keys() | _MEANINGLESS | {"Model"})) >= 2
+
+
+def _pairs(line: str) -> dict[str, str]:
+    """Names and values between commas, or, as SD.Next had it for a while, between bars."""
+    if len(line) > _MOST:
+        return {}
+    if " | " in line and '"' not in line:
+        parts = (part.partition(":") for part in line.split(" | "))
+        return {name.strip(): value.strip() for name, colon, value in parts if colon}
+    return dict(_PAIR.findall(line))
+
+
+def read_pairs(prompt: str, negative: str, pairs: Mapping[str, str]) -> ParsedParameters:
+    """The same from a prompt and from names and values that have already been found."""
+    settings: dict[str, Any] = {"prompt": prompt, "negative_prompt": negative}
     strange = [f"{what} in the prompt" for what in SYNTAX.findall(prompt + negative)]
     model, variation = None, {}
     for name, value in pairs.items():
@@ -113,7 +144,7 @@ def read_parameters(text: str) -> ParsedParameters:
             try:
                 value = str(json.loads(value))
             except ValueError:
-                strange.append(f"{name}: {value}")
+                strange.append(_shown(name, value))
                 continue
         value = value.strip()
         if name == "Model":
@@ -126,9 +157,9 @@ def read_parameters(text: str) -> ParsedParameters:
                 Settings(**settings | found)
                 settings |= found
             except (ValueError, TypeError):
-                strange.append(f"{name}: {value}")
+                strange.append(_shown(name, value))
         elif name not in _MEANINGLESS:
-            strange.append(f"{name}: {value}")
+            strange.append(_shown(name, value))
     taken = sampler_named(sampler_name(settings["sampler"])[0]).takes if "sampler" in settings else SAMPLER_OPTIONS
     for name in [name for name in SAMPLER_OPTIONS if name in settings and name not in taken]:
         strange.append(f"{name}: {settings.pop(name):g} (its sampler has none)")
@@ -141,5 +172,9 @@ def read_parameters(text: str) -> ParsedParameters:
             Settings(perturb=settings["perturb"])
         except (KeyError, ValueError):
             settings.pop("perturb", None)
-            strange += [f"{name}: {value}" for name, value in variation.items()]
+            strange += [_shown(name, value) for name, value in variation.items()]
     return ParsedParameters(settings, model, strange)
+
+
+def _shown(name: str, value: str) -> str:
+    return f"{name}: {value if len(value) <= 100 else value[:97] + '...'}"

@@ -1,5 +1,6 @@
 """A picture's file as a request: what it says of settings, model and view."""
 
+import random
 from collections.abc import Collection, Generator
 from dataclasses import dataclass, field, replace
 
@@ -8,8 +9,8 @@ from ..pictures.metadata import Attached, read_attached
 from ..settings import Settings
 from .events import Note
 from .model import Model
-from .parameters import read_parameters
-from .recipe import IMAGE, MASK, RECIPE, TEXT, Batch, Recipe
+from .recipe import IMAGE, MASK, RECIPE, Batch, Recipe
+from .tools import read_tool
 from .view import VIEW_ROWS, View
 
 
@@ -80,21 +81,24 @@ def read_replay(path: str, from_image: bool) -> Generator[Note, None, Replay]:
             raise ValueError(f"{path} was made from a picture: use image2image with --from")
         model = replace(recipe.model, named_by=path)
         return Replay(path, recipe.settings, attached, model, recipe.view, recipe.batch, recipe)
-    if TEXT not in attached.texts:
-        raise ValueError(f"{path} says nothing of how it was made: it carries neither our settings nor another tool's")
-    found = read_parameters(attached.texts[TEXT])
-    strange, settings = list(found.not_understood), dict(found.settings)
+    try:
+        picture = read_tool(attached.texts)
+    except ValueError as error:
+        raise ValueError(f"{path} says nothing of how it was made: {error}") from None
+    found = picture.said
+    strange = list(found.not_understood)
+    settings = {"seed": random.randrange(2**31), **found.settings}  # where it says none, or -1, any will do
     if not from_image and "strength" in settings:
         strange.append(f"Denoising strength: {settings.pop('strength'):g} (without a picture to start from)")
     if strange:
         yield Note(f"note: not understood of what {path} says: {'; '.join(strange)}")
-    yield Note(f"note: {path} is another tool's: the same settings, but not its noise, so it will be another picture")
+    yield Note(f"note: {path} is {picture.tool}: the same settings, but not its noise, so it will be another picture")
     named = f"with the model {found.model!r}" if found.model else "by another tool, which names no model"
     return Replay(
         path,
         Settings(**settings),
         attached,
-        tool="another tool",
+        tool=picture.tool,
         no_model=f"{path} was made {named}: name a model with --model",
     )
 

@@ -65,5 +65,28 @@ def _picture(name: str, data: bytes) -> Image.Image:
 def _comment(data: bytes) -> str:
     """An Exif comment: eight letters that say how it is written, and the text."""
     if data.startswith(b"UNICODE\0"):
-        return data[8:].decode("utf-16-be", "replace")
-    return data[8:].decode("latin-1") if data.startswith(b"ASCII\0") else ""
+        return _utf_16(data[8:])
+    for name in (b"ASCII\0\0\0", bytes(8)):
+        if data.startswith(name):
+            try:
+                return data[8:].rstrip(b"\0").decode("utf-8")
+            except UnicodeDecodeError:
+                return data[8:].rstrip(b"\0").decode("latin-1")
+    return ""
+
+
+def _utf_16(data: bytes) -> str:
+    """UTF-16 in either byte order, or UTF-8 where a tool has written that under the same name.
+
+    Nothing says which: but line breaks, spaces and the numbers of a line of settings are ASCII in the right order, and
+    letters of distant alphabets in the wrong one.
+    """
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", "replace")
+    even, odd = data[0::2].count(0), data[1::2].count(0)
+    if even == odd == 0:
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError:
+            pass
+    return data.decode("utf-16-le" if odd > even else "utf-16-be", "replace")
