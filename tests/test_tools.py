@@ -94,7 +94,7 @@ def test_novelais_and_draw_things_json_is_read() -> None:
         "sampler": "DPM++ 2M Karras",
     }
     s = settings_of({"parameters": json.dumps(draw)})
-    assert (s.prompt, s.negative_prompt, s.width, s.height, s.sampler) == ("a house", "fog", 64, 128, "DPM2 Karras")
+    assert (s.prompt, s.negative_prompt, s.width, s.height, s.sampler) == ("a house", "fog", 64, 128, "DPM++ 2M Karras")
 
 
 def test_comfys_graph_with_one_sampler_is_read() -> None:
