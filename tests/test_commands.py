@@ -177,6 +177,34 @@ def test_a_picture_that_does_not_fit_is_told(capsys: pytest.CaptureFixture[str])
     assert Image.open("b.png").size == (32, 40)
 
 
+def test_a_photo_is_brought_to_the_models_own_size_unless_more_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)).save("photo.png")
+    assert img("photo.png", "a", "-o", "a.png") == 0
+    assert "from 160 x 120 to 72 x 56, the model's own size" in capsys.readouterr().err
+    assert Image.open("a.png").size == (72, 56)  # of about 64 x 64 pixels
+    assert img("photo.png", "a", "--full-size", "-o", "b.png") == 0
+    assert img("photo.png", "a", "--width", "96", "-o", "c.png") == 0
+    assert "own size" not in capsys.readouterr().err
+    assert (Image.open("b.png").size, Image.open("c.png").size) == ((160, 120), (96, 72))
+    for name in ("a.png", "b.png"):  # whether the picture lies in the file or is named again
+        assert image2image.main(["--from", name, "-o", "again.png", "--overwrite"]) == 0
+        assert_same(name, "again.png")
+        assert image2image.main(["photo.png", "--from", name, "-o", "again.png", "--overwrite"]) == 0
+        assert_same(name, "again.png")
+
+
+def test_a_picture_that_no_machine_can_hold_is_told_before_it_is_encoded(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (4032, 3024)).save("photo.jpg")
+    monkeypatch.setattr(StableDiffusion, "encode", None)
+    monkeypatch.setattr("stable_diffusion.pipeline.memory.available", lambda: 2**20)
+    for words in (["--plan"], []):
+        assert img("photo.jpg", "a", "--full-size", *words) == 1
+        assert "pictures of 4032 x 3024 take about" in capsys.readouterr().err
+    assert img("photo.jpg", "a", "--plan") == 1  # even 72 x 56 is too large for a machine of 1 MiB
+
+
 @pytest.mark.parametrize("prompt", ["", "un été à Évian", "日本 😀", "a\nb\0c", "--n_images"])
 def test_any_prompt_gives_a_picture(prompt: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert txt("--", prompt) == 0

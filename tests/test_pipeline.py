@@ -227,7 +227,7 @@ def test_pictures_that_cannot_be_held_are_an_error_and_not_a_crash(sd: StableDif
     sd.sample(replace(TINY, width=512, height=512))
     sd.sample(replace(TINY, width=2**16, height=8))
     for huge in (replace(TINY, width=2**16, height=2**16), replace(TINY, width=1024, height=1024, n_images=10_000)):
-        with pytest.raises(MemoryError, match="make them smaller, or fewer"):
+        with pytest.raises(MemoryError, match="make them smaller"):
             sd.sample(huge)
 
 

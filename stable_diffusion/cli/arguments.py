@@ -36,6 +36,8 @@ _APART = (
     ("grid", "perturb"),
     ("strength_mode", "start_step"),
     ("image_weight", "show_noising"),
+    ("full_size", "width"),
+    ("full_size", "height"),
 )
 # What --redraw takes; everything else was decided when the file was made.
 _REDRAWS = {
@@ -119,6 +121,7 @@ def request_of(args: argparse.Namespace) -> Generator[Note, None, Request]:
             fit=args.fit,
             alpha=args.alpha,
             feather=view.feather,
+            area=None if args.full_size else _area(model, replay),
         )
     else:
         for name in ("width", "height"):
@@ -135,6 +138,17 @@ def request_of(args: argparse.Namespace) -> Generator[Note, None, Request]:
         tool=replay.tool if replay else None,
         tool_clip_skip=replay.clip_skip if replay and args.clip_skip is None else None,
     )
+
+
+def _area(model: Model, replay: Replay | None) -> int | None:
+    """The most pixels that a picture is painted with unless more are asked for: those of the model's own size.
+
+    A picture that is made again keeps its size.
+    """
+    if replay is not None and replay.recipe is not None and replay.recipe.image is not None:
+        s = replay.recipe.settings
+        return max(model.planner().side ** 2, s.width * s.height)
+    return model.planner().side ** 2
 
 
 def _named(args: argparse.Namespace) -> set[str]:

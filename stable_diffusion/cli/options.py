@@ -282,6 +282,12 @@ def add_start(parser: Parser) -> None:
     _add(group, "--source-prompt")
     add("--fit", action="store_true", help="scale the picture to fit into --width x --height, instead of filling it")
     add(
+        "--full-size",
+        action="store_true",
+        help="keep the size of the picture; without --width and --height, a larger one than the model's own pictures "
+        "is brought to their area",
+    )
+    add(
         "--no-source",
         dest="originals",
         action="store_false",

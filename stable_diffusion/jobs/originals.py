@@ -4,7 +4,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..pictures.images import Picture, digest, feathered, fitted, multiple, to_array, to_mask
+from ..pictures.images import Picture, digest, feathered, fitted, multiple, of_area, to_array, to_mask
 from ..pictures.reading import read_mask, read_picture, read_transparency
 from ..pipeline import NOTHING, Inputs
 from .events import Note
@@ -51,12 +51,14 @@ def read_originals(
     fit: bool = False,
     alpha: bool | None = None,
     feather: float | None = None,
+    area: int | None = None,
 ) -> Generator[Note, None, Originals]:
     """The files of a picture and a mask, or else what the file of a replay carries.
 
     fit: scale to fit into width x height, instead of filling it. alpha: where no mask is named, the transparent part
-    of the picture, or the mask of the replay, is the mask; None: where it is a hole and no mere edge. Raises ValueError
-    for what cannot be read, and for a mask that is not as large as its picture.
+    of the picture, or the mask of the replay, is the mask; None: where it is a hole and no mere edge. area: pixels that
+    a picture has at the most where neither width nor height is named; None: it keeps its size. Raises ValueError for
+    what cannot be read, and for a mask that is not as large as its picture.
     """
     original, hole, name = _pictures(image, mask, replay, alpha)
     width = yield from side(width, "width")
@@ -65,8 +67,14 @@ def read_originals(
         raise ValueError(
             f"the mask is {hole.width} x {hole.height}, and the picture {original.width} x {original.height}"
         )
+    large = area is not None and width is None and height is None and original.width * original.height > area
+    if large and area is not None:
+        width, height = of_area(original, area)
     picture = fitted(original, width, height, inside=fit)
-    if picture.size != original.size:
+    if large:
+        sizes = f"from {original.width} x {original.height} to {picture.width} x {picture.height}"
+        yield Note(f"note: the picture is scaled {sizes}, the model's own size: --full-size, --width, --height: larger")
+    elif picture.size != original.size:
         sizes = f"from {original.width} x {original.height} to {picture.width} x {picture.height}"
         yield Note(f"note: the picture is scaled and cut {sizes}, multiples of 8")
     plain = hole and fitted(hole, width, height, inside=fit)

@@ -1,5 +1,6 @@
 """A request, from the plan to the files."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from ..pictures.animation import ENDINGS
 from ..pictures.writing import check_writable
 from ..pipeline import Planner, Run, StableDiffusion
 from ..pipeline.laboratory import way_up
+from ..pipeline.memory import check_memory, needed
 from .events import Answer, Event, Note, Progress
 from .files import Output
 from .gallery import Gallery
@@ -18,9 +20,17 @@ from .request import Request
 
 
 def show_plan(request: Request, planner: Planner, output: Output) -> Iterator[Event]:
-    """What `paint` would do, without doing it: each run in a line, and all of its levels. Needs no weights."""
+    """What `paint` would do, without doing it: each run in a line, and all of its levels. Needs no weights.
+
+    Raises what `paint` raises, MemoryError too.
+    """
     layout = _checked_layout(request, planner, output)
     yield from map(Answer, _announcement(layout, tables=True))
+    size = max((run.shape for run in layout.runs), key=math.prod)
+    alike = [run for run in layout.runs if run.shape == size]
+    check_memory(planner.description, alike, layout.batch_size)
+    takes = needed(planner.description, alike, layout.batch_size)
+    yield Note(f"about {takes / 2**30:.2f} GiB of memory at the most, besides the weights")
 
 
 def paint(request: Request, sd: StableDiffusion, output: Output) -> Iterator[Event]:

@@ -9,12 +9,6 @@ from .layers import Attention, Downsample2D, GroupNorm, ResnetBlock2D, Upsample2
 EPS = 1e-6  # of every norm in the autoencoder
 
 
-def largest_array(config: VAEConfig, H: int, W: int) -> int:
-    """Numbers in the largest array of coding one picture (H, W)."""
-    attention = (H // config.factor * (W // config.factor)) ** 2 if config.mid_block_add_attention else 0
-    return max(attention, H * W * config.block_out_channels[0])
-
-
 class VAEAttention(Attention):
     """One head of attention over the pixels, normed and added."""
 

@@ -1,6 +1,7 @@
 """Pictures at sizes that a model can work on, and as arrays."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 import mlx.core as mx
@@ -41,6 +42,15 @@ def fitted(picture: Picture, width: int | None = None, height: int | None = None
     if size[0] * size[1] > _MOST_PIXELS:
         raise ValueError(f"a picture of {size[0]} x {size[1]} pixels is too large: name a smaller width or height")
     return picture if size == picture.size else ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
+
+
+def of_area(picture: Picture, area: int) -> tuple[int, int]:
+    """The size of a picture that is brought to an area, in pixels, where it is larger; both sides multiples of 8."""
+    W, H = picture.size
+    if area >= W * H:
+        return multiple(W), multiple(H)
+    scale = math.sqrt(area / (W * H))
+    return _nearest(W * scale), _nearest(H * scale)
 
 
 def _nearest(side: float) -> int:

@@ -77,15 +77,19 @@ class Planner:
         preset, d = preset_of(self.model), self.description
         return preset.defaults if preset else defaults_of(d.scheduler_config, d.unet.time_cond_proj_dim is not None)
 
+    @property
+    def side(self) -> int:
+        """The side of the pictures that this model is made for, in pixels."""
+        return self.defaults.side or self.description.unet.sample_size * self.description.vae.factor
+
     def completed(self, settings: Settings, inputs: Inputs = NOTHING) -> CompleteSettings:
         """The settings with every None filled in: by the model's defaults, and the size by the image.
 
         With an image and neither strength nor start_step, the strength is the model's default; for a UNet that was
         trained to repaint, and a mask, it is 1. Raises ValueError for settings that this model cannot run.
         """
-        d, f, image = self.defaults, self.description.vae.factor, inputs.image
-        side = d.side or self.description.unet.sample_size * f
-        height, width = (side, side) if image is None else image.shape[:2]
+        d, image = self.defaults, inputs.image
+        height, width = (self.side, self.side) if image is None else image.shape[:2]
         defaults = {
             "width": width,
             "height": height,

@@ -174,13 +174,16 @@ class StableDiffusion:
     def begin(self, runs: Sequence[Run]) -> list[Run]:
         """Give runs of the same image what they start from: its latents, and the inversion where they ask for one.
 
-        Raises ValueError for runs that start from an image and have none.
+        Raises ValueError for runs that start from an image and have none, and MemoryError before any work for
+        pictures that are too large.
         """
         first = runs[0].inputs
         for run in runs:
             assert run.inputs.image is first.image, "runs that begin together share an image"
             if run.plan.image_weight is not None and run.inputs.image is None:
                 raise ValueError("strength and start_step need an image")
+        for size in dict.fromkeys(run.shape for run in runs):
+            check_memory(self.description, [next(run for run in runs if run.shape == size)])
         x0 = None if first.image is None else self.encode(first.image)
         begun = [replace(run, x0=x0) for run in runs]
         inverting = [i for i, run in enumerate(begun) if run.settings.start == "inversion" and run.plan.steps_run]
