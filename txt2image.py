@@ -3,22 +3,15 @@
 
 import sys
 
-from stable_diffusion.cli.command import main as command
-from stable_diffusion.cli.options import Parser, add_common, add_frames, add_mask_of_variations, add_variations
-
-EXAMPLES = (
-    'txt2image.py "a poster of mountains at night" --n_images 4 --seed 1',
-    "txt2image.py --from out.png --perturb 0.3 --n_images 6 -o wander.png",
-)
-
 
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser("Make pictures of a prompt.", EXAMPLES)
-    parser.add_argument("prompt", nargs="?", help="what the picture shows")
-    add_common(parser)
-    add_mask_of_variations(add_variations(parser))
-    add_frames(parser)
-    return command(parser, argv)
+    try:
+        from stable_diffusion.cli.command import txt2image
+
+        return txt2image(argv)
+    except KeyboardInterrupt:  # while Python was still importing, which takes a second
+        print("stopped", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -354,30 +355,72 @@ def test_after_ctrl_c_the_finished_pictures_and_their_sheet_are_there(
     assert list(Path.cwd().glob(".*")) == []
 
 
-def test_a_real_ctrl_c_while_stepping_ends_quietly_with_130() -> None:
-    line = ["a", "--model", SD1, "--steps", "10000", "--n_images", "2", "--batch-size", "1"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "txt2image.py"), *line],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+def started(*words: str, **more: Any) -> subprocess.Popen[bytes]:
+    """txt2image in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "txt2image.py"), "a", "--model", SD1, *words],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # it is ignored in the background
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more},
     )
-    assert process.stderr is not None
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_stepping_ends_quietly_and_keeps_what_is_finished(sent: signal.Signals, status: int) -> None:
+    process = started("--steps", "2000", "--n_images", "3", "--seed", "1")
+    assert process.stdout is not None and process.stderr is not None
     try:
-        seen = b""
-        while b"1/20000" not in seen.replace(b"steps:   0%|          | ", b""):
-            read = os.read(process.stderr.fileno(), 4096)
-            assert read, f"it ended by itself: {seen.decode()}"
-            seen += read
-        time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == b"out-seed1.png\n"
+        process.send_signal(sent)
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130
-    assert out == b"" and b"stopped" in err and b"Traceback" not in err
-    assert list(Path.cwd().iterdir()) == []
+    assert process.returncode == status
+    assert out == b"out.png\n" and b"stopped" in err and b"Traceback" not in err
+    assert files() == ["out-seed1.png", "out.png"] and list(Path.cwd().glob(".*")) == []
+
+
+@pytest.mark.parametrize("after", [0.1, 0.2, 0.4, 0.7])
+def test_ctrl_c_while_python_still_imports_is_one_line(after: float) -> None:
+    process = started("--steps", "10000")
+    time.sleep(after)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and b"Traceback" not in err and err.rstrip().endswith(b"stopped")
+
+
+@pytest.mark.parametrize("how", ["nobody reads", "full", "closed", "all closed"])
+def test_all_pictures_are_made_whatever_becomes_of_the_output(how: str) -> None:
+    line = ["--steps", "2", "--n_images", "3", "--seed", "1", "--width", "32", "--height", "32"]
+    if how == "nobody reads":
+        process = started(*line)
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdout = None
+        process.communicate(timeout=60)
+    elif how == "full":
+        with Path("/dev/full").open("wb") as full:
+            process = started(*line, stdout=full)
+            process.communicate(timeout=60)
+    else:
+        shut = ">&-" if how == "closed" else "<&- >&- 2>&-"
+        words = shlex.join([sys.executable, str(ROOT / "txt2image.py"), "a", "--model", SD1, *line])
+        process = subprocess.Popen(["sh", "-c", f"{words} {shut}"], env={**os.environ, "PYTHONPATH": str(ROOT)})
+        process.wait(timeout=60)
+    assert process.returncode == (1 if how == "full" else 0)
+    assert files() == ["out-seed1.png", "out-seed2.png", "out-seed3.png", "out.png"]
+
+
+def test_a_terminal_of_another_alphabet_shows_what_it_can() -> None:
+    process = started("--steps", "2", "-o", "é日.png", "--width", "32", "--height", "32")
+    assert process.wait(timeout=60) == 0
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "txt2image.py"), "a", "--model", SD1, "--steps", "2", "-o", "é日.png"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+        stdout=subprocess.PIPE,
+    )
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and out == b"\\xe9\\u65e5-1.png\n"
 
 
 @pytest.mark.parametrize("family", ["sd1", "inpainting"])

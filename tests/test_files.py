@@ -38,11 +38,11 @@ def test_the_free_name_is_one_for_all_files_of_a_run(tmp_path: Path) -> None:
 
 def test_other_kinds_of_files_are_whole_or_not_there(tmp_path: Path) -> None:
     files = output(tmp_path / "a.png")
-    with files.file(".safetensors") as (path, done):
-        path.write_bytes(b"latents")
-    assert done.path == tmp_path / "a.safetensors"
-    with contextlib.suppress(KeyboardInterrupt), files.file(".safetensors") as (path, _):
-        path.write_bytes(b"lat")
+    with files.file(".safetensors") as unfinished:
+        unfinished.put(b"latents")
+    assert unfinished.path == tmp_path / "a.safetensors"
+    with contextlib.suppress(KeyboardInterrupt), files.file(".safetensors") as unfinished:
+        unfinished.put(b"lat")
         raise KeyboardInterrupt
     assert names(tmp_path) == ["a.safetensors"]
     assert (tmp_path / "a.safetensors").read_bytes() == b"latents"

@@ -1,6 +1,7 @@
 """Pictures of every kind in, arrays, sheets, and files that are whole or not there."""
 
 import contextlib
+import multiprocessing
 import os
 import stat
 import sys
@@ -12,9 +13,10 @@ import pytest
 from PIL import Image
 
 from stable_diffusion.pictures import images
+from stable_diffusion.pictures.animation import save_animation
 from stable_diffusion.pictures.images import contact_sheet, fitted, to_array, to_picture
 from stable_diffusion.pictures.reading import read_mask, read_picture, read_transparency
-from stable_diffusion.pictures.writing import ENDINGS, check_writable, free_stem, save
+from stable_diffusion.pictures.writing import ENDINGS, check_writable, clear_unfinished, free_stem, save, written
 
 RAMP = np.linspace(0, 255, 12 * 16).round().astype(np.uint8).reshape(12, 16)
 COLOURS = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], axis=-1)
@@ -249,23 +251,76 @@ def test_a_picture_is_written_in_the_format_of_its_ending(tmp_path: Path, name: 
     assert_pixels(read_picture(tmp_path / name), np.full((16, 16, 3), (200, 100, 50)), within=3)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tif", "bmp", "gif"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_an_interrupted_save_leaves_nothing_and_keeps_what_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, ending: str
 ) -> None:
-    def half(self: Image.Image, path: Path, **_: object) -> None:
-        Path(path).write_bytes(b"half a pic")
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes(b"mine")
+
+    def half(self: Path, data: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(data[:50])
         raise error
 
-    picture = Image.new("RGB", (8, 8))
-    save(picture, tmp_path / "old.png")
-    before = (tmp_path / "old.png").read_bytes()
-    monkeypatch.setattr(Image.Image, "save", half)
-    for name in ("old.png", "new.png"):
-        with pytest.raises(error):
-            save(picture, tmp_path / name)
-    assert [p.name for p in tmp_path.iterdir()] == ["old.png"]
-    assert (tmp_path / "old.png").read_bytes() == before
+    monkeypatch.setattr(Path, "write_bytes", half)
+    picture = Image.new("RGB", (64, 64), "red")
+    with pytest.raises((KeyboardInterrupt, OSError)) as caught:
+        save_animation([picture, picture], path) if ending == "gif" else save(picture, path)
+    assert isinstance(caught.value, KeyboardInterrupt) or f"a.{ending} can't be written (No space" in str(caught.value)
+    monkeypatch.undo()
+    assert [p.name for p in tmp_path.iterdir()] == [f"a.{ending}"] and path.read_bytes() == b"mine"
+
+
+def test_a_disk_that_is_full_only_in_the_end_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="can't be written"):
+        save(Image.new("RGB", (8, 8)), tmp_path / "a.jpg")
+    assert list(tmp_path.iterdir()) == []
+
+
+def _save_many(folder: Path, number: int) -> list[str]:
+    picture = Image.new("RGB", (8, 8), (number, 0, 0))
+    return [save(picture, folder / "out.png", overwrite=False).name for _ in range(20)]
+
+
+def test_pictures_of_many_processes_under_one_name_are_all_there(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        names = [name for some in pool.starmap(_save_many, [(tmp_path, n) for n in range(4)]) for name in some]
+    assert len(set(names)) == 80 and sorted(names) == sorted(p.name for p in tmp_path.iterdir())
+    reds = [Image.open(tmp_path / name).getpixel((0, 0))[0] for name in names]  # type: ignore[index]
+    assert [reds.count(n) for n in range(4)] == [20] * 4
+
+
+def test_a_link_that_leads_nowhere_is_somebodys(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to(tmp_path / "gone.png")
+    assert save(Image.new("RGB", (8, 8)), tmp_path / "a.png", overwrite=False).name == "a-1.png"
+    assert (tmp_path / "a.png").is_symlink() and not (tmp_path / "gone.png").exists()
+
+
+def test_a_file_system_without_links_loses_nothing_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", no_links)
+    names = [save(Image.new("RGB", (8, 8)), tmp_path / "a.png", overwrite=False).name for _ in range(3)]
+    assert names == ["a.png", "a-1.png", "a-2.png"] == sorted((p.name for p in tmp_path.iterdir()), key=names.index)
+
+
+def test_what_dead_processes_left_unfinished_is_removed(tmp_path: Path) -> None:
+    with written(tmp_path / "a.png") as mine:
+        mine.put(b"x")
+        prefix, _, token = mine.at.name.rpartition(f"-{os.getpid()}-")
+        for name in (f"{prefix}-{2**22 + 1}-{token}", ".unfinished-other-1-x.png", f"{prefix}-x-y.png"):
+            (tmp_path / name).write_bytes(b"x")
+        clear_unfinished(tmp_path)
+        assert mine.at.exists()
+    left = sorted(p.name for p in tmp_path.iterdir())
+    assert left == sorted(["a.png", ".unfinished-other-1-x.png", f"{prefix}-x-y.png"])
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])

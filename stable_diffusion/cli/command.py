@@ -14,12 +14,50 @@ from ..jobs.painting import paint, show_plan
 from ..jobs.redraw import redraw
 from ..pipeline import StableDiffusion
 from .arguments import arguments, request_of, view_of
-from .options import Parser
+from .options import (
+    Parser,
+    add_common,
+    add_frames,
+    add_laboratory,
+    add_mask_of_variations,
+    add_start,
+    add_variations,
+)
 from .terminal import run
 
 
-def main(parser: Parser, argv: Sequence[str] | None) -> int:
-    """Do what a command line asks for, and return the exit status."""
+def txt2image(argv: Sequence[str] | None) -> int:
+    """Pictures of a prompt. Returns the exit status."""
+    examples = (
+        'txt2image.py "a poster of mountains at night" --n_images 4 --seed 1',
+        "txt2image.py --from out.png --perturb 0.3 --n_images 6 -o wander.png",
+    )
+    parser = Parser("Make pictures of a prompt.", examples)
+    parser.add_argument("prompt", nargs="?", help="what the picture shows")
+    add_common(parser)
+    add_mask_of_variations(add_variations(parser))
+    add_frames(parser)
+    return _main(parser, argv)
+
+
+def image2image(argv: Sequence[str] | None) -> int:
+    """Pictures of a prompt that start from a picture. Returns the exit status."""
+    examples = (
+        'image2image.py photo.jpg "a lit fireplace, oil painting" --strength 0.6',
+        'image2image.py photo.jpg "an oil painting" -gt 0.2:1:0.2 --highlight 0.8',
+    )
+    parser = Parser("Make pictures of a prompt, starting from a picture.", examples)
+    parser.add_argument("image", nargs="?", help="the picture to start from; with --from, - is the one in that file")
+    parser.add_argument("prompt", nargs="?", help="what the new picture shows")
+    add_start(parser)
+    add_common(parser)
+    add_variations(parser)
+    add_frames(parser)
+    add_laboratory(parser)
+    return _main(parser, argv)
+
+
+def _main(parser: Parser, argv: Sequence[str] | None) -> int:
     args = arguments(parser, argv)
     return run(lambda: _job(args), args.verbose)
 

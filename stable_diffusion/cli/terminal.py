@@ -1,9 +1,12 @@
 """What both commands do around a job: messages, bars, and the exit status. Nothing else prints."""
 
+import contextlib
+import os
+import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import mlx.core as mx
@@ -13,16 +16,52 @@ from .. import backend
 from ..jobs.events import Answer, Event, Note, Progress
 
 INTERRUPTED = 130  # the shell's own status for Ctrl-C
+TERMINATED = 143  # and for SIGTERM
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: what is finished is kept, as after Ctrl-C."""
+
+
+class _Streams:
+    """Standard output and error, which may be closed, full, or read by nobody: that is no reason to stop painting."""
+
+    def __init__(self) -> None:
+        self.lost = False  # something that was asked for could not be said
+
+    def write(self, text: str, name: str) -> None:
+        stream = getattr(sys, name)
+        if stream is None:  # closed before the program began
+            return
+        try:
+            tqdm.write(text, file=stream)
+            stream.flush()
+        except UnicodeEncodeError:  # a terminal of another alphabet
+            with contextlib.suppress(OSError, ValueError):
+                stream.write(text.encode(stream.encoding, "backslashreplace").decode(stream.encoding) + "\n")
+        except BrokenPipeError:  # the reader has seen enough
+            self._close(name)
+        except (OSError, ValueError):
+            self.lost |= name == "stdout"
+            self._close(name)
+
+    @staticmethod
+    def _close(name: str) -> None:
+        """Let no later write, nor Python at its end, stumble over it again."""
+        setattr(sys, name, None)
+
+
+_streams = _Streams()
 
 
 def note(text: str) -> None:
     """One line for the person, out of the way of what may be piped."""
-    tqdm.write(text, file=sys.stderr)
+    _streams.write(text, "stderr")
 
 
 def tell(text: str) -> None:
     """One line of the result."""
-    tqdm.write(text, file=sys.stdout)
+    _streams.write(text, "stdout")
 
 
 def show(events: Generator[Event, None, None]) -> None:
@@ -36,7 +75,8 @@ def show(events: Generator[Event, None, None]) -> None:
             try:
                 if isinstance(event, Progress):
                     if steps is None:
-                        steps = tqdm(total=event.total, desc="steps", unit="step", leave=False)
+                        quiet = sys.stderr is None
+                        steps = tqdm(total=event.total, desc="steps", unit="step", leave=False, disable=quiet)
                     steps.update(event.done - steps.n)
                 elif isinstance(event, Note):
                     note(event.text)
@@ -51,19 +91,48 @@ def show(events: Generator[Event, None, None]) -> None:
             steps.close()
 
 
+def _fill_closed_descriptors() -> None:
+    """Put /dev/null where a shell has closed a standard stream, or a file of weights would be opened in its place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
+@contextlib.contextmanager
+def _terminating() -> Iterator[None]:
+    """For as long as it lasts, SIGTERM ends what is done as Ctrl-C would."""
+
+    def terminated(*_: object) -> None:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, terminated)
+    except ValueError:  # not in the main thread, where signals do not come
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def run(job: Callable[[], Generator[Event, None, None]], verbose: bool = False) -> int:
     """Do a job, show it, and turn what goes wrong into one sentence and an exit status."""
     started = time.perf_counter()
-    with warnings.catch_warnings():
+    _streams.lost = False
+    _fill_closed_descriptors()
+    with warnings.catch_warnings(), _terminating():
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_, **__: note(f"note: {message}")
         try:
             if backend.advice:
                 note(f"note: {backend.advice}")
             show(job())
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             note("stopped")
-            return INTERRUPTED
+            return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
         except MemoryError as error:
             note(
                 f"error: {error}" if str(error) else "error: there is not enough memory: make fewer or smaller pictures"
@@ -72,6 +141,9 @@ def run(job: Callable[[], Generator[Event, None, None]], verbose: bool = False) 
         except (ValueError, ArithmeticError, OSError, RuntimeError) as error:  # RuntimeError: MLX's own
             note(f"error: {error}")
             return 1
+    if _streams.lost:
+        note("error: not all that was asked for could be written to standard output")
+        return 1
     if verbose:
         note(f"{time.perf_counter() - started:.1f} s, at most {mx.get_peak_memory() / 2**30:.2f} GiB of memory")
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..pictures.images import Picture, digest
 from ..pictures.metadata import Attached
-from ..pictures.writing import check_writable, free_stem, save, written
+from ..pictures.writing import Unfinished, check_writable, clear_unfinished, free_stem, save, written
 from .events import Written
 from .originals import Originals
 from .parameters import parameters
@@ -35,11 +35,13 @@ class Output:
 
     def __init__(self, name: str, overwrite: bool = False) -> None:
         """name: of the picture, or of the sheet. Raises ValueError for one that can't be a picture's."""
+        if name == "-":
+            raise ValueError("- is no file: pictures are not written to standard output, name a file")
         path = Path(os.path.expanduser(name))
         if path.is_dir() or name.endswith("/"):
             raise ValueError(f"{path} is a folder: name a file in it, such as {path / 'out.png'}")
         self.path = path if path.suffix else path.with_suffix(".png")
-        self._overwrite = overwrite
+        self.overwrite = overwrite
 
     @property
     def keeps_settings(self) -> bool:
@@ -49,22 +51,16 @@ class Output:
     def claim(self, endings: Sequence[str]) -> None:
         """Take one free name for files with all of these endings. Raises ValueError for one that can't be written."""
         check_writable(self.path.with_stem(self.path.stem + max(endings, key=len)))
-        if not self._overwrite:
+        clear_unfinished(self.path.parent)
+        if not self.overwrite:
             self.path = free_stem(self.path, endings)
 
     def write(self, picture: Picture, ending: str, attached: Attached | None = None) -> Written:
-        """Write a picture under the name of the output with an ending."""
-        path = self.free(self.path.with_stem(self.path.stem + ending))
-        save(picture, path, attached)
-        return Written(path)
+        """Write a picture under the name of the output with an ending, or the next one that is free by then."""
+        return Written(save(picture, self.path.with_stem(self.path.stem + ending), attached, self.overwrite))
 
     @contextlib.contextmanager
-    def file(self, suffix: str) -> Iterator[tuple[Path, Written]]:
-        """A place to write another kind of file to, and what to say once it is there."""
-        path = self.free(self.path.with_suffix(suffix))
-        with written(path) as unfinished:
-            yield unfinished, Written(path)
-
-    def free(self, path: Path) -> Path:
-        """The path itself, or the next one that is free: another job may have taken the name by now."""
-        return path if self._overwrite else free_stem(path)
+    def file(self, suffix: str) -> Iterator[Unfinished]:
+        """A place to write another kind of file to; its path is known once it is there."""
+        with written(self.path.with_suffix(suffix), self.overwrite) as unfinished:
+            yield unfinished

@@ -183,17 +183,16 @@ class Gallery:
         for row in self.record.rows:
             down = [next(iter(step.pictures.values())) for step in row.steps if step.pictures]
             if down:
-                own = self._output.free(path.with_stem(path.stem + row.ending))
-                save_animation([*up, *down], own)
-                yield Written(own)
+                own = path.with_stem(path.stem + row.ending)
+                yield Written(save_animation([*up, *down], own, overwrite=self._output.overwrite))
 
     def _save_record(self) -> Written:
         recipe = self.record.recipe
         if self._layout.only is not None:
             recipe = replace(recipe, settings=self._layout.runs[self._layout.only].settings)
-        with self._output.file(".safetensors") as (path, done):
-            save_record(replace(self.record, recipe=recipe), path)
-        return done
+        with self._output.file(".safetensors") as unfinished:
+            save_record(replace(self.record, recipe=recipe), unfinished.at)
+        return Written(unfinished.path)
 
     def _attached(self, which: int | None, view: View, whole: bool = True) -> Attached | None:
         """The metadata of a run's picture, or of a sheet of all; whole: with the picture that it starts from."""

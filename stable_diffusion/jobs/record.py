@@ -65,7 +65,10 @@ class Record:
 
 
 def save_record(record: Record, path: Path) -> None:
-    """Write the rows that have steps to a path that ends in .safetensors; all their latents must be there."""
+    """Write the rows that have steps to a path that ends in .safetensors; all their latents must be there.
+
+    Raises ValueError where not all of it could be written.
+    """
     places = [place for place, row in enumerate(record.rows) if row.steps]
     rows = [record.rows[place] for place in places]
     arrays: dict[str, mx.array] = {}
@@ -101,6 +104,7 @@ def save_record(record: Record, path: Path) -> None:
     }
     texts = {"stable-diffusion-mlx": record.recipe.as_json(), "record": json.dumps(about)}
     mx.save_safetensors(str(path), arrays, texts)
+    open_tensors(path)  # MLX does not notice a full disk
 
 
 def load_record(path: Path) -> Record:

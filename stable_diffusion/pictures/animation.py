@@ -1,5 +1,6 @@
 """Pictures one after the other: WebP or GIF."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from .writing import check_writable, written
 ENDINGS = (".webp", ".gif")
 
 
-def save_animation(pictures: Sequence[Picture], path: Path, seconds: float = 0.15, hold: float = 1.5) -> None:
+def save_animation(
+    pictures: Sequence[Picture], path: Path, seconds: float = 0.15, hold: float = 1.5, overwrite: bool = True
+) -> Path:
     """Write pictures of one size as an endless animation, each shown for so many seconds, the last one held.
 
-    Raises ValueError for an ending other than .webp and .gif, and where there are no pictures.
+    Returns where it lies. Raises ValueError for an ending other than .webp and .gif, and where there are no pictures.
     """
     check_writable(path, ENDINGS)
     if not pictures:
@@ -27,5 +30,8 @@ def save_animation(pictures: Sequence[Picture], path: Path, seconds: float = 0.1
         more: dict[str, Any] = {"disposal": 1, "optimize": False}
     else:
         more = {"quality": 90, "method": 4}
-    with written(path) as unfinished:
-        pictures[0].save(unfinished, save_all=True, append_images=list(pictures[1:]), duration=times, loop=0, **more)
+    data, kind = io.BytesIO(), path.suffix.lower().removeprefix(".")
+    pictures[0].save(data, kind, save_all=True, append_images=list(pictures[1:]), duration=times, loop=0, **more)
+    with written(path, overwrite) as unfinished:
+        unfinished.put(data.getvalue())
+    return unfinished.path
