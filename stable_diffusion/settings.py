@@ -49,12 +49,13 @@ def _is_perturbation(entry: object) -> bool:
         return False
     seed, amount, *mask = entry
     fine = is_whole(seed) and 0 <= int(seed) <= MOST_SEED and is_finite(amount) and 0 <= float(amount) <= 1
-    return fine and all(isinstance(code, str) for code in mask)
+    return fine and all(isinstance(code, str) and len(code) <= 10**6 for code in mask)
 
 
 LINEAGE = several(
     Kind(read_perturbation, (("pairs of a seed and an amount from 0 to 1", _is_perturbation),)),
-    "pairs of a seed and an amount from 0 to 1",
+    "pairs of a seed and an amount from 0 to 1, at most 1000",
+    most=1000,
 )
 LEVELS = several(number(), "some numbers")
 

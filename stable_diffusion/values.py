@@ -69,7 +69,13 @@ def check(owner: object, declarations: Mapping[str, Row]) -> None:
         if value is None and row.default is None:
             continue
         if fault := row.kind.fault(value):
-            raise ValueError(f"{name} is {value!r}: it must be {fault}")
+            raise ValueError(f"{name} is {_short(value)}: it must be {fault}")
+
+
+def _short(value: Any) -> str:
+    """A value as it is shown: not all of what may be a book."""
+    shown = repr(value)
+    return shown if len(shown) <= 200 else f"{shown[:197]}..."
 
 
 def thawed(values: Any, declarations: Mapping[str, Row], every: bool = False) -> dict[str, Any]:
@@ -162,8 +168,11 @@ def limit(least: float) -> Kind:
     return Kind(_read_number, rules, lambda value: math.inf if value == "inf" else value)
 
 
+MOST_LETTERS = 100_000  # of a text
+
+
 def text(wanted: str = "a text") -> Kind:
-    """Any text; on a command line, bytes may come that are none."""
+    """Any text of reasonable length; on a command line, bytes may come that are none."""
 
     def whole(value: str) -> bool:
         try:
@@ -171,7 +180,10 @@ def text(wanted: str = "a text") -> Kind:
         except UnicodeEncodeError:
             return False
 
-    return Kind(str, ((wanted, lambda value: isinstance(value, str)), ("text, not bytes that are no text", whole)))
+    short = (f"at most {MOST_LETTERS} letters long", lambda value: len(value) <= MOST_LETTERS)
+    return Kind(
+        str, ((wanted, lambda value: isinstance(value, str)), short, ("text, not bytes that are no text", whole))
+    )
 
 
 def one_of(*words: str) -> Kind:
@@ -181,13 +193,18 @@ def one_of(*words: str) -> Kind:
     return Kind(str, (rule,), words=words).strictly()
 
 
-def several(kind: Kind, wanted: str) -> Kind:
-    """Values of a kind, with commas between them on a command line; a tuple."""
+def several(kind: Kind, wanted: str, most: int = 10_000) -> Kind:
+    """Values of a kind, with commas between them on a command line; a tuple of so many at the most."""
 
     def fine(value: Any) -> bool:
-        return isinstance(value, tuple | list) and not any(map(kind.fault, value))
+        return isinstance(value, tuple | list) and len(value) <= most and not any(map(kind.fault, value))
 
-    return Kind(lambda words: tuple(kind.read(word) for word in words.split(",")), ((wanted, fine),))
+    def read(words: str) -> tuple[Any, ...]:
+        if words.count(",") >= most:
+            raise ValueError(f"{words[:40]!r}... has more than {most} values")
+        return tuple(kind.read(word) for word in words.split(","))
+
+    return Kind(read, ((wanted, fine),))
 
 
 SHARE = number(0, 1)

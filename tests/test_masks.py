@@ -1,5 +1,8 @@
 """Masks between pixels, latents and text."""
 
+import base64
+import zlib
+
 import mlx.core as mx
 import pytest
 
@@ -20,3 +23,11 @@ def test_a_latent_has_the_share_of_its_pixels() -> None:
     mask = mx.zeros((16, 24))
     mask[:8, :4] = 1.0
     assert shrunk(mask, 2, 3).tolist() == [[0.5, 0.0, 0.0], [0.0, 0.0, 0.0]]
+
+
+def test_a_bomb_is_not_unpacked() -> None:
+    """300 MB of zeros in 400 kB: only as much as the mask says is ever made of it."""
+    bomb = base64.b64encode(zlib.compress(bytes(300_000_000), 9)).decode()
+    for size in ("8x8", "100000x100000", "0x0", "-1x-1"):
+        with pytest.raises(ValueError, match="no mask"):
+            unpacked(f"{size}:{bomb}")

@@ -1,6 +1,7 @@
 """Files into pictures: their colours, their transparency, and masks as people draw them."""
 
 import io
+import os
 import warnings
 from pathlib import Path
 
@@ -204,3 +205,11 @@ def test_a_profile_in_a_jpeg_is_used_too(tmp_path: Path) -> None:
     Image.new("RGB", (16, 16), (187, 106, 70)).save(data, "JPEG", icc_profile=P3, quality=100, subsampling=0)
     (tmp_path / "a.jpg").write_bytes(data.getvalue())
     assert np.asarray(read_picture(tmp_path / "a.jpg"))[0, 0, 0] > 192
+
+
+def test_pipes_and_devices_are_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", Path("/dev/zero")):
+        for read in (read_picture, read_mask, read_transparency):
+            with pytest.raises(ValueError, match="a device or a pipe"):
+                read(path)

@@ -105,3 +105,21 @@ def test_settings_that_no_run_could_have_are_errors(change: dict[str, object]) -
 def test_settings_given_as_json_are_the_settings() -> None:
     settings = Settings(prompt="a", perturb=((1, 0.5), (2, 0.25, "1x1:eJz7DwABAQEA")), sigmas=(3.0, 1.0))
     assert Settings.from_json(json.loads(json.dumps(settings.as_json()))) == settings
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"perturb": [[1, 0.5]] * 1001},
+        {"perturb": [[1, 0.5, "x" * (10**6 + 1)]]},
+        {"prompt": "x" * 100_001},
+        {"sigmas": [1.0] * 10_001},
+        {"steps": 10**9},
+        {"n_images": 10**9},
+    ],
+)
+def test_no_file_can_ask_for_more_than_a_person_could(values: dict[str, Any]) -> None:
+    (name,) = values
+    with pytest.raises(ValueError, match=f"{name} is .*: it must be") as caught:
+        Settings.from_json(values)
+    assert len(str(caught.value)) < 400

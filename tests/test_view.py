@@ -69,6 +69,8 @@ def test_what_is_asked_for_lies_over_what_was_there() -> None:
         ({"grid": []}, "one or two settings"),
         ({"grid": "cfg"}, "one or two settings"),
         ({"grid": [["steps", [10**9]]]}, "one or two settings"),
+        ({"grid": [["seed", list(range(40))], ["steps", list(range(1, 41))]]}, "of at most 1000 places"),
+        ({"generate_triangle": [0.5] * 101}, "at most 100"),
         ({"highlight": 2}, "from 0 to 1"),
         ({"frames": "blurred"}, "noisy or clean"),
         ({"show_denoising": True}, "a whole number"),

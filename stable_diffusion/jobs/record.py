@@ -161,6 +161,10 @@ def _record(arrays: dict[str, mx.array], about: dict[str, Any], recipe: Recipe) 
     if "original" in arrays:
         grey = None if mask is None else _picture(mask).convert("L")
         originals = Originals(_picture(arrays["original"]), grey, str(view["name"]))
+    if kind == "triangle" and originals is None:
+        raise ValueError("a triangle without its original")
+    if not any(row.steps for row in rows):
+        raise ValueError("it has no steps")
     sheet = view["sheet"]
     return Record(recipe, kind, rows, None if sheet is None else str(sheet), originals, lines, columns)
 

@@ -1,5 +1,6 @@
 """What is shown of runs, what is kept of them, and how it is drawn."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -82,10 +83,19 @@ def _range(words: str) -> tuple[float, ...]:
     return tuple(round(low + k * by, 9) for k in range(int((high - low) / by + 1e-6) + 1))
 
 
-STRENGTHS = Kind(read_strengths, several(AMOUNT, "strengths from 0 to 1").rules)
+def _is_grid(axes: Any) -> bool:
+    return isinstance(axes, tuple) and 1 <= len(axes) <= 2 and all(map(_is_axis, axes))
+
+
+def _is_of_reasonable_size(axes: Any) -> bool:
+    return math.prod(len(values) for _, values in axes) <= MOST_PLACES
+
+
+MOST_PLACES = 1000  # of a grid
+STRENGTHS = Kind(read_strengths, several(AMOUNT, "strengths from 0 to 1, at most 100 of them", most=100).rules)
 GRID = Kind(
     read_axis,
-    (("one or two settings and their values", lambda axes: 1 <= len(axes) <= 2 and all(map(_is_axis, axes))),),
+    (("one or two settings and their values", _is_grid), (f"of at most {MOST_PLACES} places", _is_of_reasonable_size)),
 )
 ONE_OR_MORE = whole(1).strictly()
 

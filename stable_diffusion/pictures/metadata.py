@@ -37,6 +37,8 @@ def read_attached(path: str | Path) -> Attached:
 
     Raises ValueError, in one sentence, for a file that is missing, damaged, or no picture.
     """
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"the picture {str(path)!r} can't be read (it is no file)")
     try:
         with Image.open(path) as picture:
             picture.load()  # all chunks, those behind the pixels too

@@ -1,6 +1,8 @@
 """Files into pictures: any kind and mode, upright, in sRGB."""
 
 import io
+import os
+import stat
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +91,8 @@ def _alpha(picture: Picture) -> Picture | None:
 
 def _read(path: str | Path, use: Callable[[Picture, bool], Result]) -> Result:
     """Open a picture file, upright, and make something of it; `deep`: its values of more than 8 bits have 16."""
+    if _is_device(path):  # which might never end
+        raise ValueError(f"{str(path)!r} is no file, but a device or a pipe")
     try:
         with Image.open(path) as opened:
             picture = ImageOps.exif_transpose(opened)
@@ -98,10 +102,20 @@ def _read(path: str | Path, use: Callable[[Picture, bool], Result]) -> Result:
         raise ValueError(f"there is no picture {str(path)!r}") from None
     except IsADirectoryError:
         raise ValueError(f"{str(path)!r} is a folder, not a picture") from None
+    except PermissionError:
+        raise ValueError(f"the picture {str(path)!r} can't be read (permission denied)") from None
     except UnidentifiedImageError:
         raise ValueError(f"{str(path)!r} is not a picture, or of a kind that is not known here") from None
     except Exception as error:  # Pillow's readers raise whatever a damaged file makes them stumble over
         raise ValueError(f"the picture {str(path)!r} can't be read ({error})") from None
+
+
+def _is_device(path: str | Path) -> bool:
+    try:
+        kind = os.stat(path).st_mode
+    except (OSError, ValueError):  # not there, or no name that a file can have
+        return False
+    return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))
 
 
 def _rgb(picture: Picture, deep: bool) -> Picture:

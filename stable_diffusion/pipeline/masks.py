@@ -6,6 +6,8 @@ from typing import cast
 
 import mlx.core as mx
 
+MOST_SIDE = 2**13  # latents along a side of a mask that is unpacked
+
 
 def shrunk(mask: mx.array, h: int, w: int) -> mx.array:
     """A mask (H, W) of pixels as one of latents (h, w): the mean of the pixels of each."""
@@ -25,7 +27,12 @@ def unpacked(text: str) -> mx.array:
     try:
         size, _, code = text.partition(":")
         h, w = map(int, size.split("x"))
-        values = zlib.decompress(base64.b64decode(code, validate=True))
+        if not (0 < h <= MOST_SIDE and 0 < w <= MOST_SIDE):
+            raise ValueError
+        unpacking = zlib.decompressobj()
+        values = unpacking.decompress(base64.b64decode(code, validate=True), h * w)  # and no more, whatever it holds
+        if unpacking.unconsumed_tail or not unpacking.eof:
+            raise ValueError
         return mx.array(list(values)).reshape(h, w) / 255
     except (ValueError, zlib.error):
         raise ValueError(f"{text[:40]!r} is no mask of a perturbation") from None

@@ -42,7 +42,9 @@ def _read_text(path: Path) -> str:
         raise CheckpointError(
             f"{path} is missing: is {path.parent} part of a checkpoint in the diffusers layout?"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path} can't be read ({error.strerror or error})") from None
+    except UnicodeDecodeError as error:
         raise _damaged(path, error) from None
 
 
@@ -61,9 +63,9 @@ def weight_files(folder: Path, half: bool) -> list[Path]:
             index = folder / f"{stem}.safetensors.index{variant}.json"
             if index.exists():
                 shards = read_json(index).get("weight_map")
-                if not isinstance(shards, dict) or not shards:
+                if not isinstance(shards, dict) or not shards or not all(isinstance(s, str) for s in shards.values()):
                     raise _damaged(index, "it names no shards")
-                files = [folder / str(name) for name in sorted(set(shards.values()))]
+                files = [folder / name for name in sorted(set(shards.values()))]
                 for file in files:
                     if not file.exists():
                         raise CheckpointError(f"{file} is missing, and {index.name} names it: download it again")
@@ -81,7 +83,9 @@ def open_tensors(file: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
         with safe_open(file, framework="numpy") as opened:  # reads the header only, and finds a truncated file
             metadata = opened.metadata() or {}
         return mx.load(str(file), format="safetensors"), metadata  # type: ignore[return-value]
-    except (SafetensorError, RuntimeError, OSError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{file} can't be read ({error.strerror or error})") from None
+    except (SafetensorError, RuntimeError) as error:
         raise _damaged(file, error) from None
 
 

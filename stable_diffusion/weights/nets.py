@@ -53,7 +53,8 @@ def describe(folder: Path) -> Description:
     index = read_json(folder / "model_index.json")
 
     def listed(part: str) -> bool:
-        return bool((index.get(part) or [None])[0])
+        entry = index.get(part)
+        return isinstance(entry, list) and bool(entry) and bool(entry[0])
 
     if not listed("text_encoder"):
         raise CheckpointError(f"{folder} has no text_encoder: XL's refiner and its like are not supported")
