@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .values import check, declared, flag, number, rows, several, text, whole
+
 Config = Mapping[str, Any]
+
+SIZE = whole(1, 2**20)
+SIZES = several(SIZE, f"at most 32 whole numbers from 1 to {2**20}", most=32)
+SMALL = number(0, 1)
+WORDS = several(text(), "at most 32 names", most=32)
 
 
 def _per_level(value: int | list[int] | tuple[int, ...], levels: int, key: str) -> tuple[int, ...]:
@@ -38,30 +45,35 @@ def _refuse_others(net: str, config: Config, only: Mapping[str, tuple[object, ..
 class UNetConfig:
     """UNet2DConditionModel: SD 1.x, 2.x, XL, turbo, inpainting."""
 
-    in_channels: int = 4  # 9: latents, mask, masked image
-    out_channels: int = 4
-    sample_size: int = 64  # the latent side that the net was trained at
-    down_block_types: tuple[str, ...] = (*("CrossAttnDownBlock2D",) * 3, "DownBlock2D")
-    up_block_types: tuple[str, ...] = ("UpBlock2D", *("CrossAttnUpBlock2D",) * 3)
-    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
-    layers_per_block: tuple[int, ...] = (2, 2, 2, 2)
-    num_attention_heads: tuple[int, ...] = (8, 8, 8, 8)
-    transformer_layers_per_block: tuple[int, ...] = (1, 1, 1, 1)
-    cross_attention_dim: int = 768
-    norm_num_groups: int = 32
-    norm_eps: float = 1e-5
-    flip_sin_to_cos: bool = True
-    freq_shift: float = 0.0
-    upcast_attention: bool = False
-    has_mid_block: bool = True
+    in_channels: int = declared(4, SIZE)  # 9: latents, mask, masked image
+    out_channels: int = declared(4, SIZE)
+    sample_size: tuple[int, int] = declared((64, 64), SIZES)  # height and width of the latents it was trained at
+    down_block_types: tuple[str, ...] = declared((*("CrossAttnDownBlock2D",) * 3, "DownBlock2D"), WORDS)
+    up_block_types: tuple[str, ...] = declared(("UpBlock2D", *("CrossAttnUpBlock2D",) * 3), WORDS)
+    block_out_channels: tuple[int, ...] = declared((320, 640, 1280, 1280), SIZES)
+    layers_per_block: tuple[int, ...] = declared((2, 2, 2, 2), SIZES)
+    num_attention_heads: tuple[int, ...] = declared((8, 8, 8, 8), SIZES)
+    transformer_layers_per_block: tuple[int, ...] = declared((1, 1, 1, 1), SIZES)
+    cross_attention_dim: int = declared(768, SIZE)
+    norm_num_groups: int = declared(32, SIZE)
+    norm_eps: float = declared(1e-5, SMALL)
+    flip_sin_to_cos: bool = declared(True, flag())
+    freq_shift: float = declared(0.0, number(0, 1000))
+    upcast_attention: bool = declared(False, flag())
+    has_mid_block: bool = declared(True, flag())
     addition_embed_type: str | None = None  # "text_time": XL's pooled text and sizes
-    addition_time_embed_dim: int = 256
-    projection_class_embeddings_input_dim: int = 2816
-    time_cond_proj_dim: int | None = None  # an LCM's embedding of the guidance scale
+    addition_time_embed_dim: int = declared(256, SIZE)
+    projection_class_embeddings_input_dim: int = declared(2816, SIZE)
+    time_cond_proj_dim: int | None = declared(None, SIZE)  # an LCM's embedding of the guidance scale
+
+    def __post_init__(self) -> None:
+        check(self, rows(UNetConfig))
 
     @classmethod
     def from_diffusers(cls, config: Config) -> "UNetConfig":
         """Read a diffusers `unet/config.json`. Raises ValueError for a layer type or an option that is not known."""
+        channels = tuple(config.get("block_out_channels", cls.block_out_channels))
+        levels = len(channels)
         _refuse_others(
             "unet",
             config,
@@ -82,7 +94,7 @@ class UNetConfig:
                 "mid_block_only_cross_attention": (None, False),
                 "mid_block_scale_factor": (1, 1.0),
                 "num_class_embeds": (None,),
-                "only_cross_attention": (False,),
+                "only_cross_attention": (False, [], [False] * levels),
                 "resnet_out_scale_factor": (1.0,),
                 "resnet_skip_time_act": (False,),
                 "resnet_time_scale_shift": ("default",),
@@ -93,8 +105,12 @@ class UNetConfig:
             },
         )
         known = {key: config[key] for key in _SAME_IN_UNET if config.get(key) is not None}
-        channels = tuple(config.get("block_out_channels", cls.block_out_channels))
-        levels = len(channels)
+        if isinstance(size := config.get("sample_size", cls.sample_size), int):
+            size = (size, size)
+        if len(size) != 2:
+            raise ValueError(f"sample_size is {size}: it must be one number or two")
+        if isinstance(width := known.get("cross_attention_dim"), list) and len(set(width)) == 1:
+            known["cross_attention_dim"] = width[0]  # one for each level, and all the same
         down = _known(
             "unet down block",
             config.get("down_block_types", cls.down_block_types),
@@ -112,6 +128,7 @@ class UNetConfig:
         heads = config.get("num_attention_heads") or config.get("attention_head_dim", 8)
         return cls(
             **known,
+            sample_size=tuple(size),
             down_block_types=down,
             up_block_types=up,
             block_out_channels=channels,
@@ -127,7 +144,6 @@ class UNetConfig:
 _SAME_IN_UNET = (
     "in_channels",
     "out_channels",
-    "sample_size",
     "cross_attention_dim",
     "norm_num_groups",
     "norm_eps",
@@ -145,18 +161,21 @@ _SAME_IN_UNET = (
 class VAEConfig:
     """AutoencoderKL. Latents are `scaling_factor * mean`; a level halves the picture, but the last one does not."""
 
-    in_channels: int = 3
-    out_channels: int = 3
-    latent_channels: int = 4
-    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
-    layers_per_block: int = 2
-    norm_num_groups: int = 32
-    scaling_factor: float = 0.18215
-    shift_factor: float = 0.0
-    use_quant_conv: bool = True
-    use_post_quant_conv: bool = True
-    mid_block_add_attention: bool = True
-    force_upcast: bool = False  # only where the config says so: diffusers' own default is True, and nobody heeds it
+    in_channels: int = declared(3, SIZE)
+    out_channels: int = declared(3, SIZE)
+    latent_channels: int = declared(4, SIZE)
+    block_out_channels: tuple[int, ...] = declared((128, 256, 512, 512), SIZES)
+    layers_per_block: int = declared(2, SIZE)
+    norm_num_groups: int = declared(32, SIZE)
+    scaling_factor: float = declared(0.18215, number(1e-6, 1e6))
+    shift_factor: float = declared(0.0, number(-1e6, 1e6))
+    use_quant_conv: bool = declared(True, flag())
+    use_post_quant_conv: bool = declared(True, flag())
+    mid_block_add_attention: bool = declared(True, flag())
+    force_upcast: bool = declared(False, flag())  # where the config says so: diffusers' default is True, unheeded
+
+    def __post_init__(self) -> None:
+        check(self, rows(VAEConfig))
 
     @property
     def factor(self) -> int:
@@ -179,16 +198,19 @@ class VAEConfig:
 class CLIPTextConfig:
     """CLIPTextModel, with or without its projection."""
 
-    vocab_size: int = 49408
-    hidden_size: int = 768
-    intermediate_size: int = 3072
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    max_position_embeddings: int = 77
-    hidden_act: str = "quick_gelu"
-    layer_norm_eps: float = 1e-5
-    eos_token_id: int = 49407  # 2 in old configs: then the highest id of the text marks its end
-    projection_dim: int | None = None  # None: no projection
+    vocab_size: int = declared(49408, SIZE)
+    hidden_size: int = declared(768, SIZE)
+    intermediate_size: int = declared(3072, SIZE)
+    num_hidden_layers: int = declared(12, SIZE)
+    num_attention_heads: int = declared(12, SIZE)
+    max_position_embeddings: int = declared(77, SIZE)
+    hidden_act: str = declared("quick_gelu", text())
+    layer_norm_eps: float = declared(1e-5, SMALL)
+    eos_token_id: int = declared(49407, whole(0, 2**20))  # 2 in old configs: then the highest id marks the end
+    projection_dim: int | None = declared(None, SIZE)  # None: no projection
+
+    def __post_init__(self) -> None:
+        check(self, rows(CLIPTextConfig))
 
     @classmethod
     def from_diffusers(cls, config: Config) -> "CLIPTextConfig":

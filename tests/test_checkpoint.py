@@ -2,10 +2,12 @@
 
 import gc
 import json
+import math
 import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -17,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from stable_diffusion import CheckpointError, StableDiffusion
 from stable_diffusion.models.tokenizer import CLIPTokenizer
 from stable_diffusion.weights.checkpoint import load, read_json, read_tokenizer, weight_files
+from stable_diffusion.weights.nets import describe
 from stable_diffusion.weights.vocabulary import openai_tokenizer
 
 DATA = Path(__file__).parent / "data"
@@ -405,3 +408,34 @@ def test_a_token_without_a_row_in_the_table_is_refused(folder: Path, number: obj
     """MLX would read behind the end of the table: another picture each time, or a crash."""
     (folder / "tokenizer" / "added_tokens.json").write_text(json.dumps({"<cat-toy>": number}))
     assert "'<cat-toy>'" in error_of(folder)
+
+
+STRANGE: list[Any] = [
+    None, True, -1, 0, 2.5, 10**9, 10**400, math.inf, math.nan, "", "x", [], ["x"], [1], [[1]], [0] * 100, {}, {"a": 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model_index.json", "unet/config.json", "vae/config.json", "text_encoder/config.json",
+        "scheduler/scheduler_config.json",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("family", ["sd1", "xl"])
+def test_whatever_a_config_says_it_is_a_checkpoint_or_one_sentence(tmp_path: Path, family: str, name: str) -> None:
+    folder = shutil.copytree(DATA / family, tmp_path / family)
+    whole = read_json(folder / name)
+    sentences = []
+    for key in whole:
+        for value in STRANGE:
+            (folder / name).write_text(json.dumps({**whole, key: value}))
+            try:
+                description = describe(folder)
+                assert description.schedule.sigma_max > 0
+            except CheckpointError as error:
+                sentences.append(str(error))
+            except Exception as error:
+                raise AssertionError(f"{key} = {value!r} gave {error!r}") from error
+    assert len(sentences) > 10
+    assert not [sentence for sentence in sentences if "\n" in sentence or len(sentence) > 600]

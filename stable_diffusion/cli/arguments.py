@@ -1,6 +1,7 @@
 """From the words of a command line to a Request. Here argparse ends."""
 
 import argparse
+import math
 import random
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
@@ -145,10 +146,10 @@ def _area(model: Model, replay: Replay | None) -> int | None:
 
     A picture that is made again keeps its size.
     """
+    own = math.prod(model.planner().size)
     if replay is not None and replay.recipe is not None and replay.recipe.image is not None:
-        s = replay.recipe.settings
-        return max(model.planner().side ** 2, s.width * s.height)
-    return model.planner().side ** 2
+        return max(own, replay.recipe.settings.width * replay.recipe.settings.height)
+    return own
 
 
 def _named(args: argparse.Namespace) -> set[str]:

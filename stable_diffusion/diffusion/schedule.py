@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
 
+from ..values import check, declared, flag, number, rows, whole
+
 BetaSchedule = Literal["scaled_linear", "linear", "squaredcos_cap_v2"]
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 
@@ -36,18 +38,17 @@ class NoiseSchedule:
     """
 
     beta_schedule: BetaSchedule = "scaled_linear"
-    beta_start: float = 0.00085
-    beta_end: float = 0.012
-    num_train_steps: int = 1000
+    beta_start: float = declared(0.00085, number(1e-9, 0.999))
+    beta_end: float = declared(0.012, number(1e-9, 0.999))
+    num_train_steps: int = declared(1000, whole(2, 100_000))
     prediction_type: PredictionType = "epsilon"
-    zero_terminal_snr: bool = False
+    zero_terminal_snr: bool = declared(False, flag())
 
     def __post_init__(self) -> None:
         for value, known in ((self.beta_schedule, BetaSchedule), (self.prediction_type, PredictionType)):
             if value not in get_args(known):
                 raise ValueError(f"unknown noise schedule setting {value!r}: one of {', '.join(get_args(known))}")
-        if self.num_train_steps < 2:
-            raise ValueError(f"num_train_steps is {self.num_train_steps}: at least 2 are needed")
+        check(self, rows(NoiseSchedule))
 
     @classmethod
     def from_diffusers(cls, config: Mapping[str, Any]) -> "NoiseSchedule":

@@ -78,9 +78,12 @@ class Planner:
         return preset.defaults if preset else defaults_of(d.scheduler_config, d.unet.time_cond_proj_dim is not None)
 
     @property
-    def side(self) -> int:
-        """The side of the pictures that this model is made for, in pixels."""
-        return self.defaults.side or self.description.unet.sample_size * self.description.vae.factor
+    def size(self) -> tuple[int, int]:
+        """Height and width of the pictures that this model is made for, in pixels."""
+        if side := self.defaults.side:
+            return side, side
+        h, w = self.description.unet.sample_size
+        return h * self.description.vae.factor, w * self.description.vae.factor
 
     def completed(self, settings: Settings, inputs: Inputs = NOTHING) -> CompleteSettings:
         """The settings with every None filled in: by the model's defaults, and the size by the image.
@@ -89,7 +92,7 @@ class Planner:
         trained to repaint, and a mask, it is 1. Raises ValueError for settings that this model cannot run.
         """
         d, image = self.defaults, inputs.image
-        height, width = (self.side, self.side) if image is None else image.shape[:2]
+        height, width = self.size if image is None else image.shape[:2]
         defaults = {
             "width": width,
             "height": height,
