@@ -439,3 +439,9 @@ def test_whatever_a_config_says_it_is_a_checkpoint_or_one_sentence(tmp_path: Pat
                 raise AssertionError(f"{key} = {value!r} gave {error!r}") from error
     assert len(sentences) > 10
     assert not [sentence for sentence in sentences if "\n" in sentence or len(sentence) > 600]
+
+
+def test_numbers_of_64_bits_are_named_and_not_called_damage(tmp_path: Path) -> None:
+    save_file({"a": np.zeros((2, 2))}, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="holds numbers of kind F64: name a checkpoint of fp32"):
+        load(nn.Linear(2, 2), [tmp_path / "model.safetensors"], (), mx.float32)

@@ -255,6 +255,37 @@ def test_several_pictures_from_an_inversion_are_told_to_be_one(image: str, capsy
     assert "are one and the same" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--cfg", "1", "--negative_prompt", "fog"], "the negative prompt is not used"),
+        (["--cfg", "0", "--cfg-rescale", "0.5"], "no contrast for cfg_rescale"),
+        (["--sampler", "euler", "--s-tmin", "1", "--s-noise", "1.1"], "s_tmin and s_noise do nothing"),
+        (["--sampler", "euler_a", "--eta", "0", "--s-noise", "1.1"], "s_noise do nothing"),
+        (["--n_rows", "2"], "no sheet of pictures to lay out"),
+        (["--sheet-size", "300"], "no sheet whose size"),
+    ],
+)
+def test_what_does_nothing_is_told(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert txt("a", *words) == 0
+    assert f"{message}" in capsys.readouterr().err
+
+
+def test_what_a_replay_has_no_use_for_is_told(image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert img(image, "a", "-o", "a.png") == 0
+    for words, message in (
+        (["--frames", "clean"], "no steps are shown"),
+        (["--preview", "linear"], "no steps are shown"),
+        (["--triangle-align", "right"], "there is no triangle"),
+        (["--highlight", "0.5"], "there is no triangle"),
+        (["--source-prompt", "b"], "the source prompt is for an inversion"),
+    ):
+        assert image2image.main(["--from", "a.png", "-o", "b.png", *words]) == 0
+        assert message in capsys.readouterr().err
+    assert txt2image.main(["a", "--model", ""]) == 1
+    assert "--model is empty" in capsys.readouterr().err
+
+
 # What cannot be done
 
 

@@ -48,9 +48,11 @@ def test_other_kinds_of_files_are_whole_or_not_there(tmp_path: Path) -> None:
     assert (tmp_path / "a.safetensors").read_bytes() == b"latents"
 
 
-def test_only_png_files_keep_settings(tmp_path: Path) -> None:
-    assert output(tmp_path / "a.png").keeps_settings and output(tmp_path / "a.PNG").keeps_settings
-    assert not output(tmp_path / "a.jpg").keeps_settings
+def test_some_kinds_of_files_keep_settings(tmp_path: Path) -> None:
+    for ending in ("png", "PNG", "jpg", "JPEG", "webp"):
+        assert output(tmp_path / f"a.{ending}").keeps_settings, ending
+    for ending in ("tif", "bmp"):
+        assert not output(tmp_path / f"a.{ending}").keeps_settings, ending
 
 
 def test_existing_files_are_kept_unless_told_otherwise(tmp_path: Path) -> None:

@@ -90,9 +90,34 @@ def test_a_png_without_anything_has_nothing_attached(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["jpg", "webp"])
-def test_only_png_files_carry_what_is_attached(tmp_path: Path, ending: str) -> None:
-    save(noise(), tmp_path / f"a.{ending}", Attached({"parameters": "a"}))
-    assert read_attached(tmp_path / f"a.{ending}") == Attached()
+def test_other_files_carry_the_texts_alone(tmp_path: Path, ending: str) -> None:
+    texts = {"parameters": "a 海, b\nSteps: 4", "ours": '{"version": 1}'}
+    save(noise(), tmp_path / f"a.{ending}", Attached(texts, {"siMg": noise()}))
+    assert read_attached(tmp_path / f"a.{ending}") == Attached(texts)
+
+
+def test_texts_that_are_too_long_for_a_jpeg_are_left_out(tmp_path: Path) -> None:
+    save(noise(), tmp_path / "a.jpg", Attached({"parameters": "a", "ours": "{" + "x" * 70_000}))
+    assert read_attached(tmp_path / "a.jpg").texts == {"parameters": "a"}
+    save(noise(), tmp_path / "a.jpg", Attached({"parameters": "a" * 70_000}))
+    assert read_attached(tmp_path / "a.jpg").texts == {}
+
+
+@pytest.mark.parametrize("order", ["utf-16-be", "utf-16-le", "utf-16", "utf-8"])
+@pytest.mark.parametrize("text", ["海辺の家\nSteps: 4, Seed: 1", "a house\nSteps: 4", "дом у моря\nSteps: 4, Seed: 2"])
+def test_comments_are_read_in_any_byte_order(tmp_path: Path, order: str, text: str) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + text.encode(order)
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", exif=exif)
+    assert read_attached(tmp_path / "a.jpg").texts == {"parameters": text}
+
+
+def test_distant_letters_alone_are_not_turned_round(tmp_path: Path) -> None:
+    """AUTOMATIC1111 writes them in the order of the network, and nothing in them says so."""
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + "海辺の家、夕暮れ".encode("utf-16-be")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", exif=exif)
+    assert read_attached(tmp_path / "a.jpg").texts == {"parameters": "海辺の家、夕暮れ"}
 
 
 # Other tools' files

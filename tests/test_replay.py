@@ -110,6 +110,20 @@ def test_so_is_every_other_sheet(words: list[str], ending: str) -> None:
     assert same(f"out{ending}.png", f"again{ending}.png")
 
 
+@pytest.mark.parametrize("ending", ["jpg", "webp"])
+def test_other_files_keep_the_settings_but_not_the_picture(ending: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert txt("a house, 海", "--seed", "4", "-o", f"a.{ending}") == 0
+    assert again("--from", f"a.{ending}", "-o", "b.png") == 0
+    assert txt("a house, 海", "--seed", "4", "-o", "c.png") == 0
+    assert same("b.png", "c.png")
+    assert read_attached(f"a.{ending}").texts["parameters"].startswith("a house, 海\nSteps: 4")
+    assert img("in.png", "a house", "--seed", "4", "-o", f"d.{ending}") == 0
+    assert "but not the picture that they started from" in capsys.readouterr().err
+    assert image2image.main(["in.png", "--from", f"d.{ending}", "-o", "e.png"]) == 0
+    assert image2image.main(["--from", f"d.{ending}", "-o", "f.png"]) == 1
+    assert "does not carry the picture" in capsys.readouterr().err
+
+
 def test_a_row_of_a_triangle_is_made_again_alone() -> None:
     assert img("in.png", "a house", "--seed", "4", "-gt", "0.3,0.6,1") == 0
     assert image2image.main(["--from", "out-strength0.6.png", "-o", "again.png"]) == 0

@@ -158,6 +158,8 @@ def _named(args: argparse.Namespace) -> set[str]:
 
 def _model(args: argparse.Namespace, replay: Replay | None) -> Model:
     """The model that is named, or else the one of the file of --from."""
+    if args.model == "":
+        raise ValueError("--model is empty: name a model, or leave it out")
     if replay is None:
         return Model(args.model or DEFAULT_MODEL, float16=args.float16, quantize=args.quantize)
     was = replay.model

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..pictures.images import Picture, digest
 from ..pictures.metadata import Attached
-from ..pictures.writing import Unfinished, check_writable, clear_unfinished, free_stem, save, written
+from ..pictures.writing import CARRYING, Unfinished, check_writable, clear_unfinished, free_stem, save, written
 from .events import Written
 from .originals import Originals
 from .parameters import parameters
@@ -46,7 +46,7 @@ class Output:
     @property
     def keeps_settings(self) -> bool:
         """Can its files carry what they were made with?"""
-        return self.path.suffix.lower() == ".png"
+        return self.path.suffix.lower() in CARRYING
 
     def claim(self, endings: Sequence[str]) -> None:
         """Take one free name for files with all of these endings. Raises ValueError for one that can't be written."""

@@ -1,4 +1,4 @@
-"""What a PNG file carries besides its pixels: texts, and small pictures in private chunks."""
+"""What a file carries besides its pixels: texts, and, in PNG files alone, small pictures in private chunks."""
 
 import io
 from collections.abc import Mapping
@@ -10,6 +10,9 @@ from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _EXIF, _USER_COMMENT = 0x8769, 0x9286  # where AUTOMATIC1111 keeps its text in JPEG and WebP files
+_DESCRIPTION = 0x010E  # where another text of ours lies in them, behind its keyword
+_MOST_EXIF = 65_500  # bytes, in a JPEG file
+COMMENT = "parameters"  # the keyword of the text that a comment is
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,17 @@ class Attached:
             info.add(name.encode("ascii"), data.getvalue())
         return info
 
+    def exif(self) -> bytes:
+        """The texts as the Exif of a JPEG or WebP file; without those that do not fit."""
+        found = Image.Exif()
+        comment = b"UNICODE\0" + self.texts.get(COMMENT, "").encode("utf-16-be", "replace")
+        if COMMENT in self.texts and len(comment) < _MOST_EXIF:
+            found.get_ifd(_EXIF)[_USER_COMMENT] = comment
+        for keyword, text in self.texts.items():
+            if keyword != COMMENT and len(comment) + len(text) < _MOST_EXIF:
+                found[_DESCRIPTION] = f"{keyword}: {text}"
+        return found.tobytes()
+
 
 def read_attached(path: str | Path) -> Attached:
     """What a picture file carries; of files that are not PNG, the text that AUTOMATIC1111 writes into them.
@@ -46,13 +60,16 @@ def read_attached(path: str | Path) -> Attached:
                 texts = {str(keyword): str(text) for keyword, text in picture.text.items()}
                 chunks = [(name.decode("latin-1"), data) for name, data, *_ in picture.private_chunks]
                 return Attached(texts, {name: _picture(name, data) for name, data in chunks if data.startswith(_PNG)})
-            comment = picture.getexif().get_ifd(_EXIF).get(_USER_COMMENT, b"")
+            exif = picture.getexif()
+            comment = exif.get_ifd(_EXIF).get(_USER_COMMENT, b"")
+            keyword, _, description = str(exif.get(_DESCRIPTION, "")).partition(": ")
     except FileNotFoundError:
         raise ValueError(f"there is no picture {str(path)!r}") from None
     except Exception as error:  # Pillow's readers raise whatever a damaged file makes them stumble over
         raise ValueError(f"the picture {str(path)!r} can't be read ({error})") from None
     text = _comment(comment if isinstance(comment, bytes) else str(comment).encode("latin-1", "replace"))
-    return Attached({"parameters": text} if text else {})
+    texts = {keyword: description} if description.startswith("{") else {}
+    return Attached(texts | ({COMMENT: text} if text else {}))
 
 
 def _picture(name: str, data: bytes) -> Image.Image:

@@ -8,6 +8,7 @@ import platform
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -21,9 +22,9 @@ def check_writable(path: Path, endings: Sequence[str] = ENDINGS) -> None:
     """Raise ValueError, in one sentence and before any work is done, for a file that could not be written."""
     folder = path.parent
     if path.suffix.lower() not in endings:
-        raise ValueError(
-            f"{path} must end in {', '.join(endings[:-1])} or {endings[-1]}: name it {path.name}{endings[0]}"
-        )
+        # What ends like another kind of picture or film gets another ending; anything else is part of the name.
+        named = path.with_suffix(endings[0]) if path.suffix.lower() in MEDIA else path.with_name(path.name + endings[0])
+        raise ValueError(f"{path} must end in {', '.join(endings[:-1])} or {endings[-1]}: name it {named.name}")
     if not folder.is_dir():
         raise ValueError(f"the folder {folder} does not exist: make it first")
     try:
@@ -34,6 +35,10 @@ def check_writable(path: Path, endings: Sequence[str] = ENDINGS) -> None:
         trial.unlink()
     except OSError as error:
         raise ValueError(f"{path} can't be written ({error.strerror})") from None
+
+
+MEDIA = {*ENDINGS, ".gif", ".apng", ".mp4", ".mov", ".avif", ".heic", ".psd"}
+CARRYING = (".png", ".jpg", ".jpeg", ".webp")  # of those that carry what is attached
 
 
 class Unfinished:
@@ -94,14 +99,19 @@ def _claimed(unfinished: Path, path: Path) -> Path:
 
 
 def save(picture: Picture, path: Path, attached: Attached | None = None, overwrite: bool = True) -> Path:
-    """Write a picture, whole or not at all, as sRGB: without a profile. What is attached goes into a PNG file alone.
+    """Write a picture, whole or not at all, as sRGB: without a profile. What is attached goes into files that can
+    carry it: all of it into PNG, the texts into JPEG and WebP.
 
     Returns where it lies: see `written`.
     """
     if "icc_profile" in picture.info:
         picture = picture.copy()
         del picture.info["icc_profile"]
-    more = {"pnginfo": attached.chunks()} if attached and path.suffix.lower() == ".png" else {"quality": 95}
+    more: dict[str, Any] = {"quality": 95}
+    if attached and path.suffix.lower() == ".png":
+        more = {"pnginfo": attached.chunks()}
+    elif attached and path.suffix.lower() in CARRYING:
+        more["exif"] = attached.exif()
     data = io.BytesIO()  # first into memory: Pillow does not notice a full disk
     picture.save(data, Image.registered_extensions()[path.suffix.lower()], **more)
     with written(path, overwrite) as unfinished:

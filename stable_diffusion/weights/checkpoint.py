@@ -86,7 +86,21 @@ def open_tensors(file: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
     except OSError as error:
         raise CheckpointError(f"{file} can't be read ({error.strerror or error})") from None
     except (SafetensorError, RuntimeError) as error:
+        if kinds := _unreadable(file):
+            raise CheckpointError(
+                f"{file} holds numbers of kind {kinds}: name a checkpoint of fp32, fp16 or bf16"
+            ) from None
         raise _damaged(file, error) from None
+
+
+def _unreadable(file: Path) -> str:
+    """The kinds of numbers in a whole safetensors file that MLX does not read."""
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            kinds = {str(opened.get_slice(name).get_dtype()) for name in opened.keys()}  # noqa: SIM118  not a dict
+    except (SafetensorError, OSError, RuntimeError):
+        return ""
+    return ", ".join(sorted(kind for kind in kinds if kind == "F64" or kind.startswith(("F8", "F4", "C"))))
 
 
 def _fitted(tensor: mx.array, shape: tuple[int, ...]) -> mx.array:

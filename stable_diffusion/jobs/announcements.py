@@ -1,0 +1,100 @@
+"""What a person is told before a job: what will be done, what may surprise them, and what does nothing."""
+
+from collections.abc import Iterator
+
+from ..diffusion.noising import Inversion
+from ..diffusion.samplers import sampler_named
+from ..pipeline import Run
+from .layouts import Layout
+from .parameters import SYNTAX
+from .request import Request
+
+
+def announcement(layout: Layout, tables: bool) -> Iterator[str]:
+    """The plan in one line, or in one for each strength or place of a grid; with tables, all levels too."""
+    alike = layout.kind in ("pictures", "children")  # which differ in their noise alone
+    known: dict[tuple[float, ...], list[str]] = {}
+    runs = [layout.runs[layout.only or 0]] if alike else layout.runs
+    for run, heading in zip(runs, layout.headings, strict=False):
+        said = _line(run, layout)
+        yield said if alike else f"{heading}: {said}"
+        if tables and run.plan.steps_run:
+            yield run.plan.table()
+        known.setdefault(run.plan.sigmas, []).append(heading)
+        if alike and run.plan.strengths:
+            low, high = run.plan.strengths
+            text = f"every strength from {low:.4g} to just below {high:.4g} gives this same run"
+            yield f"note: with --strength-mode skip, {text}"
+    if layout.kind == "triangle":
+        for headings in known.values():
+            if len(headings) > 1:
+                values = " and ".join(heading.removeprefix("strength ") for heading in headings)
+                yield f"note: the strengths {values} give the same run: --strength-mode level tells them apart"
+
+
+def cautions(request: Request, layout: Layout) -> Iterator[str]:
+    """What a person may expect of a request, and will not get."""
+    prompts = dict.fromkeys(text for run in layout.runs for text in (run.settings.prompt, run.settings.negative_prompt))
+    found = dict.fromkeys(word for prompt in prompts for word in SYNTAX.findall(prompt))
+    if found and request.tool is None:
+        yield f"note: {', '.join(list(found)[:3])} in the prompt is taken literally: it has no meaning of its own here"
+    yield from (f"note: {text}" for text in _unused(request, layout))
+    first = layout.runs[0].settings
+    quiet = not (sampler_named(first.sampler).noise and first.eta != 0) and not first.s_churn and not first.eta
+    several = layout.kind == "pictures" and layout.only is None and len(layout.runs) > 1
+    if several and first.start == "inversion" and quiet:
+        yield (
+            f"note: these {len(layout.runs)} pictures are one and the same: an inversion has no noise that a seed "
+            "could change; --perturb makes variations"
+        )
+
+
+def _unused(request: Request, layout: Layout) -> Iterator[str]:
+    """What was asked for, and does nothing in this job."""
+    view, runs = request.view, [run.settings for run in layout.runs]
+    if all(s.cfg in (0, 1) for s in runs):
+        if any(s.negative_prompt for s in runs):
+            yield f"without guidance (cfg {runs[0].cfg:g}) the negative prompt is not used"
+        if request.settings.cfg_rescale:
+            yield f"without guidance (cfg {runs[0].cfg:g}) there is no contrast for cfg_rescale to take back"
+    churned = [name for name in ("s_tmin", "s_tmax", "s_noise") if request.settings.was_set(name)]
+    if churned and not any(s.s_churn or s.eta or (sampler_named(s.sampler).noise and s.eta != 0) for s in runs):
+        yield f"{' and '.join(churned)} do nothing where no noise is added: s_churn and eta add some"
+    if request.settings.source_prompt and view.show_noising != "inversion" and all(s.start == "noise" for s in runs):
+        yield "the source prompt is for an inversion, and there is none"
+    shown = view.show_denoising or view.save_last_N or view.animate or view.latents or layout.kind == "triangle"
+    if not shown:
+        if view.frames:
+            yield "no steps are shown, in which frames could be clean or noisy"
+        if view.preview and not view.show_noising:
+            yield "no steps are shown, of which there could be previews"
+    if layout.kind != "triangle" and (view.triangle_align or view.highlight is not None):
+        yield "there is no triangle to align or to highlight a row of"
+    if (layout.kind not in ("pictures", "children") or layout.sheet is None) and (view.n_rows or 1) > 1:
+        yield "there is no sheet of pictures to lay out in rows"
+    if view.sheet_size and layout.sheet is None and not view.show_denoising and not view.show_noising:
+        yield "there is no sheet whose size could be limited"
+
+
+def _line(run: Run, layout: Layout) -> str:
+    s, n = run.settings, len(layout.runs)
+    if layout.kind == "children":
+        s = layout.base
+    together = layout.kind == "pictures" and layout.only is None and n > 1
+    seeds = f"seeds {s.seed} to {s.seed + n - 1}" if together else f"seed {s.seed}"
+    if s.perturb:
+        seeds += " and " + ", ".join(f"{seed}:{amount:.4g}" for seed, amount, *_ in s.perturb)
+    if layout.kind == "children":
+        amount = layout.view.perturb
+        seeds += f", {n} variations of {amount:.4g}" if n > 1 else f", a variation of {amount:.4g}"
+    times = "1 network call" if run.calls == 1 else f"{run.calls} network calls"
+    if s.start == "inversion":
+        times += " and those of the inversion"
+    levels = s.spacing if s.sigmas is None else "levels by hand"
+    return f"{run.plan}; {s.sampler}, {levels}, {times}; {s.width} x {s.height}, {seeds}"
+
+
+def exactness(inversion: Inversion) -> str:
+    """How exact a way up is, in a line."""
+    steps, worst = len(inversion.residuals), max(inversion.residuals, default=0.0)
+    return f"inversion: {steps} steps up, each undone by the step down to within {worst:.1g} of the latents' size"
