@@ -18,9 +18,7 @@ def shown(step: Step, kind: FrameKind = "noisy") -> mx.array:
 def finite(x: mx.array, doing: str, dtype: mx.Dtype) -> mx.array:
     """x itself. Raises FloatingPointError where it holds what is no number: a black picture would say nothing."""
     if not mx.isfinite(x).all():
-        half, full = (
-            "half precision is too small for it: float16=False",
-            "try a smaller cfg, or the weights are damaged",
-        )
-        raise FloatingPointError(f"{doing} gave a NaN or an infinite number; {half if dtype == mx.float16 else full}")
+        half = dtype == mx.float16
+        remedy = "half precision is too small for it: float16=False" if half else "try a smaller cfg, or other weights"
+        raise FloatingPointError(f"{doing} gave a NaN or an infinite number; {remedy}")
     return x
