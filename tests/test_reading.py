@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
+from stable_diffusion.pictures import reading
 from stable_diffusion.pictures.reading import read_mask, read_picture, read_transparency
 from stable_diffusion.pictures.writing import save
 
@@ -213,3 +214,15 @@ def test_pipes_and_devices_are_refused_and_not_waited_for(tmp_path: Path) -> Non
         for read in (read_picture, read_mask, read_transparency):
             with pytest.raises(ValueError, match="a device or a pipe"):
                 read(path)
+
+
+def test_heic_is_read_where_its_library_is_there_and_else_the_remedy_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reading.HEIC:
+        Image.new("RGB", (64, 64), (200, 100, 60)).save(tmp_path / "a.heic", quality=100)
+        assert np.abs(np.asarray(read_picture(tmp_path / "a.heic")).astype(int) - [200, 100, 60]).max() <= 6
+    monkeypatch.setattr(reading, "HEIC", False)
+    (tmp_path / "b.heic").write_bytes(b"no picture at all")
+    with pytest.raises(ValueError, match="pip install pillow-heif"):
+        read_picture(tmp_path / "b.heic")

@@ -13,6 +13,14 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageErro
 
 from .images import Picture
 
+try:
+    import pillow_heif
+except ImportError:  # the extra `heic`
+    HEIC = False
+else:
+    pillow_heif.register_heif_opener()
+    HEIC = True
+
 Result = TypeVar("Result")
 
 PngImagePlugin.MAX_TEXT_CHUNK = 2**24  # of a text or a profile, unpacked; Pillow's own limit of 1 MiB refuses pixels
@@ -105,6 +113,8 @@ def _read(path: str | Path, use: Callable[[Picture, bool], Result]) -> Result:
     except PermissionError:
         raise ValueError(f"the picture {str(path)!r} can't be read (permission denied)") from None
     except UnidentifiedImageError:
+        if Path(path).suffix.lower() in (".heic", ".heif", ".hif") and not HEIC:
+            raise ValueError(f"{str(path)!r} is HEIC, which takes one more library: pip install pillow-heif") from None
         raise ValueError(f"{str(path)!r} is not a picture, or of a kind that is not known here") from None
     except Exception as error:  # Pillow's readers raise whatever a damaged file makes them stumble over
         raise ValueError(f"the picture {str(path)!r} can't be read ({error})") from None
