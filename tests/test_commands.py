@@ -398,7 +398,7 @@ def started(*words: str, **more: Any) -> subprocess.Popen[bytes]:
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_while_stepping_ends_quietly_and_keeps_what_is_finished(sent: signal.Signals, status: int) -> None:
-    process = started("--steps", "2000", "--n_images", "3", "--seed", "1")
+    process = started("--steps", "100", "--n_images", "100", "--seed", "1")
     assert process.stdout is not None and process.stderr is not None
     try:
         assert process.stdout.readline() == b"out-seed1.png\n"
@@ -407,13 +407,24 @@ def test_a_signal_while_stepping_ends_quietly_and_keeps_what_is_finished(sent: s
     finally:
         process.kill()
     assert process.returncode == status
-    assert out == b"out.png\n" and b"stopped" in err and b"Traceback" not in err
-    assert files() == ["out-seed1.png", "out.png"] and list(Path.cwd().glob(".*")) == []
+    assert b"stopped" in err and b"Traceback" not in err
+    said = ["out-seed1.png", *out.decode().split()]  # on a busy machine, perhaps another picture
+    assert said[-1] == "out.png" and len(said) < 20
+    assert files() == sorted(said) and list(Path.cwd().glob(".*")) == []
 
 
-@pytest.mark.parametrize("after", [0.1, 0.2, 0.4, 0.7])
+@pytest.mark.parametrize("after", [0.05, 0.2, 0.4, 0.7])
 def test_ctrl_c_while_python_still_imports_is_one_line(after: float) -> None:
-    process = started("--steps", "10000")
+    line = ["a", "--model", SD1, "--steps", "10000"]
+    code = f"import sys; print('up', flush=True); import txt2image; sys.exit(txt2image.main({line!r}))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"up\n"
     time.sleep(after)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
