@@ -8,9 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from numbers import Integral, Real
-from typing import Any, TypeVar
-
-Owner = TypeVar("Owner")
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -205,9 +203,6 @@ def several(kind: Kind, wanted: str, most: int = 10_000) -> Kind:
         return tuple(kind.read(word) for word in words.split(","))
 
     return Kind(read, ((wanted, fine),))
-
-
-SHARE = number(0, 1)
 
 
 def one_number_of(*numbers: int) -> Kind:

@@ -166,6 +166,18 @@ def test_other_programs_find_the_arrays_under_their_names(path: Path) -> None:
         assert json.loads(file.metadata()["record"])["steps"][1] == [[-1, 0.1 + 0.2], [0, 0.0]]
 
 
+def test_a_record_that_was_cut_off_by_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = mx.save_safetensors
+
+    def half(name: str, *rest: Any) -> None:
+        whole(name, *rest)
+        Path(name).write_bytes(Path(name).read_bytes()[:500])
+
+    monkeypatch.setattr(mx, "save_safetensors", half)
+    with pytest.raises(OSError, match="is the disk full"):
+        save_record(RECORD, tmp_path / "a.safetensors")
+
+
 # What is no record
 
 

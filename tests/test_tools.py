@@ -125,6 +125,12 @@ def test_what_is_not_understood_is_refused_and_never_a_prompt(texts: dict[str, s
         read_tool(texts)
 
 
+@pytest.mark.parametrize("prompt", ["{masterpiece}, a house", "{a", "{}", '{"a house"}'])
+def test_a_prompt_may_begin_with_a_brace(prompt: str) -> None:
+    found = read_tool({"parameters": f"{prompt}\nNegative prompt: fog\n{LINE}"})
+    assert found.said.settings["prompt"] == prompt and found.said.settings["seed"] == 1234
+
+
 def test_lines_behind_the_numbers_are_named_and_no_negative_prompt() -> None:
     text = (
         f"a house\nNegative prompt: blurry, text\n{LINE}\nTemplate: a {{poster|photo}}\nNegative Template: blurry, text"

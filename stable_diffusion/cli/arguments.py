@@ -160,14 +160,12 @@ def _model(args: argparse.Namespace, replay: Replay | None) -> Model:
     """The model that is named, or else the one of the file of --from."""
     if args.model == "":
         raise ValueError("--model is empty: name a model, or leave it out")
-    if replay is None:
-        return Model(args.model or DEFAULT_MODEL, float16=args.float16, quantize=args.quantize)
-    was = replay.model
+    was = None if replay is None else replay.model
     if was is None:
-        if args.model is None:
+        if replay is not None and args.model is None:
             raise ValueError(replay.no_model)
         return Model(args.model or DEFAULT_MODEL, float16=args.float16, quantize=args.quantize)
-    known = was if args.model in (None, was.name) else Model(args.model or DEFAULT_MODEL)
+    known = was if args.model in (None, was.name) else Model(args.model)
     return replace(
         known,
         float16=was.float16 if args.float16 is None else args.float16,

@@ -42,7 +42,7 @@ def paint(request: Request, sd: StableDiffusion, output: Output) -> Iterator[Eve
     elif request.view.metadata and request.inputs is not None and output.path.suffix.lower() != ".png":
         yield Note(f"note: {output.path.suffix} files keep the settings, but not the picture that they started from")
     yield from map(Note, announcement(layout, tables=False))
-    if request.model.hash not in (None, sd.identity):
+    if request.model.hash is not None and request.model.hash != sd.identity:
         yield Note(
             f"note: the model {request.model.name} is not what it was when {request.model.named_by} was made: "
             "the picture will differ"

@@ -67,7 +67,7 @@ class Record:
 def save_record(record: Record, path: Path) -> None:
     """Write the rows that have steps to a path that ends in .safetensors; all their latents must be there.
 
-    Raises ValueError where not all of it could be written.
+    Raises OSError where not all of it could be written.
     """
     places = [place for place, row in enumerate(record.rows) if row.steps]
     rows = [record.rows[place] for place in places]
@@ -103,8 +103,11 @@ def save_record(record: Record, path: Path) -> None:
         "view": view,
     }
     texts = {"stable-diffusion-mlx": record.recipe.as_json(), "record": json.dumps(about)}
-    mx.save_safetensors(str(path), arrays, texts)
-    open_tensors(path)  # MLX does not notice a full disk
+    try:
+        mx.save_safetensors(str(path), arrays, texts)
+        open_tensors(path)  # MLX does not notice a full disk
+    except (RuntimeError, ValueError):
+        raise OSError("not all of it could be written: is the disk full?") from None
 
 
 def load_record(path: Path) -> Record:

@@ -62,8 +62,11 @@ def read_tool(texts: Mapping[str, str]) -> ToolsPicture:
             found = reader(words) if words is not None else None
             if found is not None:
                 return ToolsPicture(tool, found)
-        if name == TEXT and words is None:
-            return ToolsPicture("AUTOMATIC1111's", read_parameters(texts[name]))
+        if name == TEXT:
+            said = read_parameters(texts[name])
+            # A prompt may begin with a brace; JSON that is damaged, or nobody's we know, is no prompt.
+            if words is None or len(said.settings) > 2:
+                return ToolsPicture("AUTOMATIC1111's", said)
     known = ", ".join(repr(name[:40]) for name in list(texts)[:5])
     raise ValueError(
         f"its texts ({known}) are not settings that are understood here" if known else "it carries no settings at all"
@@ -77,7 +80,7 @@ def _object(text: str) -> Words | None:
     try:
         words = json.loads(text, parse_constant=str)  # some tools write NaN
     except (ValueError, RecursionError):
-        return {}  # begins like one, and is damaged: no prompt in any case
+        return {}  # it begins like one
     return words if isinstance(words, dict) else None
 
 

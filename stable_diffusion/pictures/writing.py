@@ -16,6 +16,9 @@ from .images import Picture
 from .metadata import Attached
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")  # of the files that can be written
+# What somebody who names a picture or a film may end it with.
+MEDIA = {*ENDINGS, ".gif", ".apng", ".mp4", ".mov", ".avif", ".heic", ".psd"}
+CARRYING = (".png", ".jpg", ".jpeg", ".webp")  # of those that carry what is attached
 
 
 def check_writable(path: Path, endings: Sequence[str] = ENDINGS) -> None:
@@ -35,10 +38,6 @@ def check_writable(path: Path, endings: Sequence[str] = ENDINGS) -> None:
         trial.unlink()
     except OSError as error:
         raise ValueError(f"{path} can't be written ({error.strerror})") from None
-
-
-MEDIA = {*ENDINGS, ".gif", ".apng", ".mp4", ".mov", ".avif", ".heic", ".psd"}
-CARRYING = (".png", ".jpg", ".jpeg", ".webp")  # of those that carry what is attached
 
 
 class Unfinished:
