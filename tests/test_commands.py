@@ -431,7 +431,7 @@ def test_ctrl_c_while_python_still_imports_is_one_line(after: float) -> None:
     assert process.returncode == 130 and b"Traceback" not in err and err.rstrip().endswith(b"stopped")
 
 
-@pytest.mark.parametrize("how", ["nobody reads", "full", "closed", "all closed"])
+@pytest.mark.parametrize("how", ["nobody reads", "nobody reads either", "full", "closed", "all closed"])
 def test_all_pictures_are_made_whatever_becomes_of_the_output(how: str) -> None:
     line = ["--steps", "2", "--n_images", "3", "--seed", "1", "--width", "32", "--height", "32"]
     if how == "nobody reads":
@@ -439,6 +439,12 @@ def test_all_pictures_are_made_whatever_becomes_of_the_output(how: str) -> None:
         assert process.stdout is not None
         process.stdout.close()
         process.stdout = None
+        process.communicate(timeout=60)
+    elif how == "nobody reads either":  # of what is written, nor of the bar
+        read, write = os.pipe()
+        os.close(read)
+        process = started(*line, stdout=write, stderr=write)
+        os.close(write)
         process.communicate(timeout=60)
     elif how == "full":
         with Path("/dev/full").open("wb") as full:
