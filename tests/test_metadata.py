@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from stable_diffusion.pictures.metadata import Attached, read_attached
 from stable_diffusion.pictures.writing import save
@@ -110,6 +110,17 @@ def test_comments_are_read_in_any_byte_order(tmp_path: Path, order: str, text: s
     exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + text.encode(order)
     Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", exif=exif)
     assert read_attached(tmp_path / "a.jpg").texts == {"parameters": text}
+
+
+def test_a_png_may_have_its_comment_in_its_exif(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9286] = b"ASCII\0\0\0" + b'{"c": "a house", "steps": 4}'
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", exif=exif.tobytes())
+    assert read_attached(tmp_path / "a.png").texts == {"parameters": '{"c": "a house", "steps": 4}'}
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", "its own")
+    Image.new("RGB", (8, 8)).save(tmp_path / "b.png", exif=exif.tobytes(), pnginfo=info)
+    assert read_attached(tmp_path / "b.png").texts == {"parameters": "its own"}
 
 
 def test_distant_letters_alone_are_not_turned_round(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ class Attached:
 
 
 def read_attached(path: str | Path) -> Attached:
-    """What a picture file carries; of files that are not PNG, the text that AUTOMATIC1111 writes into them.
+    """What a picture file carries, in the texts and chunks of a PNG, and in the Exif of any.
 
     Raises ValueError, in one sentence, for a file that is missing, damaged, or no picture.
     """
@@ -56,20 +56,25 @@ def read_attached(path: str | Path) -> Attached:
     try:
         with Image.open(path) as picture:
             picture.load()  # all chunks, those behind the pixels too
+            texts, pictures = _exif_texts(picture.getexif()), {}
             if isinstance(picture, PngImageFile):
-                texts = {str(keyword): str(text) for keyword, text in picture.text.items()}
+                texts |= {str(keyword): str(text) for keyword, text in picture.text.items()}
                 chunks = [(name.decode("latin-1"), data) for name, data, *_ in picture.private_chunks]
-                return Attached(texts, {name: _picture(name, data) for name, data in chunks if data.startswith(_PNG)})
-            exif = picture.getexif()
-            comment = exif.get_ifd(_EXIF).get(_USER_COMMENT, b"")
-            keyword, _, description = str(exif.get(_DESCRIPTION, "")).partition(": ")
+                pictures = {name: _picture(name, data) for name, data in chunks if data.startswith(_PNG)}
+            return Attached(texts, pictures)
     except FileNotFoundError:
         raise ValueError(f"there is no picture {str(path)!r}") from None
     except Exception as error:  # Pillow's readers raise whatever a damaged file makes them stumble over
         raise ValueError(f"the picture {str(path)!r} can't be read ({error})") from None
+
+
+def _exif_texts(exif: Image.Exif) -> dict[str, str]:
+    """The texts in a file's Exif, by their keywords."""
+    comment = exif.get_ifd(_EXIF).get(_USER_COMMENT, b"")
     text = _comment(comment if isinstance(comment, bytes) else str(comment).encode("latin-1", "replace"))
+    keyword, _, description = str(exif.get(_DESCRIPTION, "")).partition(": ")
     texts = {keyword: description} if description.startswith("{") else {}
-    return Attached(texts | ({COMMENT: text} if text else {}))
+    return texts | ({COMMENT: text} if text else {})
 
 
 def _picture(name: str, data: bytes) -> Image.Image:
