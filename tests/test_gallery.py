@@ -39,7 +39,7 @@ def frames_of(name: str) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("ending", ["webp", "gif"])
 def test_a_film_shows_every_step_from_the_start_to_the_picture(ending: str) -> None:
-    assert txt("a house", "--model", "demo", "--animate", f"film.{ending}", "-sd", "1") == 0
+    assert txt("a house", "--model", "demo", "--animate", f"film.{ending}", "-sd", "1", "--no-captions") == 0
     frames = frames_of(f"film.{ending}")
     assert len(frames) == 5
     steps = [pixels(name) for name in (*(f"out-step{k}.png" for k in (1, 2, 3)), "out.png")]
@@ -48,7 +48,7 @@ def test_a_film_shows_every_step_from_the_start_to_the_picture(ending: str) -> N
 
 
 def test_a_film_of_the_way_in_and_the_way_out_turns_at_the_start(tmp_path: Path) -> None:
-    words = ["--model", "demo", "--strength", "1", "--show-noising", "ray", "--animate", "film.webp"]
+    words = ["--model", "demo", "--strength", "1", "--show-noising", "ray", "--animate", "film.webp", "--no-captions"]
     (tmp_path / "in.png").write_bytes((DEMO / "sketch.png").read_bytes())
     assert img("in.png", "a house", *words) == 0
     frames = frames_of("film.webp")
@@ -64,7 +64,7 @@ def test_each_of_several_pictures_has_its_film() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("film.png", "must end in .webp or .gif"), ("nowhere/film.gif", "does not exist")]
+    ("name", "words"), [("film.png", "must end in .webp, .gif, .apng or .mp4"), ("nowhere/film.gif", "does not exist")]
 )
 def test_a_film_that_cannot_be_written_is_told_before_anything_is_made(
     name: str, words: str, capsys: pytest.CaptureFixture[str]
@@ -297,7 +297,7 @@ def test_kept_pixels_are_kept_in_every_finished_picture(family: str) -> None:
         assert image2image.main([*QUICK, *common, *words, "-o", f"{k}.png"]) == 0
     finished = [name for name in made(("in.png", "mask.png")) if not re.search("triangle|grid|step", name)]
     finished.remove("1.png")  # the sheet of the children
-    assert len(finished) == 2 + 2 + 2 + 1
+    assert len(finished) == 2 + 3 + 2 + 1
     for name in finished:
         assert np.array_equal(pixels(name)[:, :32], pixels("in.png")[:, :32]), name
         assert np.abs(pixels(name) - pixels("in.png"))[:, 44:].mean() > 5, name

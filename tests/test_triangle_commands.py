@@ -86,7 +86,47 @@ def test_the_plan_of_a_triangle_is_that_of_its_rows(folder: Path, capsys: pytest
     assert sum(" to " in line for line in lines) == 5 + 1 + 2 + 3 + 4 + 5
 
 
-def test_a_triangle_of_several_pictures_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert image2image.main(["in.png", "a", *COMMON, "-gt", "3", "--n_images", "2"]) == 1
-    assert "a triangle is of 1 picture" in capsys.readouterr().err
-    assert made(folder) == []
+def test_several_pictures_are_a_triangle_each(folder: Path) -> None:
+    words = ["in.png", "a", *COMMON, "-gt", "0.4,1", "--n_images", "2", "--animate", "film.webp"]
+    assert image2image.main(words) == 0
+    endings = ("-strength0.4", "-strength1", "-triangle")
+    films = [f"film-seed{seed}.webp" for seed in (7, 8)]
+    assert made(folder) == sorted([*films, *(f"out-seed{seed}{ending}.png" for seed in (7, 8) for ending in endings)])
+    alone = ["in.png", "a", *COMMON[:3], "8", *COMMON[4:], "-gt", "0.4,1", "-o", "alone.png"]
+    assert image2image.main(alone) == 0
+    assert (pixels(folder / "alone-triangle.png") == pixels(folder / "out-seed8-triangle.png")).all()
+
+
+def test_a_triangles_cells_are_files_where_steps_are_asked_for(folder: Path) -> None:
+    assert image2image.main(["in.png", "a", *COMMON, "-gt", "0.4,1", "-sd", "2"]) == 0
+    cells = [
+        f"out-strength{s}-step{n:03}.png" for s, numbers in (("0.4", (0, 2)), ("1", (0, 2, 4, 5))) for n in numbers
+    ]
+    assert made(folder) == sorted([*cells, "out-strength0.4.png", "out-strength1.png", "out-triangle.png"])
+    assert (pixels(folder / "out-strength1-step005.png") == pixels(folder / "out-strength1.png")).all()
+
+
+def test_many_cells_have_a_folder_of_their_own(folder: Path) -> None:
+    assert image2image.main(["in.png", "a", *COMMON, "-gt", "6", "-sd", "1"]) == 0
+    assert len(list((folder / "out-steps").iterdir())) == 6 + sum(max(1, int(5 * k / 6 + 1e-9)) for k in range(1, 7))
+    assert "out-steps" in made(folder) and not any("-step0" in name for name in made(folder))
+
+
+@pytest.mark.parametrize("kind", [None, "chain", "inversion"])
+def test_a_pyramid_has_the_way_in_and_the_way_out(folder: Path, kind: str | None) -> None:
+    more = [] if kind is None else ["--show-noising", kind, "--cfg", "1"]
+    words = ["in.png", "a", *COMMON, "-gt", "0.2:1:0.4", "--triangle-shape", "pyramid", "--highlight", "0.6", *more]
+    assert image2image.main(words) == 0
+    strengths = [f"out-strength{s}.png" for s in ("0.2", "0.6", "1")]
+    assert made(folder) == sorted([*strengths, "out-path.png", "out-triangle.png"])
+    with Image.open(folder / "out-triangle.png") as sheet, Image.open(folder / "out-path.png") as path:
+        assert sheet.width > 11 * 64 and path.width > 7 * 64  # 2 k + 1 pictures for k steps
+
+
+def test_long_rows_are_thinned_and_a_note_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert image2image.main(["in.png", "a", *COMMON, "--steps", "24", "-gt", "0.5,1"]) == 0
+    assert (
+        "note: the sheet shows every 3rd step, and the end of each row; -sd 1 shows them all" in capsys.readouterr().err
+    )
+    with Image.open(folder / "out-triangle.png") as sheet:
+        assert 9 * 64 < sheet.width < 14 * 130

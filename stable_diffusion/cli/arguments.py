@@ -20,9 +20,12 @@ from ..settings import ROWS, Settings
 from .options import Parser
 
 # Options that mean nothing without one of some others.
-_STEPS = ("show_denoising", "save_last_N", "animate", "generate_triangle", "save_latents")
+_STEPS = ("show_denoising", "save_last_N", "animate", "html", "generate_triangle", "save_latents")
 _NEEDS = {
+    "triangle_shape": ("generate_triangle", "redraw", "replay"),
     "triangle_align": ("generate_triangle", "redraw", "replay"),
+    "fps": ("animate",),
+    "captions": ("animate",),
     "highlight": ("generate_triangle", "redraw", "replay"),
     "frames": (*_STEPS, "redraw", "replay"),
     "preview": (*_STEPS, "show_noising", "replay"),
@@ -42,7 +45,8 @@ _APART = (
 )
 # What --redraw takes; everything else was decided when the file was made.
 _REDRAWS = {
-    "redraw", "output", "overwrite", "triangle_align", "highlight", "sheet_size", "n_rows", "show_denoising", "frames",
+    "redraw", "output", "overwrite", "triangle_shape", "triangle_align", "highlight", "sheet_size", "n_rows",
+    "show_denoising", "frames", "animate", "fps", "captions", "html",
     "model", "float16", "quantize", "save_prompt", "originals", "print_parser", "verbose",
 }  # fmt: skip
 
@@ -181,6 +185,8 @@ def view_of(args: argparse.Namespace) -> View:
     return View(
         **asked,
         animate=args.animate,
+        html=args.html,
+        captions=args.captions,
         latents=args.save_latents,
         metadata=args.save_prompt,
         originals=getattr(args, "originals", True),

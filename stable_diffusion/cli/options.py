@@ -336,7 +336,18 @@ def add_frames(parser: Parser) -> None:
     _add(group, "-sd", "--show_denoising")
     _add(group, "--save_last_N")
     _add(group, "--frames")
-    group.add_argument("--animate", metavar="FILE", help="the steps as an animation: FILE.webp or FILE.gif")
+    group.add_argument(
+        "--animate",
+        metavar="FILE",
+        help="the steps as a film, and the sheet as it comes about: FILE.webp, .gif, .apng or, with imageio-ffmpeg, .mp4",
+    )
+    _add(group, "--fps")
+    group.add_argument(
+        "--no-captions", dest="captions", action="store_false", help="leave the lines under a film's pictures out"
+    )
+    group.add_argument(
+        "--html", metavar="FILE", help="one page to explore all of it in, in any browser: every step, every row"
+    )
     _add(group, "--preview")
     _add(group, "--grid", nargs="+")
     _add(group, "--sheet-size")
@@ -354,6 +365,7 @@ def add_laboratory(parser: Parser) -> None:
     """Options that show image-to-image."""
     group = parser.add_argument_group("seeing image-to-image")
     _add(group, "--show-noising")
-    _add(group, "-gt", "--generate_triangle", nargs="?", const=read_strengths("5"))
+    _add(group, "-gt", "--generate_triangle", nargs="?", const=read_strengths("10"))
+    _add(group, "--triangle-shape")
     _add(group, "--triangle-align")
     _add(group, "--highlight")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from ..diffusion.noising import Inversion
 from ..diffusion.samplers import sampler_named
 from ..pipeline import Run
+from .columns import columns_of
 from .layouts import Layout
 from .parameters import SYNTAX
 from .request import Request
@@ -39,6 +40,10 @@ def cautions(request: Request, layout: Layout) -> Iterator[str]:
     if found and request.tool is None:
         yield f"note: {', '.join(list(found)[:3])} in the prompt is taken literally: it has no meaning of its own here"
     yield from (f"note: {text}" for text in _unused(request, layout))
+    if layout.kind == "triangle" and not request.view.show_denoising:
+        every = columns_of([run.plan.steps_run for run in layout.runs], request.view).every
+        if every > 1:
+            yield f"note: the sheet shows every {ordinal(every)} step, and the end of each row; -sd 1 shows them all"
     first = layout.runs[0].settings
     quiet = not (sampler_named(first.sampler).noise and first.eta != 0) and not first.s_churn and not first.eta
     several = layout.kind == "pictures" and layout.only is None and len(layout.runs) > 1
@@ -47,6 +52,12 @@ def cautions(request: Request, layout: Layout) -> Iterator[str]:
             f"note: these {len(layout.runs)} pictures are one and the same: an inversion has no noise that a seed "
             "could change; --perturb makes variations"
         )
+
+
+def ordinal(n: int) -> str:
+    """1st, 2nd, 3rd, 4th, ..."""
+    ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n}{ending}"
 
 
 def _unused(request: Request, layout: Layout) -> Iterator[str]:
@@ -62,7 +73,8 @@ def _unused(request: Request, layout: Layout) -> Iterator[str]:
         yield f"{' and '.join(churned)} do nothing where no noise is added: s_churn and eta add some"
     if request.settings.source_prompt and view.show_noising != "inversion" and all(s.start == "noise" for s in runs):
         yield "the source prompt is for an inversion, and there is none"
-    shown = view.show_denoising or view.save_last_N or view.animate or view.latents or layout.kind == "triangle"
+    shown = view.show_denoising or view.save_last_N or view.animate or view.html or view.latents
+    shown = shown or layout.kind == "triangle"
     if not shown:
         if view.frames:
             yield "no steps are shown, in which frames could be clean or noisy"
@@ -85,7 +97,7 @@ def _line(run: Run, layout: Layout) -> str:
     if s.perturb:
         seeds += " and " + ", ".join(f"{seed}:{amount:.4g}" for seed, amount, *_ in s.perturb)
     if layout.kind == "children":
-        amount = layout.view.perturb
+        amount, n = layout.view.perturb, layout.view.n_images or 1
         seeds += f", {n} variations of {amount:.4g}" if n > 1 else f", a variation of {amount:.4g}"
     times = "1 network call" if run.calls == 1 else f"{run.calls} network calls"
     if s.start == "inversion":

@@ -1,14 +1,13 @@
 """The files of a job: their names, how they are written, and what a PNG file carries besides its pixels."""
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..pictures.images import Picture, digest
 from ..pictures.metadata import Attached
-from ..pictures.writing import CARRYING, Unfinished, check_writable, clear_unfinished, free_stem, save, written
+from ..pictures.writing import CARRYING, check_writable, clear_unfinished, free_stem, save, written
 from .events import Written
 from .originals import Originals
 from .parameters import parameters
@@ -30,6 +29,9 @@ def attached(recipe: Recipe, originals: Originals | None = None, keep: bool = Tr
     return Attached({TEXT: parameters(recipe), RECIPE: recipe.as_json()}, pictures)
 
 
+FOLDER = "-steps"  # ends the name of the folder of steps that are many
+
+
 class Output:
     """Where the files of a job go: each is written as soon as it is there, under a name that was free."""
 
@@ -48,6 +50,15 @@ class Output:
         """Can its files carry what they were made with?"""
         return self.path.suffix.lower() in CARRYING
 
+    def keep_apart(self, path: Path, what: str) -> None:
+        """Raise ValueError for another file that would have the name of the picture."""
+        if path.absolute() == self.path.absolute():
+            raise ValueError(f"{path} is the picture and the {what}: give them different names")
+
+    def under(self, ending: str) -> "Output":
+        """The output whose names begin as this one's with an ending do."""
+        return Output(str(self.path.with_stem(self.path.stem + ending)), self.overwrite)
+
     def claim(self, endings: Sequence[str]) -> None:
         """Take one free name for files with all of these endings. Raises ValueError for one that can't be written."""
         check_writable(self.path.with_stem(self.path.stem + max(endings, key=len)))
@@ -55,12 +66,19 @@ class Output:
         if not self.overwrite:
             self.path = free_stem(self.path, endings)
 
-    def write(self, picture: Picture, ending: str, attached: Attached | None = None) -> Written:
-        """Write a picture under the name of the output with an ending, or the next one that is free by then."""
-        return Written(save(picture, self.path.with_stem(self.path.stem + ending), attached, self.overwrite))
+    def write(self, picture: Picture, ending: str, attached: Attached | None = None, apart: bool = False) -> Written:
+        """Write a picture under the name of the output with an ending, or the next one that is free by then.
 
-    @contextlib.contextmanager
-    def file(self, suffix: str) -> Iterator[Unfinished]:
-        """A place to write another kind of file to; its path is known once it is there."""
+        apart: in a folder beside it, for files that are many.
+        """
+        path = self.path.with_stem(self.path.stem + ending)
+        if apart:
+            path = path.parent / f"{self.path.stem}{FOLDER}" / path.name
+            path.parent.mkdir(exist_ok=True)
+        return Written(save(picture, path, attached, self.overwrite))
+
+    def write_file(self, suffix: str, write: Callable[[Path], None]) -> Written:
+        """Write another kind of file, whole or not at all; write: puts it into a path."""
         with written(self.path.with_suffix(suffix), self.overwrite) as unfinished:
-            yield unfinished
+            write(unfinished.at)
+        return Written(unfinished.path)

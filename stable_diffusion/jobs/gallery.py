@@ -7,22 +7,25 @@ from pathlib import Path
 import mlx.core as mx
 
 from ..diffusion.samplers import Step
-from ..pictures.animation import save_animation
 from ..pictures.images import Picture, composed, enlarged, to_picture
 from ..pictures.metadata import Attached
-from ..pictures.sheet import LIMIT, strip
 from ..pipeline import Run, StableDiffusion
 from ..pipeline.frames import FrameKind, shown
-from .events import Written
+from .columns import columns_of
+from .events import Event
 from .files import Output, attached
+from .films import films, write_films
 from .layouts import Layout
 from .model import Model
 from .originals import Originals
+from .pages import write_page
 from .recipe import Batch, Recipe
 from .record import KeptStep, Record, Row, save_record
 from .request import Request
-from .sheets import cell, sheets, strips
+from .sheets import noised, sheets, strips
 from .view import View
+
+MANY = 20  # files of steps of a triangle, which then have a folder of their own
 
 
 class Gallery:
@@ -37,31 +40,34 @@ class Gallery:
         self._view = replace(request.view, highlight=layout.view.highlight)
         self._frame_kind: FrameKind = request.view.frames or "noisy"
         self._ended: list[tuple[int, Step]] = []  # not yet decoded
-        named = self._view.metadata or self._view.latents  # by a hash, which takes seconds
+        named = self._view.metadata or self._view.latents or self._view.html  # by a hash, which takes seconds
         model = Model.of(sd) if named else request.model
         self.record = _empty(Recipe(layout.base, model, view=layout.view), layout, self._originals)
+        counts = [run.plan.steps_run for run in runs]
+        self._columns = columns_of(counts, self._view) if layout.kind == "triangle" else None
+        self._in_folder = self._columns is not None and self._columns.cells(counts) > MANY
 
     # Steps
 
-    def take(self, which: int, step: Step) -> Iterator[Written]:
+    def take(self, which: int, step: Step) -> Iterator[Event]:
         """The next step of a run."""
         number, last = step.index + 1, step.index + 1 == self._runs[which].plan.steps_run
         wanted = self._layout.only in (None, which)
         if number == 1 and wanted:
-            self._begin(which)
+            yield from self._begin(which)
         if last:
             self._ended.append((which, step))
         elif wanted:
             kept = self._keep(which, step)
-            if self._is_shown(number):
-                self._show(which, kept, step, self._frame(step))
+            if self._is_shown(which, number):
+                self._show(which, kept, step)
             if self._is_saved(which, number):
                 picture = kept.pictures.get(self._frame_kind) or self._frame(step)
                 yield self._write_step(which, number, picture)
         if len(self._ended) >= (self._view.decoding_batch_size or 1):
             yield from self.decode()
 
-    def decode(self) -> Iterator[Written]:
+    def decode(self) -> Iterator[Event]:
         """The pictures of the runs that have ended."""
         ended, self._ended = self._ended, []
         for shape in dict.fromkeys(step.x.shape for _, step in ended):  # those of one size together
@@ -71,29 +77,30 @@ class Gallery:
                 if self._layout.only not in (None, which):
                     continue
                 picture = self._kept_pixels(to_picture(array))
-                kept = self._keep(which, step)
-                self._show(which, kept, step, picture)
+                self._put(which, self._keep(which, step), picture)
                 if self._is_saved(which, step.index + 1):
                     yield self._write_step(which, step.index + 1, picture)
                 yield self._write(which, picture)
 
-    def unchanged(self, which: int) -> Iterator[Written]:
+    def unchanged(self, which: int) -> Iterator[Event]:
         """A run of no steps, which gives the picture that it would start from."""
         if self._layout.only not in (None, which):
             return
         assert self._originals is not None and self._originals.picture is not None
-        step = self._runs[which].first
-        self._show(which, self._keep(which, step), step, self._originals.picture)
+        self._put(which, self._keep(which, self._runs[which].first), self._originals.picture)
         yield self._write(which, self._originals.picture)
 
-    def _begin(self, which: int) -> None:
+    def _begin(self, which: int) -> Iterator[Event]:
         """The start of a run, where it is shown or kept."""
-        shown = self._layout.kind == "triangle" or bool(self._view.animate)
-        if shown or self._view.latents:
+        view, triangle = self._view, self._layout.kind == "triangle"
+        shown = triangle or view.animate or view.html
+        if shown or view.latents:
             step = self._runs[which].first
             kept = self._keep(which, step)
             if shown:
-                self._show(which, kept, step, self._frame(step))
+                self._show(which, kept, step)
+            if triangle and view.show_denoising:
+                yield self._write_step(which, 0, kept.pictures["noisy"])
 
     def _keep(self, which: int, step: Step) -> KeptStep:
         """A step in the record, if it is to be there."""
@@ -102,28 +109,38 @@ class Gallery:
             self.record.rows[which].steps.append(kept)
         return kept
 
-    def _show(self, which: int, kept: KeptStep, step: Step, picture: Picture) -> None:
-        """A picture of a step in the record."""
-        kept.pictures[self._frame_kind if step.index >= 0 else "noisy"] = picture
+    def _show(self, which: int, kept: KeptStep, step: Step) -> None:
+        """The pictures of a step in the record: a page has both kinds. A start has no estimate of its own yet."""
+        kinds: Sequence[FrameKind] = ("noisy", "clean") if self._view.html else (self._frame_kind,)
+        for kind in kinds if step.index >= 0 else ("noisy",):
+            kept.pictures[kind] = self._frame(step, kind)
+        self._put(which, kept)
+
+    def _put(self, which: int, kept: KeptStep, picture: Picture | None = None) -> None:
+        """A step that is shown in the record; picture: the finished one, which is of either kind."""
+        if picture is not None:
+            kept.pictures[self._frame_kind] = picture
         if not self._view.latents:
             self.record.rows[which].steps.append(kept)
 
-    def _is_shown(self, number: int) -> bool:
+    def _is_shown(self, which: int, number: int) -> bool:
         """Are steps shown at all, and is this one of them?"""
+        if self._columns is not None:
+            return self._columns.has(number, self._runs[which].plan.steps_run)
         view = self._view
-        sought = view.show_denoising or self._layout.kind == "triangle" or view.animate or view.latents
+        sought = view.show_denoising or view.animate or view.latents or view.html
         return bool(sought) and number % (view.show_denoising or 1) == 0
 
     def _is_saved(self, which: int, number: int) -> bool:
         """Does this step get a file of its own?"""
         steps_run, every, last = self._runs[which].plan.steps_run, self._view.show_denoising, self._view.save_last_N
-        if every and self._layout.kind != "triangle" and (number % every == 0 or number == steps_run):
+        if every and (number == steps_run or self._is_shown(which, number)):
             return True
         return last is not None and number > steps_run - last
 
-    def _frame(self, step: Step) -> Picture:
-        # The start has no estimate of its own yet.
-        latents = shown(step, self._frame_kind if step.index >= 0 else "noisy")
+    def _frame(self, step: Step, kind: FrameKind | None = None) -> Picture:
+        # A start has no estimate of its own yet.
+        latents = shown(step, (kind or self._frame_kind) if step.index >= 0 else "noisy")
         if self._view.preview == "linear":
             size = (8 * latents.shape[2], 8 * latents.shape[1])
             return enlarged(to_picture(self._sd.preview(latents)[0]), size)
@@ -136,63 +153,69 @@ class Gallery:
             return painted
         return composed(painted, originals.picture, originals.soft_mask)
 
-    def _write_step(self, which: int, number: int, picture: Picture) -> Written:
-        digits = len(str(self._runs[which].plan.steps_run))
+    def _write_step(self, which: int, number: int, picture: Picture) -> Event:
+        digits = len(str(max(run.plan.steps_run for run in self._runs)))
+        if self._columns is not None:
+            digits = max(3, digits)
         view = self._view.only("show_denoising", "save_last_N", "frames", "preview")
         ending = f"{self._layout.endings[which]}-step{number:0{digits}}"
-        return self._output.write(picture, ending, self._attached(which, view, whole=False))
+        return self._output.write(picture, ending, self._attached(which, view, whole=False), self._in_folder)
 
-    def _write(self, which: int, picture: Picture) -> Written:
+    def _write(self, which: int, picture: Picture) -> Event:
         return self._output.write(picture, self._layout.endings[which], self._attached(which, View()))
 
-    # The way up
+    # The way in
 
-    def noising(self, steps: Sequence[Step], which: int) -> Iterator[Written]:
-        """The way from the picture up to a run's start, as a strip; as files and in the film where steps are."""
-        kind, every = self._view.show_noising, self._view.show_denoising
-        for step in steps:
-            picture = self._frame(Step(-1, step.sigma, step.x, step.clean))
-            self.record.way_up.append(KeptStep(step.index, step.sigma, pictures={"noisy": picture}))
-            if every and self._layout.kind != "triangle" and (step.index % every == 0 or step.index == len(steps) - 1):
-                digits = len(str(len(steps) - 1))
+    def way_in(self, steps: Sequence[Step], which: int) -> None:
+        """The way from the original up to a run's start, in the record; the last of the steps is the start itself."""
+        assert self._originals is not None and self._originals.picture is not None
+        count, row = len(steps) - 1, self.record.rows[which]
+        for i, step in enumerate(steps[:-1]):
+            before = count - i  # the start
+            step = replace(step, index=-1 - before)
+            kept = KeptStep(step.index, step.sigma, step if self._view.latents else None)
+            if i == 0:
+                kept.pictures["noisy"] = self._originals.picture
+            elif self._columns is None or self._columns.has(before, count):
+                kept.pictures["noisy"] = self._frame(step)
+            if kept.pictures or kept.latents:
+                row.way_in.append(kept)
+
+    def noising(self, steps: Sequence[Step], which: int) -> Iterator[Event]:
+        """The way in as a strip, and as files where steps are; the start too."""
+        kind, every, count = self._view.show_noising, self._view.show_denoising, len(steps) - 1
+        start = KeptStep(-1, steps[-1].sigma, pictures={"noisy": self._frame(replace(steps[-1], index=-1))})
+        way = [*self.record.rows[which].way_in, start]
+        for index, kept in enumerate(way):
+            if every and self._columns is None and (index % every == 0 or index == count):
                 attached = self._attached(which, View(), whole=False)
-                yield self._output.write(picture, f"-{kind}{step.index:0{digits}}", attached)
-        row = self.record.rows[which]
-        cells = [replace(cell(row, s, _there), label=f"sigma {s.sigma:.2f}") for s in self.record.way_up]
-        picture = strip(cells, limit=self._view.sheet_size or LIMIT)
+                yield self._output.write(kept.pictures["noisy"], f"-{kind}{index:0{len(str(count))}}", attached)
+        picture = noised(self.record.rows[which], way, _there, self._view)
         yield self._output.write(picture, f"-{kind}", self._attached(None, self._view.only("show_noising")))
 
     # Sheets
 
-    def close(self) -> Iterator[Written]:
+    def close(self) -> Iterator[Event]:
         """The pictures that are not yet decoded, and all sheets, of what there is."""
         yield from self.decode()
         for row, ending, picture in strips(self.record, self._view, _there):
             view = self._view.only("show_denoising", "frames", "preview")
             yield self._output.write(picture, ending, self._attached(self.record.rows.index(row), view))
         if self._view.animate:
-            yield from self._films(Path(self._view.animate).expanduser())
+            made = films(self.record, self._view, _there)
+            yield from write_films(made, Path(self._view.animate).expanduser(), self._view, self._output.overwrite)
         for ending, picture in sheets(self.record, self._view, _there):
             yield self._output.write(picture, ending, self._attached(None, self.record.recipe.view))
         if self._view.latents and any(row.steps for row in self.record.rows):
             yield self._save_record()
+        if self._view.html:
+            yield from write_page(self.record, self._view, _there, self._output.overwrite)
 
-    def _films(self, path: Path) -> Iterator[Written]:
-        # The last picture of the way up is the start of the way down.
-        up = [next(iter(step.pictures.values())) for step in self.record.way_up[:-1]]
-        for row in self.record.rows:
-            down = [next(iter(step.pictures.values())) for step in row.steps if step.pictures]
-            if down:
-                own = path.with_stem(path.stem + row.ending)
-                yield Written(save_animation([*up, *down], own, overwrite=self._output.overwrite))
-
-    def _save_record(self) -> Written:
+    def _save_record(self) -> Event:
         recipe = self.record.recipe
         if self._layout.only is not None:
             recipe = replace(recipe, settings=self._layout.runs[self._layout.only].settings)
-        with self._output.file(".safetensors") as unfinished:
-            save_record(replace(self.record, recipe=recipe), unfinished.at)
-        return Written(unfinished.path)
+        return self._output.write_file(".safetensors", lambda at: save_record(replace(self.record, recipe=recipe), at))
 
     def _attached(self, which: int | None, view: View, whole: bool = True) -> Attached | None:
         """The metadata of a run's picture, or of a sheet of all; whole: with the picture that it starts from."""
@@ -212,10 +235,13 @@ def _empty(recipe: Recipe, layout: Layout, originals: Originals | None) -> Recor
     """The record of a layout of which nothing has come yet."""
     count = len(layout.runs)
     labels, strengths = layout.labels or [""] * count, layout.strengths or [None] * count
-    rows = [Row(*parts) for parts in zip(layout.headings, layout.endings, labels, strengths, strict=True)]
+    rows = [
+        Row(*parts, run.settings, run.plan.sigmas, run.plan.times)
+        for *parts, run in zip(layout.headings, layout.endings, labels, strengths, layout.runs, strict=True)
+    ]
     return Record(recipe, layout.kind, rows, layout.sheet, originals, layout.lines, layout.columns)
 
 
 def _there(row: Row, step: KeptStep) -> Picture:
-    """The one picture that a step of a job has."""
+    """The picture that a step of a job has, in the kind that was asked for."""
     return next(iter(step.pictures.values()))

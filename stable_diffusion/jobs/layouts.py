@@ -120,12 +120,18 @@ def _children(view: View, planner: Planner, settings: Settings, inputs: Inputs, 
     children = [_masked((child_seed(settings.seed, lineage, k), amount), code) for k in range(n)]
     alone = replace(settings, n_images=1)
     runs = [planner.run(replace(alone, perturb=(*lineage, child)), inputs) for child in children]
+    endings, headings = [""], [f"{children[0][0]}:{amount:.4g}"]
+    base = replace(runs[0].settings, perturb=lineage)
+    if n > 1:  # beside their parent
+        runs = [planner.run(alone, inputs), *runs]
+        endings = ["-parent", *(f"-child{k + 1}" for k in range(n))]
+        headings = ["parent", *(f"{k + 1}: {seed}:{amount:.4g}" for k, (seed, *_) in enumerate(children))]
     return Layout(
         kind="children",
-        base=replace(runs[0].settings, perturb=lineage),
+        base=base,
         runs=runs,
-        endings=[f"-child{k + 1}" for k in range(n)] if n > 1 else [""],
-        headings=[f"{seed}:{amount:.4g}" for seed, *_ in children],
+        endings=endings,
+        headings=headings,
         batch_size=view.batch_size or 1,
         view=replace(
             _every(view),
@@ -143,7 +149,12 @@ def _triangle(view: View, planner: Planner, settings: Settings, inputs: Inputs) 
     values = view.generate_triangle
     assert values is not None
     highlight = None if view.highlight is None else row_of(view.highlight, values)
-    again = view.only("generate_triangle", "triangle_align", "sheet_size", "show_denoising", "frames")
+    names = ["generate_triangle", "triangle_shape", "triangle_align", "sheet_size", "show_denoising", "frames"]
+    if view.triangle_shape == "pyramid":
+        names.append("show_noising")
+        if settings.image_weight != 1:
+            raise ValueError(f"image_weight is {settings.image_weight:g}: the way in of a pyramid is for 1")
+    again = view.only(*names)
     runs = [planner.run(row, inputs) for row in triangle_settings(settings, values)]
     return Layout(
         kind="triangle",

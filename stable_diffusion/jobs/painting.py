@@ -2,18 +2,19 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ..pictures.animation import ENDINGS
-from ..pictures.writing import check_writable
 from ..pipeline import Planner, Run, StableDiffusion
 from ..pipeline.laboratory import way_up
 from ..pipeline.memory import check_memory, needed
 from .announcements import announcement, cautions, exactness
 from .events import Answer, Event, Note, Progress
 from .files import Output
+from .films import check_films
 from .gallery import Gallery
 from .layouts import Layout, layout_of
+from .pages import check_page
 from .request import Request
 
 
@@ -22,6 +23,11 @@ def show_plan(request: Request, planner: Planner, output: Output) -> Iterator[Ev
 
     Raises what `paint` raises, MemoryError too.
     """
+    for one, place in _apart(request, output):
+        yield from _show_plan(one, planner, place)
+
+
+def _show_plan(request: Request, planner: Planner, output: Output) -> Iterator[Event]:
     layout = _checked_layout(request, planner, output)
     yield from map(Answer, announcement(layout, tables=True))
     size = max((run.shape for run in layout.runs), key=math.prod)
@@ -36,6 +42,28 @@ def paint(request: Request, sd: StableDiffusion, output: Output) -> Iterator[Eve
 
     Raises ValueError, before anything is made, for what cannot be; and what `StableDiffusion.walk` raises.
     """
+    for one, place in _apart(request, output):
+        yield from _paint(one, sd, place)
+
+
+def _apart(request: Request, output: Output) -> Iterator[tuple[Request, Output]]:
+    """The parts of a request that follow each other: a triangle has one seed, and several are one each."""
+    settings, view = request.settings, request.view
+    if view.generate_triangle is None or settings.n_images == 1:
+        yield request, output
+        return
+    for seed in range(settings.seed, settings.seed + settings.n_images):
+        ending = f"-seed{seed}"
+        own = replace(view, n_images=None, animate=_ending(view.animate, ending), html=_ending(view.html, ending))
+        alone = replace(settings, seed=seed, n_images=1)
+        yield replace(request, settings=alone, view=own), output.under(ending)
+
+
+def _ending(file: str | None, ending: str) -> str | None:
+    return None if file is None else str(Path(file).with_stem(Path(file).stem + ending))
+
+
+def _paint(request: Request, sd: StableDiffusion, output: Output) -> Iterator[Event]:
     layout = _checked_layout(request, sd.planner, output)
     if request.view.metadata and not output.keeps_settings:
         yield Note(f"note: {output.path.suffix} files keep no settings: name it .png, .jpg or .webp for --from to work")
@@ -55,8 +83,12 @@ def paint(request: Request, sd: StableDiffusion, output: Output) -> Iterator[Eve
     if runs[0].inputs.mask is not None and request.view.metadata and request.view.originals:
         yield Note("note: the files keep the picture under the mask too; --no-source leaves it out")
     highest = max(range(len(runs)), key=lambda which: runs[which].plan.start_sigma)
-    if request.view.show_noising == "inversion" and runs[highest].inversion is None:
-        (runs[highest],) = sd.inverted([runs[highest]])
+    if request.view.show_noising == "inversion":
+        pyramid = request.view.triangle_shape == "pyramid"
+        shown = [i for i, run in enumerate(runs) if (pyramid and run.plan.steps_run) or i == highest]
+        missing = [i for i in shown if runs[i].inversion is None]
+        for i, run in zip(missing, sd.inverted([runs[i] for i in missing]) if missing else (), strict=True):
+            runs[i] = run
     for inversion in {id(run.inversion): run.inversion for run in runs if run.inversion}.values():
         yield Note(exactness(inversion))
 
@@ -73,11 +105,8 @@ def paint(request: Request, sd: StableDiffusion, output: Output) -> Iterator[Eve
 
 def _checked_layout(request: Request, planner: Planner, output: Output) -> Layout:
     """The layout of a request, its files' names claimed. Raises ValueError for names that can't be written."""
-    if request.view.animate:
-        film = Path(request.view.animate).expanduser()
-        check_writable(film, ENDINGS)
-        if film.absolute() == output.path.absolute():
-            raise ValueError(f"{film} is the picture and the animation: give them different names")
+    check_films(request.view, output)
+    check_page(request.view, output)
     layout = layout_of(request, planner)
     output.claim([layout.sheet or "", *layout.endings])
     return layout
@@ -86,10 +115,17 @@ def _checked_layout(request: Request, planner: Planner, output: Output) -> Layou
 def _walk(
     sd: StableDiffusion, runs: Sequence[Run], layout: Layout, request: Request, gallery: Gallery, highest: int
 ) -> Iterator[Event]:
-    if kind := request.view.show_noising:
+    kind, pyramid = request.view.show_noising, request.view.triangle_shape == "pyramid"
+    if pyramid:
+        for which, run in enumerate(runs):
+            if run.plan.steps_run:
+                gallery.way_in(way_up(run, kind or "ray"), which)
+    elif kind:
         if len(runs) > 1:
-            yield Note(f"note: the way up is that of {layout.headings[highest] or 'the first picture'}")
-        yield from gallery.noising(way_up(runs[highest], kind), highest)
+            yield Note(f"note: the way in is that of {layout.headings[highest] or 'the first picture'}")
+        steps = way_up(runs[highest], kind)
+        gallery.way_in(steps, highest)
+        yield from gallery.noising(steps, highest)
     for which, run in enumerate(runs):
         if run.plan.steps_run == 0:
             yield from gallery.unchanged(which)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..settings import CompleteSettings, Settings
@@ -68,6 +68,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check(self, RECIPE_ROWS)
+
+    def alone(self, settings: CompleteSettings) -> "Recipe":
+        """That of one picture of a sheet, made by itself."""
+        return replace(self, settings=settings, view=View(feather=self.view.feather))
 
     def as_json(self) -> str:
         """One line of JSON, in ASCII."""

@@ -11,12 +11,17 @@ import mlx.core as mx
 from ..diffusion.samplers import Step
 from ..pictures.images import Picture, from_bytes, to_bytes
 from ..pipeline.frames import FrameKind
+from ..settings import CompleteSettings
 from ..weights.checkpoint import open_tensors
 from .originals import Originals
-from .recipe import Recipe
+from .recipe import Recipe, differences
 from .view import VIEW_ROWS, View
 
-VERSION = 1
+VERSION = 2
+OLDER = (1,)  # that can be read too: without the settings of the rows, and the ways in
+FRAME_KINDS: tuple[FrameKind, ...] = ("noisy", "clean")
+# Of a view, what the file of a sheet remembers: how it is drawn.
+DRAWN = ("triangle_shape", "triangle_align", "highlight", "sheet_size", "n_rows")
 KINDS = ("pictures", "children", "triangle", "grid")
 
 
@@ -24,7 +29,7 @@ KINDS = ("pictures", "children", "triangle", "grid")
 class KeptStep:
     """A step of a run: its place and level, its latents where they are kept, and its pictures where it is shown."""
 
-    index: int  # -1: the start
+    index: int  # -1: the start; below that, steps of the way in, the original first
     sigma: float
     latents: Step | None = None
     pictures: dict[FrameKind, Picture] = field(default_factory=dict)
@@ -38,11 +43,20 @@ class Row:
     ending: str  # of its files' names
     label: str = ""  # under its picture in a grid
     strength: float | None = None  # of a triangle's row
+    settings: CompleteSettings | None = None  # of the run; None: not known
+    sigmas: tuple[float, ...] = ()  # the levels of its plan, and the times of all but the last
+    times: tuple[float, ...] = ()
+    way_in: list[KeptStep] = field(default_factory=list)  # from the original up to below the start, where it is shown
     steps: list[KeptStep] = field(default_factory=list)
 
     @property
     def finished(self) -> bool:
         return bool(self.steps) and self.steps[-1].sigma == 0
+
+    @property
+    def count(self) -> int:
+        """How many steps it has in all, as far as is known."""
+        return len(self.sigmas) - 1 if self.sigmas else max((step.index + 1 for step in self.steps), default=0)
 
 
 @dataclass
@@ -50,8 +64,8 @@ class Record:
     """Rows that grow as steps come.
 
     In the file, `row0.x` and `row0.clean` are (steps, n, h, w, 4) float32 in the order of the walk, `row0.frame3.noisy`
-    is (H, W, 3) uint8, and `original` and `mask` what the runs start from, likewise. The metadata hold the recipe, and
-    index and sigma of every step.
+    is (H, W, 3) uint8; `row0.in.x`, `row0.in.frame3.noisy` are the same of the way in, `original` and `mask` what the runs
+    start from. The metadata hold the recipe, and index and sigma of every step.
     """
 
     recipe: Recipe  # its view is the one that it is drawn in, unless somebody wants another
@@ -61,7 +75,6 @@ class Record:
     originals: Originals | None = None
     lines: Sequence[str] = ()  # of a grid
     columns: Sequence[str] = ()
-    way_up: list[KeptStep] = field(default_factory=list)  # from the original to a start; not in the file
 
 
 def save_record(record: Record, path: Path) -> None:
@@ -73,18 +86,15 @@ def save_record(record: Record, path: Path) -> None:
     rows = [record.rows[place] for place in places]
     arrays: dict[str, mx.array] = {}
     for r, row in enumerate(rows):
-        latents = [step.latents for step in row.steps if step.latents is not None]
-        assert len(latents) == len(row.steps)
-        arrays[f"row{r}.x"] = mx.stack([step.x for step in latents])
-        arrays[f"row{r}.clean"] = mx.stack([step.clean for step in latents])
-        for i, step in enumerate(row.steps):
-            arrays |= {f"row{r}.frame{i}.{kind}": to_bytes(picture) for kind, picture in step.pictures.items()}
+        arrays |= _arrays(f"row{r}", row.steps)
+        if row.way_in:
+            arrays |= _arrays(f"row{r}.in", row.way_in)
     originals = record.originals or Originals()
     for name, picture in (("original", originals.picture), ("mask", originals.mask)):
         if picture is not None:
             arrays[name] = to_bytes(picture)
     view: dict[str, Any] = {
-        **record.recipe.view.only("triangle_align", "highlight", "sheet_size", "n_rows").as_json(),
+        **record.recipe.view.only(*DRAWN).as_json(),
         "endings": [row.ending for row in rows],
         "sheet": record.sheet,
         "name": originals.name,
@@ -100,6 +110,9 @@ def save_record(record: Record, path: Path) -> None:
         "kind": record.kind,
         "headings": [row.heading for row in rows],
         "steps": [[[step.index, step.sigma] for step in row.steps] for row in rows],
+        "ways": [[[step.index, step.sigma] for step in row.way_in] for row in rows],
+        "plans": [[row.sigmas, row.times] for row in rows],
+        "settings": [row.settings and differences(record.recipe.settings, row.settings) for row in rows],
         "view": view,
     }
     texts = {"stable-diffusion-mlx": record.recipe.as_json(), "record": json.dumps(about)}
@@ -108,6 +121,17 @@ def save_record(record: Record, path: Path) -> None:
         open_tensors(path)  # MLX does not notice a full disk
     except (RuntimeError, ValueError):
         raise OSError("not all of it could be written: is the disk full?") from None
+
+
+def _arrays(name: str, steps: Sequence[KeptStep]) -> dict[str, mx.array]:
+    """Latents and pictures of steps, as they lie in the file."""
+    latents = [step.latents for step in steps if step.latents is not None]
+    assert len(latents) == len(steps)
+    arrays = {f"{name}.x": mx.stack([step.x for step in latents])}
+    arrays[f"{name}.clean"] = mx.stack([step.clean for step in latents])
+    for i, step in enumerate(steps):
+        arrays |= {f"{name}.frame{i}.{kind}": to_bytes(picture) for kind, picture in step.pictures.items()}
+    return arrays
 
 
 def load_record(path: Path) -> Record:
@@ -123,7 +147,7 @@ def load_record(path: Path) -> Record:
         raise ValueError(f"{str(path)!r} was not written by --save-latents") from None
     except ValueError:
         raise ValueError(f"{str(path)!r} is damaged, or no file of latents") from None
-    if about.get("version") != VERSION:
+    if about.get("version") not in (VERSION, *OLDER):
         raise ValueError(
             f"{str(path)!r} is of version {about.get('version')!r}, and {VERSION} is known here: update this package"
         )
@@ -143,14 +167,10 @@ def _record(arrays: dict[str, mx.array], about: dict[str, Any], recipe: Recipe) 
         raise ValueError(f"its {kind!r} with {headings!r} is no sheet")
     rows = [Row(*parts) for parts in zip(*lists, strict=True)]
     for r, row in enumerate(rows):
-        row.steps = _steps(arrays, r, about["steps"][r])
-    for name, array in arrays.items():
-        place, _, rest = name.partition(".frame")
-        if rest:
-            i, _, frame = rest.partition(".")
-            if frame not in ("noisy", "clean") or "-" in name:
-                raise ValueError(f"{name!r} is no frame")
-            rows[int(place.removeprefix("row"))].steps[int(i)].pictures[frame] = _picture(array)  # type: ignore[index]
+        row.steps = _steps(arrays, f"row{r}", about["steps"][r])
+        if about["version"] not in OLDER:
+            _complete(row, recipe, *(about[name][r] for name in ("settings", "plans")))
+            row.way_in = _steps(arrays, f"row{r}.in", ways) if (ways := about["ways"][r]) else []
     lines, columns = (tuple(map(str, view.get(name, ()))) for name in ("rows", "columns"))
     if kind == "grid":  # rows that never came are empty places
         empty = [Row("", "") for _ in range(len(lines) * len(columns))]
@@ -159,11 +179,13 @@ def _record(arrays: dict[str, mx.array], about: dict[str, Any], recipe: Recipe) 
         rows = empty
     drawn = View.from_json({name: v for name, v in view.items() if name in VIEW_ROWS and v is not None})
     recipe = replace(recipe, view=drawn.over(recipe.view))
-    mask = arrays.get("mask")
+    mask, original = arrays.pop("mask", None), arrays.pop("original", None)
     originals = None
-    if "original" in arrays:
+    if original is not None:
         grey = None if mask is None else _picture(mask).convert("L")
-        originals = Originals(_picture(arrays["original"]), grey, str(view["name"]))
+        originals = Originals(_picture(original), grey, str(view["name"]))
+    if arrays:
+        raise ValueError(f"{min(arrays)!r} belongs to no step")
     if kind == "triangle" and originals is None:
         raise ValueError("a triangle without its original")
     if not any(row.steps for row in rows):
@@ -172,13 +194,28 @@ def _record(arrays: dict[str, mx.array], about: dict[str, Any], recipe: Recipe) 
     return Record(recipe, kind, rows, None if sheet is None else str(sheet), originals, lines, columns)
 
 
-def _steps(arrays: dict[str, mx.array], r: int, steps: Any) -> list[KeptStep]:
-    """The steps of a row. Raises ValueError where there are not as many arrays: MLX would read behind their end."""
-    x, clean = arrays[f"row{r}.x"], arrays[f"row{r}.clean"]
+def _complete(row: Row, recipe: Recipe, own: Any, plan: Any) -> None:
+    """A row's settings and plan. Raises ValueError for what is none."""
+    sigmas, times = ([float(value) for value in values] for values in plan)
+    if len(sigmas) != len(times) + bool(sigmas):
+        raise ValueError(f"{len(sigmas)} levels with {len(times)} times are no plan")
+    row.sigmas, row.times = tuple(sigmas), tuple(times)
+    if own is not None:
+        row.settings = CompleteSettings.from_json({**recipe.settings.as_json(), **own})
+
+
+def _steps(arrays: dict[str, mx.array], name: str, steps: Any) -> list[KeptStep]:
+    """Steps that are there. Raises ValueError where there are not as many arrays: MLX would read behind their end."""
+    x, clean = arrays.pop(f"{name}.x"), arrays.pop(f"{name}.clean")
     if x.shape != clean.shape or x.shape[0] != len(steps) or x.ndim != 5:
-        raise ValueError(f"row {r} has {len(steps)} steps, and arrays of {x.shape} and {clean.shape}")
+        raise ValueError(f"{name} has {len(steps)} steps, and arrays of {x.shape} and {clean.shape}")
     found = [Step(int(index), float(sigma), x[i], clean[i]) for i, (index, sigma) in enumerate(steps)]
-    return [KeptStep(step.index, step.sigma, step) for step in found]
+    kept = [KeptStep(step.index, step.sigma, step) for step in found]
+    for i, step in enumerate(kept):
+        for kind in FRAME_KINDS:
+            if (array := arrays.pop(f"{name}.frame{i}.{kind}", None)) is not None:
+                step.pictures[kind] = _picture(array)
+    return kept
 
 
 def _picture(array: mx.array) -> Picture:

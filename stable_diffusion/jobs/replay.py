@@ -109,7 +109,7 @@ def remaining(view: View, named: Collection[str]) -> View:
     named: the settings and the parts of a view that have been given other values.
     """
     if view.generate_triangle is not None:
-        instead = {"grid", "perturb", "n_images", "strength", "start_step"}
+        instead = {"grid", "perturb", "strength", "start_step"}
     elif view.grid is not None:
         axes = (name for name, _ in view.grid)
         instead = {"generate_triangle", "perturb", "n_images", "variation", *axes}
@@ -117,5 +117,15 @@ def remaining(view: View, named: Collection[str]) -> View:
         instead = {"generate_triangle", "grid"}
     if not instead & set(named):
         return view
-    gone = {"generate_triangle", "triangle_align", "highlight", "grid", "perturb", "perturb_mask", "n_images", "n_rows"}
+    gone = {
+        "generate_triangle",
+        "triangle_shape",
+        "triangle_align",
+        "highlight",
+        "grid",
+        "perturb",
+        "perturb_mask",
+        "n_images",
+        "n_rows",
+    }
     return view.only(*(VIEW_ROWS.keys() - gone))

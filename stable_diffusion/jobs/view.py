@@ -77,10 +77,10 @@ def _range(words: str) -> tuple[float, ...]:
     parts = words.split(":")
     if len(parts) != 3:
         raise ValueError(f"{words[:40]!r} is not a range: write it from:to:by, as in 0.1:1:0.1")
-    low, high, by = map(number().read, parts)
-    if not (by > 0 and low <= high and (high - low) / by < 100):
-        raise ValueError(f"{words[:40]!r} is not a range: it must rise, in at most 100 steps")
-    return tuple(round(low + k * by, 9) for k in range(int((high - low) / by + 1e-6) + 1))
+    first, last, by = map(number().read, parts)
+    if by == 0 or not 0 <= (last - first) / by < 100:
+        raise ValueError(f"{words[:40]!r} is not a range: it must lead from one to the other, in at most 100 steps")
+    return tuple(round(first + k * by, 9) for k in range(int((last - first) / by + 1e-6) + 1))
 
 
 def _is_grid(axes: Any) -> bool:
@@ -119,8 +119,8 @@ class View:
     generate_triangle: tuple[float, ...] | None = declared(
         None,
         STRENGTHS,
-        "a sheet of all steps at many strengths, written 0.1,0.5,0.9, or 0.1:1:0.1 (from, to, by), or 5 for five of "
-        "them up to 1 (default: 5); -sd N shows every N-th step",
+        "a sheet of the steps at many strengths, written 0.1,0.5,0.9, or 0.1:1:0.1 (from, to, by), or 5 for five of "
+        "them up to 1 (default: 10); -sd N shows every N-th step, and writes them as files",
         "STRENGTHS",
     )
     grid: tuple[Axis, ...] | None = declared(
@@ -169,7 +169,14 @@ class View:
         "without noise, by following the model backwards",
     )
     animate: str | None = None  # the file of the film
+    html: str | None = None  # and of the page
     # How they are drawn
+    triangle_shape: Literal["triangle", "pyramid"] | None = declared(
+        None,
+        one_of("triangle", "pyramid"),
+        "triangle: each row from its noised picture to the finished one; pyramid: each row from the original through "
+        "noise to the finished one, the way in being that of --show-noising (default: triangle, ray)",
+    )
     n_rows: int | None = declared(None, ONE_OR_MORE, "rows of the sheet (default: 1)", "N")
     triangle_align: Literal["left", "right"] | None = declared(
         None,
@@ -182,6 +189,13 @@ class View:
         "frame one row of the triangle, with the way that leads to it, and write both as a strip of their own",
         "STRENGTH",
     )
+    fps: float | None = declared(
+        None,
+        Kind(number().read, (*number().rules, ("from 0.1 to 60", lambda value: 0.1 <= value <= 60))).strictly(),
+        "pictures of a film per second (default: 8)",
+        "N",
+    )
+    captions: bool = True  # in films
     sheet_size: int | None = declared(
         None, whole(200).strictly(), "longest side of a sheet at most (default: 6000)", "PIXELS"
     )
