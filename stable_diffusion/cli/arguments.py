@@ -36,6 +36,15 @@ _APART = (
     ("generate_triangle", "grid"),
     ("generate_triangle", "strength"),
     ("generate_triangle", "start_step"),
+    ("generate_triangle", "start_time"),
+    ("strength_mode", "start_time"),
+    ("full_size", "fit"),
+    ("loopback", "grid"),
+    ("loopback", "generate_triangle"),
+    ("loopback", "perturb"),
+    ("loopback", "n_images"),
+    ("loopback", "save_latents"),
+    ("loopback", "html"),
     ("generate_triangle", "perturb"),
     ("grid", "perturb"),
     ("strength_mode", "start_step"),
@@ -95,8 +104,6 @@ def _check_together(parser: Parser, args: argparse.Namespace, given: Callable[[s
     for one, other in _APART:
         if given(one) and given(other):
             parser.error(f"{_spelled(parser, one)} and {_spelled(parser, other)} do not go together")
-    if given("fit") and not (given("width") and given("height")):
-        parser.error("--fit needs both --width and --height")
 
 
 def request_of(args: argparse.Namespace) -> Generator[Note, None, Request]:
@@ -117,16 +124,17 @@ def request_of(args: argparse.Namespace) -> Generator[Note, None, Request]:
     inputs: Originals | None = None
     if from_image:  # whose size is the picture's
         settings = replace(settings, width=None, height=None)
+        size = model.planner().size if args.fit and args.width is None and args.height is None else None
         inputs = yield from read_originals(
             args.image,
             args.mask,
             replay,
-            width=args.width,
-            height=args.height,
+            width=args.width if size is None else size[1],
+            height=args.height if size is None else size[0],
             fit=args.fit,
             alpha=args.alpha,
             feather=view.feather,
-            area=None if args.full_size else _area(model, replay),
+            area=None if args.full_size or args.fit else _area(model, replay),
         )
     else:
         for name in ("width", "height"):
@@ -196,6 +204,7 @@ def view_of(args: argparse.Namespace) -> View:
 def settings_of(args: argparse.Namespace, base: Settings) -> Settings:
     """The base with what a command line asks for, all but the size. Raises ValueError for what no run could have."""
     names = ROWS.keys() - {"perturb", "width", "height"}
-    return changed(
-        base, {name: value for name in ROWS if name in names and (value := getattr(args, name, None)) is not None}
-    )
+    given = {name: value for name in ROWS if name in names and (value := getattr(args, name, None)) is not None}
+    if (time := getattr(args, "start_time", None)) is not None:
+        given |= {"strength": (time + 1) / 1000, "strength_mode": "full"}
+    return changed(base, given)

@@ -13,6 +13,7 @@ from ..jobs.model import MODEL_ROWS
 from ..jobs.view import READERS, VIEW_ROWS, read_strengths
 from ..presets import DEFAULT_MODEL, PRESETS
 from ..settings import AMOUNT, ROWS, read_perturbation
+from ..values import number
 
 Reader = Callable[[str], Any]
 
@@ -253,6 +254,12 @@ def add_start(parser: Parser) -> None:
     start, add = group.add_mutually_exclusive_group(), group.add_argument
     _add(start, "--strength")
     _add(start, "--start-step")
+    start.add_argument(
+        "--start-time",
+        type=reading(number(0, 999).strictly().read),
+        metavar="T",
+        help="start at this time, from 0 to 999, and run all of --steps from there: strength mode full, (T + 1) / 1000",
+    )
     _add(group, "--strength-mode")
     add("--mask", metavar="FILE", help="a picture of the same size: white is painted anew, black is kept")
     _add(group, "--feather")
@@ -271,6 +278,7 @@ def add_start(parser: Parser) -> None:
         const=False,
         help="paint the whole picture: use neither its transparent part nor the mask in the file of --from as a mask",
     )
+    _add(group, "--loopback")
     add(
         "--pure-noise",
         dest="image_weight",
@@ -280,7 +288,11 @@ def add_start(parser: Parser) -> None:
     )
     _add(group, "--start")
     _add(group, "--source-prompt")
-    add("--fit", action="store_true", help="scale the picture to fit into --width x --height, instead of filling it")
+    add(
+        "--fit",
+        action="store_true",
+        help="scale the picture to fit into --width x --height, or the model's own size, instead of filling it",
+    )
     add(
         "--full-size",
         action="store_true",
@@ -339,7 +351,8 @@ def add_frames(parser: Parser) -> None:
     group.add_argument(
         "--animate",
         metavar="FILE",
-        help="the steps as a film, and the sheet as it comes about: FILE.webp, .gif, .apng or, with imageio-ffmpeg, .mp4",
+        help="the steps as a film, and the sheet as it comes about: FILE.webp, .gif, .apng, or .mp4 "
+        "with the package imageio-ffmpeg",
     )
     _add(group, "--fps")
     group.add_argument(

@@ -45,6 +45,23 @@ def dpm2_step(x: mx.array, s: float, t: float) -> Move:
     return x + (t - s) / mid * (half_way - there), clean
 
 
+def raised(
+    sigmas: Sequence[float],
+    s_churn: float = 0.0,
+    s_tmin: float = 0.0,
+    s_tmax: float = math.inf,
+    nearest: Nearest | None = None,
+) -> tuple[float, ...]:
+    """sigma hat, the level that noise is added up to before each step (Karras et al. 2022, algorithm 2)."""
+    most = min(s_churn / max(len(sigmas) - 1, 1), math.sqrt(2) - 1)
+    hats = [s * (1 + (most if s_tmin <= s <= s_tmax else 0.0)) for s in sigmas[:-1]]
+    if nearest is None:
+        return tuple(hats)
+    # Rounded before anything is computed from it (C.3.4). Since s is itself a trained level, s_hat is never below it,
+    # whose variance would be negative, and never above the highest.
+    return tuple(max(s, nearest(hat)) for s, hat in zip(sigmas, hats, strict=False))
+
+
 def _churning(step: Callable[[mx.array, float, float], Move]) -> Callable[..., Sampler]:
     """A sampler of such steps, which can add noise before each (Karras et al. 2022, algorithm 2)."""
 
@@ -58,13 +75,8 @@ def _churning(step: Callable[[mx.array, float, float], Move]) -> Callable[..., S
         s_noise: float = 1.0,
         nearest: Nearest | None = None,
     ) -> Sampler:
-        most = min(s_churn / max(len(sigmas) - 1, 1), math.sqrt(2) - 1)
-        for i, (s, t) in enumerate(pairwise(sigmas)):
-            s_hat = s * (1 + (most if s_tmin <= s <= s_tmax else 0.0))
-            if nearest is not None:
-                # Rounded before anything is computed from it (C.3.4). Since s is itself a trained level, s_hat is never
-                # below it, whose variance would be negative, and never above the highest.
-                s_hat = max(s, nearest(s_hat))
+        hats = raised(sigmas, s_churn, s_tmin, s_tmax, nearest)
+        for i, ((s, t), s_hat) in enumerate(zip(pairwise(sigmas), hats, strict=True)):
             if s_hat > s:
                 x = x + math.sqrt(s_hat**2 - s**2) * s_noise * noise(i, 0)
             x, clean = yield from step(x, s_hat, t)

@@ -1,6 +1,7 @@
 """From a strength to the levels that are run: readable before anything runs."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -62,12 +63,16 @@ class Plan:
             pass
         return count
 
-    def table(self) -> str:
-        """The steps, one a line: its number among all steps, the levels it goes between, and the time it is told."""
+    def table(self, hats: Sequence[float] = ()) -> str:
+        """The steps, one a line: its number among all steps, the levels it goes between, and the time of the first.
+
+        hats: the levels that churn raises each step's to, whose time is the one that the net is told.
+        """
         numbers = range(self.left_out + 1, self.left_out + 1 + self.steps_run)
-        rows = zip(numbers, pairwise(self.sigmas), self.times, strict=True)
-        lines = [f"{i:5}{s:11.4f} to {t:9.4f}{time:9.1f}" for i, (s, t), time in rows]
-        return "\n".join([" step      sigma   to sigma      time", *lines])
+        raised = [f"{hat:11.4f}" for hat in hats] or [""] * self.steps_run
+        rows = zip(numbers, pairwise(self.sigmas), self.times, raised, strict=True)
+        lines = [f"{i:5}{s:11.4f} to {t:9.4f}{time:9.1f}{hat}" for i, (s, t), time, hat in rows]
+        return "\n".join([" step      sigma   to sigma      time" + ("  sigma hat" if hats else ""), *lines])
 
     def __str__(self) -> str:
         if self.steps_run == 0:

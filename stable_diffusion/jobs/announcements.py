@@ -20,7 +20,7 @@ def announcement(layout: Layout, tables: bool) -> Iterator[str]:
         said = _line(run, layout)
         yield said if alike else f"{heading}: {said}"
         if tables and run.plan.steps_run:
-            yield run.plan.table()
+            yield run.plan.table(run.hats)
         known.setdefault(run.plan.sigmas, []).append(heading)
         if alike and run.plan.strengths:
             low, high = run.plan.strengths

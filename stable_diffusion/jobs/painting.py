@@ -1,7 +1,7 @@
 """A request, from the plan to the files."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from .files import Output
 from .films import check_films
 from .gallery import Gallery
 from .layouts import Layout, layout_of
+from .loopback import Loop, each
 from .pages import check_page
+from .record import Record
 from .request import Request
 
 
@@ -23,7 +25,8 @@ def show_plan(request: Request, planner: Planner, output: Output) -> Iterator[Ev
 
     Raises what `paint` raises, MemoryError too.
     """
-    for one, place in _apart(request, output):
+    parts = _apart(request, output) if request.view.loopback is None else each(request, output)
+    for one, place in parts:
         yield from _show_plan(one, planner, place)
 
 
@@ -42,8 +45,25 @@ def paint(request: Request, sd: StableDiffusion, output: Output) -> Iterator[Eve
 
     Raises ValueError, before anything is made, for what cannot be; and what `StableDiffusion.walk` raises.
     """
+    if request.view.loopback is not None:
+        yield from _loop(request, sd, output)
+        return
     for one, place in _apart(request, output):
         yield from _paint(one, sd, place)
+
+
+def _loop(request: Request, sd: StableDiffusion, output: Output) -> Iterator[Event]:
+    """Rounds of image-to-image, each of which starts from the picture that the last one made."""
+    loop = Loop(request, output)
+    try:
+        for one, place in loop.rounds():
+            loop.ended(place, (yield from _paint(one, sd, place)))
+    except OSError:  # the disk is full, say: no more of it
+        raise
+    except (Exception, KeyboardInterrupt):
+        yield from loop.close()
+        raise
+    yield from loop.close()
 
 
 def _apart(request: Request, output: Output) -> Iterator[tuple[Request, Output]]:
@@ -63,7 +83,7 @@ def _ending(file: str | None, ending: str) -> str | None:
     return None if file is None else str(Path(file).with_stem(Path(file).stem + ending))
 
 
-def _paint(request: Request, sd: StableDiffusion, output: Output) -> Iterator[Event]:
+def _paint(request: Request, sd: StableDiffusion, output: Output) -> Generator[Event, None, Record]:
     layout = _checked_layout(request, sd.planner, output)
     if request.view.metadata and not output.keeps_settings:
         yield Note(f"note: {output.path.suffix} files keep no settings: name it .png, .jpg or .webp for --from to work")
@@ -101,6 +121,7 @@ def _paint(request: Request, sd: StableDiffusion, output: Output) -> Iterator[Ev
         yield from gallery.close()
         raise
     yield from gallery.close()
+    return gallery.record
 
 
 def _checked_layout(request: Request, planner: Planner, output: Output) -> Layout:

@@ -64,8 +64,8 @@ class Record:
     """Rows that grow as steps come.
 
     In the file, `row0.x` and `row0.clean` are (steps, n, h, w, 4) float32 in the order of the walk, `row0.frame3.noisy`
-    is (H, W, 3) uint8; `row0.in.x`, `row0.in.frame3.noisy` are the same of the way in, `original` and `mask` what the runs
-    start from. The metadata hold the recipe, and index and sigma of every step.
+    is (H, W, 3) uint8; `row0.in.x` and `row0.in.frame3.noisy` are the same of the way in; and `original` and `mask` are
+    what the runs start from. The metadata hold the recipe, and index and sigma of every step.
     """
 
     recipe: Recipe  # its view is the one that it is drawn in, unless somebody wants another

@@ -108,16 +108,19 @@ def remaining(view: View, named: Collection[str]) -> View:
 
     named: the settings and the parts of a view that have been given other values.
     """
-    if view.generate_triangle is not None:
-        instead = {"grid", "perturb", "strength", "start_step"}
+    if view.loopback is not None:
+        instead = {"grid", "generate_triangle", "perturb", "n_images"}
+    elif view.generate_triangle is not None:
+        instead = {"grid", "perturb", "strength", "start_step", "start_time", "loopback"}
     elif view.grid is not None:
         axes = (name for name, _ in view.grid)
-        instead = {"generate_triangle", "perturb", "n_images", "variation", *axes}
+        instead = {"generate_triangle", "perturb", "n_images", "variation", "loopback", *axes}
     else:
-        instead = {"generate_triangle", "grid"}
+        instead = {"generate_triangle", "grid", "loopback"}
     if not instead & set(named):
         return view
     gone = {
+        "loopback",
         "generate_triangle",
         "triangle_shape",
         "triangle_align",

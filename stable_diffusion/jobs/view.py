@@ -130,6 +130,12 @@ class View:
         "commas themselves",
         "SETTING=A,B",
     )
+    loopback: int | None = declared(
+        None,
+        whole(1, 1000).strictly(),
+        "feed the result back as the next picture to start from, N times in all, each with the next seed",
+        "N",
+    )
     batch_size: int | None = declared(
         None,
         ONE_OR_MORE,

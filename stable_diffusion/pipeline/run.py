@@ -9,8 +9,9 @@ import mlx.core as mx
 
 from ..diffusion.noise import Noise, perturbed_by, start_noise
 from ..diffusion.noising import Inversion
+from ..diffusion.ode import raised
 from ..diffusion.plan import Plan
-from ..diffusion.samplers import Sampler, Step, sampler_named
+from ..diffusion.samplers import CHURN, Sampler, Step, sampler_named
 from ..settings import CompleteSettings
 from .inputs import NOTHING, Inputs
 from .masks import shrunk, unpacked
@@ -37,6 +38,12 @@ class Run:
     def calls(self) -> int:
         """How often the network is called, an inversion before the run not counted."""
         return self.plan.calls(self.settings.sampler, **self.options)
+
+    @property
+    def hats(self) -> tuple[float, ...]:
+        """The levels that churn raises each step's to; none where there is no churn."""
+        churn = {name: self.options[name] for name in CHURN - {"s_noise"} if name in self.options}
+        return raised(self.plan.sigmas, **churn) if churn.get("s_churn") else ()
 
     def sampler(self, x: mx.array, noise: Noise) -> Sampler:
         """The run's sampler at a start x. Raises ValueError for options that do not suit it."""
