@@ -74,4 +74,17 @@ def memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+def check() -> None:
+    """Raise ImportError, in one sentence, where MLX is only half installed, as it is on Linux without an extra."""
+    try:
+        import mlx.core  # noqa: F401
+    except ImportError as error:
+        if sys.platform != "linux":
+            raise
+        raise ImportError(
+            f"MLX has nothing to run on here ({error}): pip install 'mlx[cpu]' or, with an NVIDIA GPU, 'mlx[cuda]'"
+        ) from None
+
+
 advice = prepare()
+check()

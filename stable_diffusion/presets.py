@@ -63,6 +63,7 @@ class Preset:
     formerly: tuple[str, ...] = ()  # where they were, before they were withdrawn
     defaults: Defaults = field(default_factory=Defaults)
     about: str = ""
+    words: tuple[str, ...] = ()  # what it knows, where that can be counted; longer words that begin so too
 
     @property
     def repos(self) -> tuple[str, ...]:
@@ -75,6 +76,34 @@ PRESETS: dict[str, Preset] = {
         DEMO,
         defaults=Defaults(steps=20, cfg=5.0, strength=0.9),
         about="the small landscape painter inside this package, 128 x 128",
+        words=(
+            "house",
+            "mountain",
+            "sea",
+            "meadow",
+            "desert",
+            "hill",
+            "tree",
+            "boat",
+            "river",
+            "sun",
+            "moon",
+            "night",
+            "fog",
+            "storm",
+            "snow",
+            "pencil",
+            "impressionist",
+            "poster",
+            "photo",
+            "day",
+            "fence",
+            "campfire",
+            "spring",
+            "summer",
+            "autumn",
+            "winter",
+        ),
     ),
     "sd1.5": Preset(
         "stable-diffusion-v1-5/stable-diffusion-v1-5",

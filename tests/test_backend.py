@@ -181,3 +181,14 @@ print(sd.txt2img(Settings(prompt="a", steps=1, width=16, height=16)).shape, os.e
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "(1, 16, 16, 3) 1"
+
+
+def test_without_anything_to_run_on_the_commands_say_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "mlx").mkdir()
+    (tmp_path / "mlx" / "__init__.py").touch()
+    (tmp_path / "mlx" / "core.py").write_text("raise ImportError('libmlx.so: cannot open shared object file')")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    for words in ([str(ROOT / "txt2image.py"), "a house"], [str(ROOT / "image2image.py"), "--help"]):
+        done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True)
+        assert done.returncode == 1 and done.stdout == ""
+        assert done.stderr.count("\n") == 1 and "pip install 'mlx[cpu]'" in done.stderr

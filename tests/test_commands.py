@@ -299,11 +299,11 @@ def test_what_a_replay_has_no_use_for_is_told(image: str, capsys: pytest.Capture
         (["--clip-skip", "50"], "clip_skip is 50"),
         (["--model", "missing"], "no model 'missing'"),
         (["--model", "in"], "model_index.json is missing"),
-        (["-o", "missing/a.png"], "folder missing does not exist"),
+        (["-o", "in.png/a.png"], "in.png is no folder"),
         (["-o", "a.txt"], "must end in .png"),
         (["-o", "in"], "in is a folder"),
         (["-o", ""], "is a folder"),
-        (["-o", "~nobody_at_all/a.png"], "does not exist"),
+        (["-o", "~nobody_at_all/a.png"], "there is no user 'nobody_at_all'"),
     ],
 )
 def test_a_bad_value_is_one_sentence_and_nothing_is_written(

@@ -64,7 +64,8 @@ def test_each_of_several_pictures_has_its_film() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("film.png", "must end in .webp, .gif, .apng or .mp4"), ("nowhere/film.gif", "does not exist")]
+    ("name", "words"),
+    [("film.png", "must end in .webp, .gif, .apng or .mp4"), ("in.png/film.gif", "in.png is no folder")],
 )
 def test_a_film_that_cannot_be_written_is_told_before_anything_is_made(
     name: str, words: str, capsys: pytest.CaptureFixture[str]

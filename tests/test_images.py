@@ -344,17 +344,19 @@ def test_a_free_name_is_found_beside_existing_files(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
     for name, words in (
         ("a.txt", "name it a.txt.png"),
         ("a.psd", "must end in .png"),
         ("v1.5", "name it v1.5.png"),
-        ("missing/a.png", "does not exist"),
+        ("file/a.png", "file is no folder"),
         ("a" * 300 + ".png", "too long"),
     ):
         with pytest.raises(ValueError, match=words):
             check_writable(tmp_path / name)
-    check_writable(tmp_path / "a.png")
-    assert not list(tmp_path.iterdir())
+    for name in ("a.png", "new/folder/a.png"):  # which is made when there is something to put into it
+        check_writable(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a folder that not even root can write to")

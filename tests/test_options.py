@@ -8,10 +8,14 @@ import pytest
 import image2image
 import txt2image
 from stable_diffusion.cli.arguments import arguments, settings_of
-from stable_diffusion.cli.options import Parser, add_common
+from stable_diffusion.cli.options import Parser, add_common, add_start
+from stable_diffusion.diffusion.plan import make_plan
+from stable_diffusion.diffusion.schedule import NoiseSchedule
 from stable_diffusion.presets import PRESETS
-from stable_diffusion.settings import Settings
+from stable_diffusion.settings import CompleteSettings, Settings
 from stable_diffusion.values import number, whole
+from stable_diffusion.version import __version__
+from tests.recipes import PLAIN
 
 COMMANDS = {"txt2image": txt2image.main, "image2image": image2image.main}
 
@@ -185,3 +189,29 @@ def test_numbers_are_read_strictly() -> None:
     for text in ("", "x", "1,5", "0x10", "1e3"):
         with pytest.raises(ValueError, match="not a whole number"):
             whole().read(text)
+
+
+def test_a_misspelt_option_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unrecognized arguments: --stpes 4; did you mean --steps?" in usage_error(["a", "--stpes", "4"], capsys)
+    assert "did you mean --n-images?" in usage_error(["a", "--n_image=4"], capsys)
+    assert "did you mean" not in usage_error(["a", "--xyzzy"], capsys)
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    for main in COMMANDS.values():
+        with pytest.raises(SystemExit) as caught:
+            main(["--version"])
+        assert caught.value.code == 0
+        assert capsys.readouterr().out == f"stable-diffusion-mlx {__version__}\n"
+
+
+def test_a_start_time_is_the_strength_of_its_level_with_all_steps() -> None:
+    with pytest.raises(SystemExit):
+        image2image.main(["in.png", "a", "--start-time", "1000"])
+    parser = Parser("A test.", [])
+    add_start(parser), add_common(parser)
+    settings = settings_of(parser.parse_args(["--start-time", "599", "--steps", "12"]), Settings())
+    assert (settings.strength, settings.strength_mode, settings.steps) == (0.6, "full", 12)
+    s = CompleteSettings(**{**vars(PLAIN), "strength": 0.6, "strength_mode": "full", "steps": 12})
+    plan = make_plan(NoiseSchedule(), s, image=True)
+    assert plan.steps_run == 12 and plan.times[0] == pytest.approx(599)

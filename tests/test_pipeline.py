@@ -1,6 +1,7 @@
 import json
 import math
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -338,6 +339,57 @@ def test_code_for_the_older_example_runs(sd: StableDiffusion, image: mx.array) -
     assert set(sd.nets) == {"autoencoder"}
     del sd.autoencoder
     del sd.tokenizer
+
+
+def test_the_older_sampler_noises_as_it_did(sd: StableDiffusion) -> None:
+    x, key = mx.random.normal((1, 6, 8, 4), key=mx.random.key(1)), mx.random.key(2)
+    n = mx.random.normal(x.shape, key=key)
+    assert sd.sampler.max_time == 1000 and sd.sampler.sigmas == sd.schedule.sigmas
+    for t, sigma in (
+        (0, 0.0),
+        (1, sd.schedule.sigmas[0]),
+        (600, sd.schedule.sigmas[599]),
+        (1000, sd.schedule.sigma_max),
+    ):
+        wanted = (x + sigma * n) / math.sqrt(1 + sigma**2)
+        assert largest_difference(sd.sampler.add_noise(x, mx.array(t), key=key), wanted) < 1e-6
+    half = sd.sampler.add_noise(x, 0.5, key=key)  # between its times, sigma is linear
+    sigma = sd.schedule.sigmas[0] / 2
+    assert largest_difference(half, (x + sigma * n) / math.sqrt(1 + sigma**2)) < 1e-6
+    with pytest.raises(ValueError, match=r"time 1001 is outside \[0, 1000\]"):
+        sd.sampler.add_noise(x, 1001)
+
+
+def test_the_older_tokenizer_and_autoencoder_answer_as_they_did(sd: StableDiffusion, image: mx.array) -> None:
+    ids, (padded, _) = sd.tokenizer.tokenize("a lit fireplace"), sd.tokenizer("a lit fireplace")
+    assert ids == padded[: len(ids)] and ids[0] == sd.tokenizer.bos and ids[-1] == sd.tokenizer.eos
+    assert sd.tokenizer.tokenize("a lit fireplace", prepend_bos=False, append_eos=False) == ids[1:-1]
+    assert len(sd.tokenizer.tokenize("a house " * 100)) > 200  # nothing is cut
+    mean, logvar = sd.autoencoder.encode(image[None])
+    assert largest_difference(mean, sd.encode(image)) == 0 and mean.shape == logvar.shape
+    moments = sd.autoencoder.quant_conv(sd.autoencoder.encoder(image[None]))
+    spread = sd.autoencoder.config.scaling_factor * mx.exp(moments[..., 4:] / 2)
+    assert largest_difference(mx.exp(logvar / 2), spread) < 1e-6
+
+
+def test_a_batch_of_one_image_is_taken(sd: StableDiffusion, image: mx.array) -> None:
+    settings = Settings(prompt="a", strength=0.4, steps=4, seed=1)
+    one, other = (sd.img2img(settings, given) for given in (image, image[None]))
+    assert largest_difference(one, other) == 0 and largest_difference(sd.encode(image[None]), sd.encode(image)) == 0
+
+
+def test_without_a_model_it_is_the_demo_and_says_so() -> None:
+    with pytest.warns(UserWarning, match="no model is named, so it is 'demo'"):
+        sd = StableDiffusion()
+    assert sd.model == "demo"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        StableDiffusion("demo")
+
+
+def test_what_is_not_xl_is_refused_by_the_older_class_for_xl() -> None:
+    with pytest.raises(ValueError, match="'demo' is no Stable Diffusion XL: load it with StableDiffusion"):
+        StableDiffusionXL("demo")
 
 
 def test_the_older_steps_are_those_of_sample(sd: StableDiffusion) -> None:

@@ -4,6 +4,7 @@ import argparse
 import copy
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from ..diffusion.noise import slider
@@ -14,6 +15,7 @@ from ..jobs.view import READERS, VIEW_ROWS, read_strengths
 from ..presets import DEFAULT_MODEL, PRESETS
 from ..settings import AMOUNT, ROWS, read_perturbation
 from ..values import number
+from ..version import __version__
 
 Reader = Callable[[str], Any]
 
@@ -83,6 +85,9 @@ class Parser(argparse.ArgumentParser):
         end = words.index("--") if "--" in words else len(words)
         return super().parse_known_args([*map(ours, words[:end]), *words[end:]], namespace)
 
+    def _spellings(self) -> list[str]:
+        return [name.replace("_", "-") for name in self._option_string_actions if name.startswith("--")]
+
     def format_usage(self) -> str:
         positional = " ".join(action.dest.upper() for action in self._actions if not action.option_strings)
         return f"usage: {self.prog} {positional} [options]\n"
@@ -115,6 +120,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """One line, and not the whole usage before it."""
+        unknown, _, words = message.partition("unrecognized arguments: ")
+        for word in words.split():
+            near = get_close_matches(word.partition("=")[0].replace("_", "-"), self._spellings(), n=1)
+            if word.startswith("-") and not unknown and near:
+                message += f"; did you mean {near[0]}?"
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
@@ -223,6 +233,7 @@ def add_common(parser: Parser) -> None:
     add("--no-metadata", dest="save_prompt", action="store_false", help="leave them out")
     add("--plan", action="store_true", help="print what would be done, and stop; loads no weights")
     add("-pp", "--print_parser", action="store_true", help="print the value of every option first")
+    add("--version", action="version", version=f"stable-diffusion-mlx {__version__}", help="print the version")
     add("-v", "--verbose", action="store_true", help="print how long it took, and how much memory")
     add(
         "-h",

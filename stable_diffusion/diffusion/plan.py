@@ -74,6 +74,16 @@ class Plan:
         lines = [f"{i:5}{s:11.4f} to {t:9.4f}{time:9.1f}{hat}" for i, (s, t), time, hat in rows]
         return "\n".join([" step      sigma   to sigma      time" + ("  sigma hat" if hats else ""), *lines])
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the line, and the steps as a table."""
+        numbers = range(self.left_out + 1, self.left_out + 1 + self.steps_run)
+        cells = "".join(
+            f"<tr><td>{i}</td><td>{s:.4f}</td><td>{t:.4f}</td><td>{time:.1f}</td></tr>"
+            for i, (s, t), time in zip(numbers, pairwise(self.sigmas), self.times, strict=True)
+        )
+        head = "<tr><th>step</th><th>sigma</th><th>to sigma</th><th>time</th></tr>"
+        return f"<p>{self}</p><table>{head}{cells}</table>"
+
     def __str__(self) -> str:
         if self.steps_run == 0:
             return f"no steps of {self.steps}: the image comes back as it is"

@@ -27,6 +27,14 @@ class Step:
     x: mx.array
     clean: mx.array  # the estimate at the level that the step came from
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: where the step is, and how far its latents spread."""
+        shape = " x ".join(map(str, self.x.shape))
+        spreads = [f"{float(mx.sqrt(mx.var(latents))):.3f}" for latents in (self.x, self.clean)]
+        cells = (str(self.index), f"{self.sigma:.4f}", shape, *spreads)
+        head = "".join(f"<th>{name}</th>" for name in ("index", "sigma", "x", "spread of x", "of clean"))
+        return f"<table><tr>{head}</tr><tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr></table>"
+
 
 Sampler = Generator[Ask | Step, mx.array, None]
 

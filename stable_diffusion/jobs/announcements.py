@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from ..diffusion.noising import Inversion
 from ..diffusion.samplers import sampler_named
 from ..pipeline import Run
+from ..presets import preset_of
 from .columns import columns_of
 from .layouts import Layout
 from .parameters import SYNTAX
@@ -39,6 +40,14 @@ def cautions(request: Request, layout: Layout) -> Iterator[str]:
     found = dict.fromkeys(word for prompt in prompts for word in SYNTAX.findall(prompt))
     if found and request.tool is None:
         yield f"note: {', '.join(list(found)[:3])} in the prompt is taken literally: it has no meaning of its own here"
+    preset = preset_of(request.model.name)
+    told = " ".join(prompts).lower()
+    if preset is not None and preset.words and told.strip() and not any(word in told for word in preset.words):
+        known = ", ".join(preset.words[:10])
+        yield (
+            f"note: the {request.model.name} model paints landscapes, and knows no word of this prompt: {known}, ...; "
+            "--model names one that knows more"
+        )
     yield from (f"note: {text}" for text in _unused(request, layout))
     if layout.kind == "triangle" and not request.view.show_denoising:
         every = columns_of([run.plan.steps_run for run in layout.runs], request.view).every

@@ -3,19 +3,16 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..pictures.page import Frame, Line, Page, save_page
+from ..pictures.page import ENDINGS, Frame, Line, Page, save_page
 from ..pictures.writing import check_writable
 from ..settings import ROWS, CompleteSettings
 from .commands import command
 from .events import Event, Note, Written
 from .files import Output, attached
-from .recipe import IMAGE, MASK
 from .record import KeptStep, Record, Row
 from .sheets import Frame as Draw
 from .sheets import is_seen, rising, steps_of
 from .view import View
-
-ENDINGS = (".html", ".htm")
 
 
 def check_page(view: View, output: Output) -> None:
@@ -46,13 +43,13 @@ def page_of(record: Record, view: View, frame: Draw) -> Page:
     places = {i: divmod(i, columns) if record.kind == "grid" else (at, 0) for at, i in enumerate(order)}
     lines = [_line(record, record.rows[i], places[i], view, frame) for i in order]
     originals = record.originals
-    kept = attached(record.recipe, originals, view.originals).pictures if view.metadata else {}
+    kept = attached(record.recipe, originals, view.originals).data() if view.metadata else {}
     return Page(
         title=record.recipe.settings.prompt,
         kind="pyramid" if pyramid else {"children": "family"}.get(record.kind, record.kind),
         lines=lines,
         original=None if originals is None else originals.picture,
-        chunks={name: picture for name, picture in kept.items() if name in (IMAGE, MASK)},
+        chunks=kept,
         rows=record.lines,
         columns=record.columns,
     )

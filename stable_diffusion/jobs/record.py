@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,17 @@ class Record:
     originals: Originals | None = None
     lines: Sequence[str] = ()  # of a grid
     columns: Sequence[str] = ()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the rows, and how far each has come."""
+        head = "".join(f"<th>{name}</th>" for name in (self.kind, "steps kept", "from sigma", "to sigma"))
+        rows = [
+            (row.heading, str(len(row.steps)), *(f"{row.steps[end].sigma:.4f}" for end in (0, -1)))
+            for row in self.rows
+            if row.steps
+        ]
+        cells = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+        return f"<table><tr>{head}</tr>{cells}</table>"
 
 
 def save_record(record: Record, path: Path) -> None:

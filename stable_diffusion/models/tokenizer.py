@@ -50,6 +50,11 @@ class CLIPTokenizer:
             [AddedToken(word, **{"normalized": True, **flags}) for word, flags in (words or {}).items()]
         )
 
+    def tokenize(self, text: str, prepend_bos: bool = True, append_eos: bool = True) -> list[int]:
+        """All ids of a text, however many, as the older MLX example's tokenizer gives them: no padding, no cut."""
+        ids = self._bpe.encode(text, add_special_tokens=False).ids
+        return [self.bos] * prepend_bos + list(ids) + [self.eos] * append_eos
+
     def __call__(self, text: str) -> tuple[list[int], str]:
         """The text's `length` ids (start, words, end, padding), and the rest of the text that did not fit, or ""."""
         try:

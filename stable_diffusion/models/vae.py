@@ -1,5 +1,7 @@
 """The picture's autoencoder, AutoencoderKL (Rombach et al. 2022, section 3.1)."""
 
+import math
+
 import mlx.core as mx
 import mlx.nn as nn
 
@@ -121,16 +123,17 @@ class AutoencoderKL(nn.Module):
         if config.use_post_quant_conv:
             self.post_quant_conv = nn.Linear(config.latent_channels, config.latent_channels)
 
-    def encode(self, x: mx.array) -> mx.array:
-        """Pictures (B, H, W, 3) in [-1, 1] -> the mean of their latents (B, H / f, W / f, 4), scaled to about N(0, 1).
+    def encode(self, x: mx.array) -> tuple[mx.array, mx.array]:
+        """Pictures (B, H, W, 3) in [-1, 1] -> their latents' mean and log variance, (B, H / f, W / f, 4) each.
 
-        The mean and not a sample: the same picture always starts from the same latent.
+        Both are of latents that are scaled to about N(0, 1), as a run takes them.
         """
         moments = self.encoder(x)
         if "quant_conv" in self:
             moments = self.quant_conv(moments)
-        mean, _ = mx.split(moments, 2, axis=-1)
-        return (mean - self.config.shift_factor) * self.config.scaling_factor
+        mean, logvar = mx.split(moments, 2, axis=-1)
+        scale = self.config.scaling_factor
+        return (mean - self.config.shift_factor) * scale, logvar + 2 * math.log(scale)
 
     def decode(self, z: mx.array) -> mx.array:
         """Scaled latents (B, H, W, 4) -> pictures (B, f H, f W, 3), about [-1, 1]."""

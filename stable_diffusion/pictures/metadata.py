@@ -27,12 +27,19 @@ class Attached:
         info = PngInfo()
         for keyword, text in self.texts.items():
             info.add_text(keyword, text)
+        for name, data in self.data().items():
+            info.add(name.encode("ascii"), data)
+        return info
+
+    def data(self) -> dict[str, bytes]:
+        """What the chunks of its pictures hold."""
+        found = {}
         for name, picture in self.pictures.items():
             assert len(name) == 4 and name[:2].islower() and name[2].isupper() and name[3].islower(), name
             data = io.BytesIO()
             picture.save(data, "PNG")
-            info.add(name.encode("ascii"), data.getvalue())
-        return info
+            found[name] = data.getvalue()
+        return found
 
     def exif(self) -> bytes:
         """The texts as the Exif of a JPEG or WebP file; without those that do not fit."""

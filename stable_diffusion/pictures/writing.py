@@ -28,12 +28,15 @@ def check_writable(path: Path, endings: Sequence[str] = ENDINGS) -> None:
         # What ends like another kind of picture or film gets another ending; anything else is part of the name.
         named = path.with_suffix(endings[0]) if path.suffix.lower() in MEDIA else path.with_name(path.name + endings[0])
         raise ValueError(f"{path} must end in {', '.join(endings[:-1])} or {endings[-1]}: name it {named.name}")
-    if not folder.is_dir():
-        raise ValueError(f"the folder {folder} does not exist: make it first")
+    if path.parts[0].startswith("~"):
+        raise ValueError(f"{path} can't be written: there is no user {path.parts[0][1:]!r}")
+    there = next((place for place in (folder, *folder.parents) if place.exists()), folder)  # the rest will be made
+    if not there.is_dir():
+        raise ValueError(f"{path} can't be written: {there} is no folder")
     try:
         with contextlib.suppress(FileNotFoundError):
             path.lstat()  # finds a name that is too long
-        trial = _unfinished(path)
+        trial = _unfinished(there / path.name)
         trial.touch()
         trial.unlink()
     except OSError as error:
@@ -61,6 +64,7 @@ def written(path: Path, overwrite: bool = True) -> Iterator[Unfinished]:
     """
     unfinished = Unfinished(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
         with unfinished.at.open("rb+") as file:
             os.fsync(file.fileno())  # a disk may be full, and say so only now

@@ -12,11 +12,12 @@ class Inputs:
     Raises ValueError for values out of range, a mask without an image, and a mask of another size.
     """
 
-    image: mx.array | None = None  # (H, W, 3) in [-1, 1]
+    image: mx.array | None = None  # (H, W, 3), or (1, H, W, 3), in [-1, 1]
     mask: mx.array | None = None  # (H, W) in [0, 1], 1 = repaint
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "image", _checked(self.image, "image", -1.0))
+        image = _checked(self.image, "image", -1.0)
+        object.__setattr__(self, "image", image[0] if image is not None and image.shape[:1] == (1,) else image)
         object.__setattr__(self, "mask", _checked(self.mask, "mask", 0.0))
         if self.mask is None:
             return

@@ -2,12 +2,35 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import mlx.core as mx
 
 from ..diffusion.samplers import Step
-from ..diffusion.schedule import deviation
+from ..diffusion.schedule import NoiseSchedule, deviation
 from ..settings import Settings
+
+
+@dataclass(frozen=True)
+class OlderSampler(NoiseSchedule):
+    """The noise schedule with what the example's sampler had besides: its times count from 0, clean, to max_time."""
+
+    @property
+    def max_time(self) -> int:
+        return self.num_train_steps
+
+    def add_noise(self, x: mx.array, t: mx.array | float, key: mx.array | None = None) -> mx.array:
+        """Latents at the noise level of a time in [0, max_time], at the scale of a picture; key: of the noise.
+
+        Without a key the noise is that of MLX's own state, as it was there. Raises ValueError for another time.
+        """
+        time = float(mx.array(t).item())
+        if not 0 <= time <= self.max_time:
+            raise ValueError(f"time {time:g} is outside [0, {self.max_time}]")
+        low = min(int(time), self.max_time - 1)
+        below, above = (0.0, *self.sigmas)[low : low + 2]
+        sigma = below + (time - low) * (above - below)
+        return (x + sigma * mx.random.normal(x.shape, key=key)) / deviation(sigma)
 
 
 def older_settings(

@@ -1,7 +1,8 @@
 """StableDiffusion: the one place where nets and mathematics meet."""
 
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cached_property
 
 import mlx.core as mx
@@ -11,13 +12,13 @@ from ..diffusion.noise import StepNoise
 from ..diffusion.noising import Inversion
 from ..diffusion.plan import Plan
 from ..diffusion.samplers import Step
-from ..diffusion.schedule import NoiseSchedule
 from ..diffusion.walk import DenoiseRows, lockstep
 from ..models.clip import CLIPTextModel
 from ..models.text import TextNets
 from ..models.tokenizer import CLIPTokenizer
 from ..models.unet import UNet2DConditionModel
 from ..models.vae import AutoencoderKL
+from ..pictures.images import Picture, enlarged, to_picture
 from ..presets import DEFAULT_MODEL
 from ..settings import CompleteSettings, Settings
 from ..weights.identity import content_hash
@@ -31,7 +32,8 @@ from .inputs import NOTHING, Inputs
 from .inversion import invert_all
 from .laboratory import Axis, NoisingKind, grid_settings, triangle_settings, way_up
 from .memory import check_memory
-from .older import older_settings, variance_preserving
+from .notebook import Rows, Steps, with_bar
+from .older import OlderSampler, older_settings, variance_preserving
 from .planner import Planner
 from .previews import applied, fitted
 from .run import Run
@@ -40,7 +42,7 @@ from .run import Run
 class StableDiffusion:
     """A Stable Diffusion checkpoint: 1.x, 2.x, XL, turbo or inpainting; what it is, its own config files say.
 
-    model: a preset's name, a Hugging Face repo id, or a folder in the diffusers layout.
+    model: a preset's name, a Hugging Face repo id, or a folder in the diffusers layout; without one it is the demo.
     float16: half precision; None means on a GPU only, because MLX is slow at it on a CPU. Latents, noise levels and
         coefficients are float32 always, and so is an autoencoder whose config says `force_upcast`.
     quantize: bits (2, 3, 4, 6 or 8) of the weights of the UNet's and the text encoders' linear layers.
@@ -56,9 +58,16 @@ class StableDiffusion:
     text_encoder_1: CLIPTextModel
     text_encoder_2: CLIPTextModel
     tokenizer: CLIPTokenizer
-    sampler: NoiseSchedule  # the older example's name for `schedule`
+    sampler: OlderSampler  # the older example's name for `schedule`
 
-    def __init__(self, model: str = DEFAULT_MODEL, float16: bool | None = None, quantize: int | None = None) -> None:
+    def __init__(self, model: str | None = None, float16: bool | None = None, quantize: int | None = None) -> None:
+        if model is None:
+            model = DEFAULT_MODEL
+            warnings.warn(
+                f"no model is named, so it is {model!r}, which paints small landscapes; the older example took "
+                "'sd2.1-base'",
+                stacklevel=2,
+            )
         half = mx.default_device() == mx.gpu if float16 is None else float16
         self.model = model
         self.dtype = mx.float16 if half else mx.float32
@@ -72,7 +81,8 @@ class StableDiffusion:
         self._tokenizers = [f"tokenizer{number}" for number in numbers]
         self.__dict__.update(zip(self._encoders, nets.texts.encoders, strict=True))
         self.__dict__.update(zip(self._tokenizers, nets.texts.tokenizers, strict=True))
-        self.schedule = self.sampler = self.description.schedule
+        self.schedule = self.description.schedule
+        self.sampler = OlderSampler(**{f.name: getattr(self.schedule, f.name) for f in fields(self.schedule)})
         if quantize is not None:
             for name in ("unet", *self._encoders):
                 quantize_net(getattr(self, name), quantize)
@@ -146,16 +156,18 @@ class StableDiffusion:
         image: mx.array | None = None,
         mask: mx.array | None = None,
         noise: mx.array | None = None,
+        progress: bool = False,
     ) -> Iterator[Step]:
         """Walk n_images pictures, as one batch, from their start to noise level 0; the last step's x is to be decoded.
 
         image: (H, W, 3) in [-1, 1], to start from its noised latents; mask: (H, W) in [0, 1], 1 = repaint; noise:
-        (n_images, h, w, 4) N(0, 1), instead of the seeds'. Nothing is yielded when the plan runs no steps.
-        Raises ValueError before the first step for settings that cannot be run, and FloatingPointError where a latent
-        becomes NaN or infinite.
+        (n_images, h, w, 4) N(0, 1), instead of the seeds'; progress: show a bar. Nothing is yielded when the plan runs
+        no steps. Raises ValueError before the first step for settings that cannot be run, and FloatingPointError where
+        a latent becomes NaN or infinite.
         """
         run = self.planner.run(settings, Inputs(image, mask), noise)
-        return (step for _, step in self.walk(self.begin([run])))
+        steps = (step for _, step in self.walk(self.begin([run])))
+        return with_bar(steps, run.plan.steps_run) if progress else steps
 
     # The spine: encode the image and the text, start, walk, decode
 
@@ -165,11 +177,12 @@ class StableDiffusion:
         They are the mean of the encoder's distribution: the same picture always gives the same latents.
         """
         f = self.description.vae.factor
+        image = image[0] if image.ndim == 4 and image.shape[0] == 1 else image
         if image.ndim != 3 or image.shape[2] != 3 or image.shape[0] % f or image.shape[1] % f:
             raise ValueError(f"the image has shape {image.shape}: it must be (H, W, 3), H and W multiples of {f}")
         dtype = self.autoencoder.encoder.conv_in.weight.dtype
-        latents = self.autoencoder.encode(image[None].astype(dtype)).astype(mx.float32)
-        return finite(latents, "encoding the image", dtype)
+        mean, _ = self.autoencoder.encode(image[None].astype(dtype))
+        return finite(mean.astype(mx.float32), "encoding the image", dtype)
 
     def begin(self, runs: Sequence[Run]) -> list[Run]:
         """Give runs of the same image what they start from: its latents, and the inversion where they ask for one.
@@ -262,7 +275,7 @@ class StableDiffusion:
         strengths: Sequence[float],
         mask: mx.array | None = None,
         batch_size: int | None = None,
-    ) -> list[list[Step]]:
+    ) -> Rows:
         """Image-to-image at many strengths with one noise: a row of steps for each, all walked together.
 
         The first step of a row, with index -1, is the image noised once to that row's level; down these, the rows show
@@ -270,7 +283,7 @@ class StableDiffusion:
         At most batch_size rows go into one network call (None: all), so that with None there are as many calls as the
         longest row makes. Raises what `sample` raises.
         """
-        return self._rows(triangle_settings(settings, strengths), Inputs(image, mask), batch_size)
+        return Rows(self._rows(triangle_settings(settings, strengths), Inputs(image, mask), batch_size))
 
     def grid(
         self,
@@ -280,7 +293,7 @@ class StableDiffusion:
         image: mx.array | None = None,
         mask: mx.array | None = None,
         batch_size: int | None = None,
-    ) -> list[list[list[Step]]]:
+    ) -> list[list[Steps]]:
         """A picture for each pair of values of two settings, `("sampler", ["euler", "heun"])` and `("cfg", [3, 7.5])`.
 
         Returns rows of columns of steps; the first step of each, with index -1, is its start. All of them are walked
@@ -292,14 +305,14 @@ class StableDiffusion:
         width = 1 if columns is None else len(columns[1])
         return [made[i : i + width] for i in range(0, len(made), width)]
 
-    def _rows(self, all_settings: Sequence[Settings], inputs: Inputs, batch_size: int | None) -> list[list[Step]]:
+    def _rows(self, all_settings: Sequence[Settings], inputs: Inputs, batch_size: int | None) -> list[Steps]:
         runs = self.begin([self.planner.run(settings, inputs) for settings in all_settings])
-        rows = [[run.first] for run in runs]
+        rows = [Steps([run.first], self._thumbnails) for run in runs]
         for which, step in self.walk(runs, batch_size):
             rows[which].append(step)
         return rows
 
-    def noising(self, settings: Settings, image: mx.array, kind: NoisingKind = "ray") -> list[Step]:
+    def noising(self, settings: Settings, image: mx.array, kind: NoisingKind = "ray") -> Steps:
         """The way from the image up to a start: clean to noisy, a step per level of `sample` with the same arguments.
 
         ray: one noise at every level. chain: noise added little by little. Both end at that run's start, chain bit for
@@ -311,7 +324,12 @@ class StableDiffusion:
         (run,) = self.begin([self.planner.run(settings, Inputs(image))])
         if kind == "inversion" and run.inversion is None:
             (run,) = self.inverted([run])
-        return way_up(run, kind)
+        return Steps(way_up(run, kind), self._thumbnails)
+
+    def _thumbnails(self, step: Step) -> list[Picture]:
+        """A step's pictures at the size of pictures, and as coarse as previews."""
+        f, previews = self.description.vae.factor, self.preview(shown(step))
+        return [enlarged(to_picture(array), (f * array.shape[1], f * array.shape[0])) for array in previews]
 
     def inversion(self, settings: Settings, image: mx.array) -> Inversion:
         """The image walked up the model's own ODE, told settings.source_prompt and not guided, over the run's levels.
@@ -370,3 +388,5 @@ class StableDiffusionXL(StableDiffusion):
 
     def __init__(self, model: str = "sdxl-turbo", float16: bool | None = None, quantize: int | None = None) -> None:
         super().__init__(model, float16, quantize)
+        if not self.description.xl:
+            raise ValueError(f"{model!r} is no Stable Diffusion XL: load it with StableDiffusion")

@@ -1,19 +1,22 @@
 """From what a person calls a model to a folder in the diffusers layout. The only home of huggingface_hub."""
 
 import re
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-)
-
 from ..presets import PRESETS, preset_of
 from .checkpoint import CheckpointError
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # in a notebook, of a bar that is not used here
+    from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+    )
 
 _SMALL_FILES = (
     "model_index.json",
