@@ -76,11 +76,11 @@ def test_importing_it_warns_of_nothing() -> None:
     # As in a notebook without widgets, where the Hub's library warns of the bar that it would like to draw.
     code = """
 import sys, types
-shell = types.SimpleNamespace(get_ipython=lambda: types.SimpleNamespace(config={"IPKernelApp": 1}))
-sys.modules["IPython"] = shell
-import warnings
-warnings.simplefilter("error")
-import stable_diffusion
+sys.modules["IPython"] = types.SimpleNamespace(get_ipython=object)
+sys.modules["ipykernel.zmqshell"] = types.ModuleType("zmqshell")
+import %s
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1])
-    assert done.returncode == 0, done.stderr
+    for module, warned in (("huggingface_hub.utils.tqdm", True), ("stable_diffusion", False)):
+        words = [sys.executable, "-W", "always::UserWarning", "-c", code % module]
+        done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+        assert done.returncode == 0 and ("Warning" in done.stderr) == warned, done.stderr
