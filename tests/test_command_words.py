@@ -26,7 +26,6 @@ def parsed(text: str) -> tuple[str, Settings]:
         parser.add_argument("image", nargs="?")
     parser.add_argument("prompt", nargs="?")
     add_start(parser), add_common(parser), add_variations(parser)
-    parser.add_argument("--grid"), parser.add_argument("--redraw"), parser.add_argument("--loopback")
     args = parser.parse_args(words)
     found = settings_of(args, Settings())
     return name, replace(found, width=args.width, height=args.height, perturb=tuple(args.variation or ()))

@@ -57,7 +57,7 @@ VALUES = {
 }
 
 
-@pytest.mark.parametrize("option", [option for option in LONG if option != "--help"])
+@pytest.mark.parametrize("option", [option for option in LONG if option not in ("--help", "--version")])
 def test_hyphens_and_underscores_are_the_same(option: str) -> None:
     action = next(a for a in parser()._actions if option in a.option_strings)
     value = VALUES.get(option, "a_b-c.png" if option == "--output" else "8")
