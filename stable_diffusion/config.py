@@ -8,23 +8,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .values import check, declared, flag, number, rows, several, text, whole
+from .values import Kind, check, declared, flag, number, rows, several, text, whole
 
 Config = Mapping[str, Any]
 
 SIZE = whole(1, 2**20)
 SIZES = several(SIZE, f"at most 32 whole numbers from 1 to {2**20}", most=32)
 SMALL = number(0, 1)
+
+
+def _is_depth(value: Any) -> bool:
+    one = isinstance(value, tuple | list) and len(value) <= 32 and not any(map(SIZE.fault, value))
+    return one or not SIZE.fault(value)
+
+
+DEPTHS = several(
+    Kind(SIZE.read, (("a number", _is_depth),)), f"at most 32 numbers from 1 to {2**20}, or lists of them", most=32
+)
 WORDS = several(text(), "at most 32 names", most=32)
 
 
-def _per_level(value: int | list[int] | tuple[int, ...], levels: int, key: str) -> tuple[int, ...]:
-    """One number per level, from a number or a list."""
+def _per_level(value: Any, levels: int, key: str) -> tuple[Any, ...]:
+    """One number per level, from a number or a list; or, in the list, one for each layer of a level."""
     if isinstance(value, int):
         return (value,) * levels
     if len(value) != levels:
         raise ValueError(f"{key} has {len(value)} entries for {levels} levels: {list(value)}")
-    return tuple(value)
+    return tuple(tuple(entry) if isinstance(entry, list) else entry for entry in value)
 
 
 def _known(kind: str, types: list[str] | tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
@@ -53,7 +63,9 @@ class UNetConfig:
     block_out_channels: tuple[int, ...] = declared((320, 640, 1280, 1280), SIZES)
     layers_per_block: tuple[int, ...] = declared((2, 2, 2, 2), SIZES)
     num_attention_heads: tuple[int, ...] = declared((8, 8, 8, 8), SIZES)
-    transformer_layers_per_block: tuple[int, ...] = declared((1, 1, 1, 1), SIZES)
+    # Of a level, or of each of its layers; where the way up has others than the way down, those too, deepest first.
+    transformer_layers_per_block: tuple[int | tuple[int, ...], ...] = declared((1, 1, 1, 1), DEPTHS)
+    reverse_transformer_layers_per_block: tuple[int | tuple[int, ...], ...] | None = declared(None, DEPTHS)
     cross_attention_dim: int = declared(768, SIZE)
     norm_num_groups: int = declared(32, SIZE)
     norm_eps: float = declared(1e-5, SMALL)
@@ -61,6 +73,7 @@ class UNetConfig:
     freq_shift: float = declared(0.0, number(0, 1000))
     upcast_attention: bool = declared(False, flag())
     has_mid_block: bool = declared(True, flag())
+    mid_block_attends: bool = declared(True, flag())  # SSD-1B's and Vega's has one residual block and nothing else
     addition_embed_type: str | None = None  # "text_time": XL's pooled text and sizes
     addition_time_embed_dim: int = declared(256, SIZE)
     projection_class_embeddings_input_dim: int = declared(2816, SIZE)
@@ -68,6 +81,17 @@ class UNetConfig:
 
     def __post_init__(self) -> None:
         check(self, rows(UNetConfig))
+
+    def depths(self, level: int, up: bool) -> tuple[int, ...]:
+        """Transformer blocks of each layer of a level, on the way down or up; none where it does not attend."""
+        levels = len(self.block_out_channels)
+        kind = self.up_block_types[levels - 1 - level] if up else self.down_block_types[level]
+        layers = self.layers_per_block[level] + up
+        if not kind.startswith("CrossAttn"):
+            return (0,) * layers
+        reverse = self.reverse_transformer_layers_per_block
+        depth = reverse[levels - 1 - level] if up and reverse else self.transformer_layers_per_block[level]
+        return (depth,) * layers if isinstance(depth, int) else depth
 
     @classmethod
     def from_diffusers(cls, config: Config) -> "UNetConfig":
@@ -98,7 +122,6 @@ class UNetConfig:
                 "resnet_out_scale_factor": (1.0,),
                 "resnet_skip_time_act": (False,),
                 "resnet_time_scale_shift": ("default",),
-                "reverse_transformer_layers_per_block": (None,),
                 "time_embedding_act_fn": (None,),
                 "time_embedding_type": ("positional",),
                 "timestep_post_act": (None,),
@@ -121,12 +144,18 @@ class UNetConfig:
         )
         if not len(down) == len(up) == levels:
             raise ValueError(f"unet config: {len(down)} down, {len(up)} up blocks for {levels} levels of channels")
-        mid = config.get("mid_block_type", "UNetMidBlock2DCrossAttn")
+        mid = config.get("mid_block_type", CROSS_MID)
         if mid is not None:
-            _known("unet mid block", (mid,), ("UNetMidBlock2DCrossAttn",))
+            _known("unet mid block", (mid,), (CROSS_MID, PLAIN_MID))
         # diffusers' `attention_head_dim` is, by an old mistake that every checkpoint carries, the number of heads.
         heads = config.get("num_attention_heads") or config.get("attention_head_dim", 8)
-        return cls(
+        depths = _per_level(config.get("transformer_layers_per_block", 1), levels, "transformer_layers_per_block")
+        reverse = config.get("reverse_transformer_layers_per_block")
+        if reverse is not None:
+            reverse = _per_level(reverse, levels, "reverse_transformer_layers_per_block")
+        if mid == CROSS_MID and not isinstance(depths[-1], int):
+            raise ValueError(f"transformer_layers_per_block ends in {depths[-1]}: the mid block needs one number")
+        unet = cls(
             **known,
             sample_size=tuple(size),
             down_block_types=down,
@@ -134,12 +163,19 @@ class UNetConfig:
             block_out_channels=channels,
             layers_per_block=_per_level(config.get("layers_per_block", 2), levels, "layers_per_block"),
             num_attention_heads=_per_level(heads, levels, "attention_head_dim"),
-            transformer_layers_per_block=_per_level(
-                config.get("transformer_layers_per_block", 1), levels, "transformer_layers_per_block"
-            ),
+            transformer_layers_per_block=depths,
+            reverse_transformer_layers_per_block=reverse,
             has_mid_block=mid is not None,
+            mid_block_attends=mid != PLAIN_MID,
         )
+        for up in (False, True):
+            for level in range(levels):
+                if len(found := unet.depths(level, up)) != unet.layers_per_block[level] + up:
+                    raise ValueError(f"transformer layers {found} for {unet.layers_per_block[level] + up} layers")
+        return unet
 
+
+CROSS_MID, PLAIN_MID = "UNetMidBlock2DCrossAttn", "UNetMidBlock2D"
 
 _SAME_IN_UNET = (
     "in_channels",
@@ -192,6 +228,47 @@ class VAEConfig:
         if "block_out_channels" in known:
             known["block_out_channels"] = tuple(known["block_out_channels"])
         return cls(**known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyVAEConfig:
+    """AutoencoderTiny, as TAESD has it: its shape is fixed, and its latents are the UNet's own."""
+
+    channels: int = declared(64, SIZE)
+    latent_channels: int = declared(4, SIZE)
+    force_upcast: bool = declared(False, flag())
+
+    def __post_init__(self) -> None:
+        check(self, rows(TinyVAEConfig))
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent, along a side."""
+        return 8
+
+    @property
+    def block_out_channels(self) -> tuple[int, ...]:
+        return (self.channels,)
+
+    @classmethod
+    def from_diffusers(cls, config: Config) -> "TinyVAEConfig":
+        """Read the config.json of a diffusers AutoencoderTiny. Raises ValueError for one of another shape."""
+        widths = tuple(config.get("encoder_block_out_channels", (64,) * 4))
+        only: dict[str, tuple[object, ...]] = {
+            "act_fn": ("relu",),
+            "in_channels": (3,),
+            "out_channels": (3,),
+            "num_encoder_blocks": ([1, 3, 3, 3],),
+            "num_decoder_blocks": ([3, 3, 3, 1],),
+            "decoder_block_out_channels": (list(widths),),
+            "encoder_block_out_channels": ([widths[0]] * 4,),
+            "upsampling_scaling_factor": (2,),
+            "upsample_fn": ("nearest",),
+            "scaling_factor": (1.0, 1),
+            "shift_factor": (0.0, 0, None),
+        }
+        _refuse_others("tiny vae", config, only)
+        return cls(channels=widths[0], latent_channels=config.get("latent_channels", 4))
 
 
 @dataclass(frozen=True, kw_only=True)

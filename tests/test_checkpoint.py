@@ -18,8 +18,9 @@ from safetensors.numpy import load_file, save_file
 
 from stable_diffusion import CheckpointError, StableDiffusion
 from stable_diffusion.models.tokenizer import CLIPTokenizer
-from stable_diffusion.weights.checkpoint import load, read_json, read_tokenizer, weight_files
+from stable_diffusion.weights.checkpoint import read_json, read_tokenizer, weight_files
 from stable_diffusion.weights.nets import describe
+from stable_diffusion.weights.tensors import load, tensors_of
 from stable_diffusion.weights.vocabulary import openai_tokenizer
 
 DATA = Path(__file__).parent / "data"
@@ -114,15 +115,34 @@ def test_a_tensor_under_an_old_and_a_new_name_is_refused(folder: Path) -> None:
     assert "a second time" in error_of(folder)
 
 
-def test_eight_bit_numbers_are_refused_and_not_taken_for_weights(folder: Path) -> None:
-    """MLX reads F8_E4M3 as uint8."""
+def test_whole_numbers_are_refused_and_not_taken_for_weights(folder: Path) -> None:
     rewrite(folder / UNET, lambda tensors: tensors | {"conv_in.bias": tensors["conv_in.bias"].astype(np.uint8)})
-    data = (folder / UNET).read_bytes()
-    assert data.count(b'"dtype":"U8"') == 1
-    header = data[8 : 8 + struct.unpack("<Q", data[:8])[0]].replace(b'"dtype":"U8"', b'"dtype":"F8_E4M3"')
-    (folder / UNET).write_bytes(struct.pack("<Q", len(header)) + header + data[8 + struct.unpack("<Q", data[:8])[0] :])
     message = error_of(folder)
     assert str(folder / UNET) in message and "'conv_in.bias'" in message
+
+
+def relabelled(file: Path, kind: str) -> None:
+    """Call the bytes of a file's only array of whole numbers something else."""
+    data = file.read_bytes()
+    assert data.count(b'"dtype":"U8"') == 1
+    n = struct.unpack("<Q", data[:8])[0]
+    header = data[8 : 8 + n].replace(b'"dtype":"U8"', b'"dtype":"%s"' % kind.encode())
+    file.write_bytes(struct.pack("<Q", len(header)) + header + data[8 + n :])
+
+
+def test_eight_bit_floats_become_the_numbers_that_they_are(folder: Path) -> None:
+    """MLX reads F8_E4M3 as uint8. 0x38 is 1, 0x40 2, 0xb8 -1, 0x7e 448, 0x01 2^-9 (Micikevicius et al. 2022)."""
+    codes = np.array([0x38, 0x40, 0xB8, 0x7E, 0x01, 0x00, 0x80, 0x08], np.uint8)
+    rewrite(folder / UNET, lambda tensors: tensors | {"conv_in.bias": codes})
+    relabelled(folder / UNET, "F8_E4M3")
+    bias = StableDiffusion(str(folder), float16=False).unet.conv_in.bias
+    assert bias.tolist() == [1.0, 2.0, -1.0, 448.0, 2.0**-9, 0.0, 0.0, 2.0**-6]
+
+
+def test_other_eight_bit_floats_are_refused_by_name(folder: Path) -> None:
+    rewrite(folder / UNET, lambda tensors: tensors | {"conv_in.bias": tensors["conv_in.bias"].astype(np.uint8)})
+    relabelled(folder / UNET, "F8_E5M2")
+    assert f"{folder / UNET} holds numbers of kind F8_E5M2" in error_of(folder)
 
 
 # Damaged and missing files
@@ -313,7 +333,7 @@ def test_kernels_and_matrices_take_our_layout(tmp_path: Path) -> None:
         "bias": rng.standard_normal(2).astype(np.float16),
     }
     save_file(tensors, tmp_path / "model.safetensors")
-    load(net, [tmp_path / "model.safetensors"], (), mx.float32)
+    load(net, tensors_of([tmp_path / "model.safetensors"], ()), mx.float32)
     assert np.array_equal(np.array(net.kernel), tensors["kernel"].transpose(0, 2, 3, 1))
     assert np.array_equal(np.array(net.matrix), tensors["matrix"][:, :, 0, 0])
     assert net.bias.dtype == mx.float32 and np.array_equal(np.array(net.bias), tensors["bias"])
@@ -444,4 +464,4 @@ def test_whatever_a_config_says_it_is_a_checkpoint_or_one_sentence(tmp_path: Pat
 def test_numbers_of_64_bits_are_named_and_not_called_damage(tmp_path: Path) -> None:
     save_file({"a": np.zeros((2, 2))}, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match="holds numbers of kind F64: name a checkpoint of fp32"):
-        load(nn.Linear(2, 2), [tmp_path / "model.safetensors"], (), mx.float32)
+        load(nn.Linear(2, 2), tensors_of([tmp_path / "model.safetensors"], ()), mx.float32)

@@ -60,7 +60,7 @@ def test_times_are_embedded_in_full_precision() -> None:
     [
         ({"down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["AttnDownBlock2D"]}, "AttnDownBlock2D"),
         ({"up_block_types": ["KUpBlock2D"] * 4}, "KUpBlock2D"),
-        ({"mid_block_type": "UNetMidBlock2D"}, "UNetMidBlock2D"),
+        ({"mid_block_type": "UNetMidBlock2DSimpleCrossAttn"}, "SimpleCrossAttn"),
         ({"block_out_channels": [8, 8]}, "2 levels"),
         ({"attention_head_dim": [8, 8]}, "attention_head_dim"),
         ({"act_fn": "gelu"}, "gelu"),

@@ -13,7 +13,7 @@ from ..diffusion.samplers import Step
 from ..pictures.images import Picture, from_bytes, to_bytes
 from ..pipeline.frames import FrameKind
 from ..settings import CompleteSettings
-from ..weights.checkpoint import open_tensors
+from ..weights.tensors import open_tensors
 from .originals import Originals
 from .recipe import Recipe, differences
 from .view import VIEW_ROWS, View

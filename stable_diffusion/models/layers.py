@@ -90,3 +90,43 @@ class Attention(nn.Module):
         y = mx.fast.scaled_dot_product_attention(q, k, v, scale=q.shape[-1] ** -0.5)
         y = y.transpose(0, 2, 1, 3).reshape(x.shape).astype(x.dtype)
         return self.to_out[0](y)
+
+
+class Beside(nn.Module):
+    """A quantised layer with what LoRAs add to it, kept in full precision so that nothing of it is lost."""
+
+    def __init__(self, base: nn.QuantizedLinear) -> None:
+        super().__init__()
+        self.base = base
+        self.downs: list[mx.array] = []  # (r, I) each
+        self.ups: list[mx.array] = []  # (O, r), with the scale in it
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(O, I) of the whole weight."""
+        O, packed = self.base.weight.shape  # noqa: E741
+        return O, packed * 32 // self.base.bits
+
+    def whole(self) -> mx.array:
+        """The weight (O, I) that the layer stands for, float32."""
+        base = self.base
+        weight = mx.dequantize(
+            base.weight,
+            base.scales,
+            base.get("biases"),
+            group_size=base.group_size,
+            bits=base.bits,
+            mode=base.mode,
+        ).astype(mx.float32)
+        for down, up in zip(self.downs, self.ups, strict=True):
+            weight = weight + up.astype(mx.float32) @ down.astype(mx.float32)
+        return weight + self.difference.astype(mx.float32) if "difference" in self else weight
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """x (..., I) -> (..., O)."""
+        y = self.base(x)
+        for down, up in zip(self.downs, self.ups, strict=True):
+            y = y + ((x @ down.T) @ up.T).astype(y.dtype)
+        if "difference" in self:
+            y = y + (x @ self.difference.T).astype(y.dtype)
+        return y

@@ -1,12 +1,15 @@
 """CLIP's tokenizer: lower-cased byte-level BPE (Sennrich et al. 2016, Radford et al. 2019), always as many tokens."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 
 # Contractions, runs of letters, single digits, and runs of anything else, as in OpenAI's simple_tokenizer.py.
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+_EDGE = (r"(?<!\w)", r"(?!\w)")  # of a word that was taught
 
 
 class CLIPTokenizer:
@@ -50,10 +53,34 @@ class CLIPTokenizer:
             [AddedToken(word, **{"normalized": True, **flags}) for word, flags in (words or {}).items()]
         )
 
+        self._taught: dict[str, list[int]] = {}
+        self._words: re.Pattern[str] | None = None
+
+    def teach(self, words: Mapping[str, Sequence[int]]) -> None:
+        """Words that stand for ids of their own, one or several each; found in any case, and not inside of words."""
+        self._taught |= {word.lower(): list(ids) for word, ids in words.items()}
+        spelled = sorted(self._taught, key=len, reverse=True)
+        patterns = (
+            rf"{_EDGE[0] if w[0].isalnum() else ''}{re.escape(w)}{_EDGE[1] if w[-1].isalnum() else ''}" for w in spelled
+        )
+        self._words = re.compile("|".join(patterns), re.IGNORECASE)
+
+    def _encoded(self, text: str) -> Iterator[tuple[int, int]]:
+        """The ids of a text, each with the place in the text where it begins."""
+        at = 0
+        for found in self._words.finditer(text) if self._words else ():
+            yield from self._pieces(text[at : found.start()], at)
+            yield from ((i, found.start()) for i in self._taught[found[0].lower()])
+            at = found.end()
+        yield from self._pieces(text[at:], at)
+
+    def _pieces(self, text: str, at: int) -> Iterator[tuple[int, int]]:
+        encoding = self._bpe.encode(text, add_special_tokens=False)
+        yield from ((i, at + begin) for i, (begin, _) in zip(encoding.ids, encoding.offsets, strict=True))
+
     def tokenize(self, text: str, prepend_bos: bool = True, append_eos: bool = True) -> list[int]:
         """All ids of a text, however many, as the older MLX example's tokenizer gives them: no padding, no cut."""
-        ids = self._bpe.encode(text, add_special_tokens=False).ids
-        return [self.bos] * prepend_bos + list(ids) + [self.eos] * append_eos
+        return [self.bos] * prepend_bos + [i for i, _ in self._encoded(text)] + [self.eos] * append_eos
 
     def __call__(self, text: str) -> tuple[list[int], str]:
         """The text's `length` ids (start, words, end, padding), and the rest of the text that did not fit, or ""."""
@@ -61,8 +88,8 @@ class CLIPTokenizer:
             text.encode()
         except UnicodeEncodeError:
             raise ValueError(f"the text {text!r} is not valid Unicode") from None
-        encoding = self._bpe.encode(text, add_special_tokens=False)
+        found = list(self._encoded(text))
         room = self.length - 2
-        ids = [self.bos, *encoding.ids[:room], self.eos]
-        dropped = text[encoding.offsets[room][0] :] if len(encoding.ids) > room else ""
+        ids = [self.bos, *(i for i, _ in found[:room]), self.eos]
+        dropped = text[found[room][1] :] if len(found) > room else ""
         return ids + [self.pad] * (self.length - len(ids)), dropped.strip()

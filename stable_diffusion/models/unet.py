@@ -116,15 +116,15 @@ class Transformer2DModel(nn.Module):
 class UNetBlock(nn.Module):
     """One level, of either side: residual blocks, each with a transformer where the level's type has one."""
 
-    def __init__(self, channels: list[tuple[int, int]], level: int, attends: bool, config: UNetConfig) -> None:
+    def __init__(self, channels: list[tuple[int, int]], level: int, up: bool, config: UNetConfig) -> None:
         """channels: (in, out) of each residual block; level: 0 is the widest picture."""
         super().__init__()
         time_embed_dim = 4 * config.block_out_channels[0]
         self.resnets = [
             ResnetBlock2D(i, o, config.norm_num_groups, config.norm_eps, time_embed_dim) for i, o in channels
         ]
-        if attends:
-            self.attentions = [_transformer(level, config) for _ in channels]
+        if all(depths := config.depths(level, up)):
+            self.attentions = [_transformer(level, depth, config) for depth in depths]
 
     def layer(self, j: int, x: mx.array, time: mx.array, context: mx.array) -> mx.array:
         """The j-th residual block and its transformer: x (B, H, W, in) -> (B, H, W, out)."""
@@ -132,11 +132,11 @@ class UNetBlock(nn.Module):
         return self.attentions[j](x, context) if "attentions" in self else x
 
 
-def _transformer(level: int, config: UNetConfig) -> Transformer2DModel:
+def _transformer(level: int, depth: int, config: UNetConfig) -> Transformer2DModel:
     return Transformer2DModel(
         config.block_out_channels[level],
         config.num_attention_heads[level],
-        config.transformer_layers_per_block[level],
+        depth,
         config.cross_attention_dim,
         config.norm_num_groups,
         config.upcast_attention,
@@ -149,7 +149,7 @@ class DownBlock(UNetBlock):
     def __init__(self, level: int, in_channels: int, config: UNetConfig) -> None:
         out = config.block_out_channels[level]
         channels = [(out if j else in_channels, out) for j in range(config.layers_per_block[level])]
-        super().__init__(channels, level, config.down_block_types[level].startswith("CrossAttn"), config)
+        super().__init__(channels, level, False, config)
         if level < len(config.block_out_channels) - 1:
             self.downsamplers = [Downsample2D(out, padding=1)]
 
@@ -168,21 +168,26 @@ class DownBlock(UNetBlock):
 
 
 class MidBlock(nn.Module):
-    """The narrowest picture: residual block, transformer, residual block."""
+    """The narrowest picture: residual block, transformer, residual block; the first alone in SSD-1B and Vega."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         dim, last = config.block_out_channels[-1], len(config.block_out_channels) - 1
         time_embed_dim = 4 * config.block_out_channels[0]
-        self.attentions = [_transformer(last, config)]
+        if attends := config.mid_block_attends:
+            depth = config.transformer_layers_per_block[-1]
+            assert isinstance(depth, int)
+            self.attentions = [_transformer(last, depth, config)]
         self.resnets = [
-            ResnetBlock2D(dim, dim, config.norm_num_groups, config.norm_eps, time_embed_dim) for _ in range(2)
+            ResnetBlock2D(dim, dim, config.norm_num_groups, config.norm_eps, time_embed_dim) for _ in range(1 + attends)
         ]
 
     def __call__(self, x: mx.array, time: mx.array, context: mx.array) -> mx.array:
         """x (B, H, W, C), time (B, D), context (B, N, context_dim) -> (B, H, W, C)."""
-        x = self.attentions[0](self.resnets[0](x, time), context)
-        return self.resnets[1](x, time)
+        x = self.resnets[0](x, time)
+        if "attentions" in self:
+            x = self.resnets[1](self.attentions[0](x, context), time)
+        return x
 
 
 class UpBlock(UNetBlock):
@@ -193,8 +198,7 @@ class UpBlock(UNetBlock):
         out, below = widths[level], widths[max(level - 1, 0)]  # the first thing that a level kept has the width before
         n = config.layers_per_block[level] + 1
         channels = [((out if j else in_channels) + (below if j == n - 1 else out), out) for j in range(n)]
-        kind = config.up_block_types[len(widths) - 1 - level]
-        super().__init__(channels, level, kind.startswith("CrossAttn"), config)
+        super().__init__(channels, level, True, config)
         if level > 0:
             self.upsamplers = [Upsample2D(out)]
 

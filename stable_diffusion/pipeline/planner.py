@@ -1,6 +1,6 @@
 """What a checkpoint would do with settings, told from its config files alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,9 +12,10 @@ from ..diffusion.plan import make_plan
 from ..diffusion.samplers import SAMPLERS, sampler_named
 from ..diffusion.schedule import NoiseSchedule
 from ..diffusion.spacing import by_hand, spacing_named
-from ..presets import DEFAULT_MODEL, Defaults, defaults_of, preset_of
+from ..presets import DEFAULT_MODEL, Defaults, defaults_of, distilled_of, preset_of
 from ..settings import ROWS, CompleteSettings, Settings
-from ..weights.locate import locate
+from ..weights.extras import LoRAUse, distilled
+from ..weights.loading import open_checkpoint
 from ..weights.nets import Description, describe
 from .inputs import NOTHING, Inputs
 from .masks import unpacked
@@ -57,11 +58,19 @@ class Planner:
 
     model: str
     description: Description
+    distilled: tuple[str, Defaults] | None = None  # by a LoRA, and how it is used then
 
     @classmethod
-    def of(cls, model: str = DEFAULT_MODEL) -> "Planner":
+    def of(
+        cls,
+        model: str = DEFAULT_MODEL,
+        vae: str | None = None,
+        prediction: str | None = None,
+        loras: Sequence[LoRAUse] = (),
+    ) -> "Planner":
         """The planner of a model, which is not loaded. Raises CheckpointError."""
-        return cls(model, describe(locate(model, half=False, weights=False)))
+        checkpoint = open_checkpoint(model, half=False, weights=False, vae=vae)
+        return cls(model, describe(checkpoint, prediction), distilled(loras))
 
     @property
     def schedule(self) -> NoiseSchedule:
@@ -75,7 +84,24 @@ class Planner:
     @cached_property
     def defaults(self) -> Defaults:
         preset, d = preset_of(self.model), self.description
-        return preset.defaults if preset else defaults_of(d.scheduler_config, d.unet.time_cond_proj_dim is not None)
+        if self.distilled is not None:
+            return replace(self.distilled[1], side=preset.defaults.side if preset else None)
+        if preset:
+            return preset.defaults
+        if d.checkpoint.place.is_file() and (found := distilled_of(d.checkpoint.place.name)):
+            return found[1]
+        return defaults_of(d.scheduler_config, d.unet.time_cond_proj_dim is not None)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the model, in sentences."""
+        if self.distilled is None:
+            return self.description.notes
+        kind, d = self.distilled
+        return (
+            *self.description.notes,
+            f"with this LoRA ({kind}), the defaults are {d.steps} steps of {d.sampler}, {d.spacing}, cfg {d.cfg:g}",
+        )
 
     @property
     def size(self) -> tuple[int, int]:

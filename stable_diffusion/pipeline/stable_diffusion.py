@@ -4,9 +4,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx.utils import tree_flatten
 
 from ..diffusion.noise import StepNoise
 from ..diffusion.noising import Inversion
@@ -14,6 +17,7 @@ from ..diffusion.plan import Plan
 from ..diffusion.samplers import Step
 from ..diffusion.walk import DenoiseRows, lockstep
 from ..models.clip import CLIPTextModel
+from ..models.taesd import TinyAutoencoder
 from ..models.text import TextNets
 from ..models.tokenizer import CLIPTokenizer
 from ..models.unet import UNet2DConditionModel
@@ -21,8 +25,9 @@ from ..models.vae import AutoencoderKL
 from ..pictures.images import Picture, enlarged, to_picture
 from ..presets import DEFAULT_MODEL
 from ..settings import CompleteSettings, Settings
-from ..weights.identity import content_hash
-from ..weights.locate import locate
+from ..weights.extras import LoRAUse, distilled, put_on
+from ..weights.identity import checkpoint_hash
+from ..weights.loading import open_checkpoint
 from ..weights.nets import describe, open_nets
 from ..weights.quantize import quantize as quantize_net
 from .conditioning import guides
@@ -39,13 +44,25 @@ from .previews import applied, fitted
 from .run import Run
 
 
+def _dtype_of(net: nn.Module) -> mx.Dtype:
+    """The numbers that a net calculates with."""
+    return next(array.dtype for _, array in tree_flatten(net.parameters()))
+
+
 class StableDiffusion:
     """A Stable Diffusion checkpoint: 1.x, 2.x, XL, turbo or inpainting; what it is, its own config files say.
 
-    model: a preset's name, a Hugging Face repo id, or a folder in the diffusers layout; without one it is the demo.
+    model: a preset's name, a Hugging Face repo id or a file in one, a folder in the diffusers layout, or a .safetensors
+        file with everything in it; without one it is the demo.
     float16: half precision; None means on a GPU only, because MLX is slow at it on a CPU. Latents, noise levels and
         coefficients are float32 always, and so is an autoencoder whose config says `force_upcast`.
-    quantize: bits (2, 3, 4, 6 or 8) of the weights of the UNet's and the text encoders' linear layers.
+    quantize: bits (2, 3, 4, 6 or 8) of the weights of the UNet's and the text encoders' linear layers, or the name of
+        one of MLX's kinds of small floats (mxfp4, mxfp8, nvfp4).
+    loras: paths or Hub names, alone or as `(path, scale)` or `(path, scale of the UNet, scale of the texts)`; they are
+        fused into the weights. lora_partial: leave out what in them fits nothing, instead of raising.
+    vae: a folder, repo or file with an autoencoder that takes the place of the checkpoint's own; TAESD too.
+    embeddings: paths or Hub names of textual inversions, or `(path, word)` pairs.
+    prediction: "epsilon" or "v_prediction", where a file does not say what its UNet predicts, or says it wrongly.
 
     Weights are read when they are first used. `unet`, `text_encoder` (XL: `text_encoder_1`, `text_encoder_2`),
     `autoencoder`, `tokenizer` and `sampler` can be deleted to free their memory.
@@ -53,14 +70,24 @@ class StableDiffusion:
     """
 
     unet: UNet2DConditionModel
-    autoencoder: AutoencoderKL
+    autoencoder: AutoencoderKL | TinyAutoencoder
     text_encoder: CLIPTextModel
     text_encoder_1: CLIPTextModel
     text_encoder_2: CLIPTextModel
     tokenizer: CLIPTokenizer
     sampler: OlderSampler  # the older example's name for `schedule`
 
-    def __init__(self, model: str | None = None, float16: bool | None = None, quantize: int | None = None) -> None:
+    def __init__(
+        self,
+        model: str | None = None,
+        float16: bool | None = None,
+        quantize: int | str | None = None,
+        loras: Sequence[Any] = (),
+        vae: str | None = None,
+        embeddings: Sequence[Any] = (),
+        prediction: str | None = None,
+        lora_partial: bool = False,
+    ) -> None:
         if model is None:
             model = DEFAULT_MODEL
             warnings.warn(
@@ -72,8 +99,13 @@ class StableDiffusion:
         self.model = model
         self.dtype = mx.float16 if half else mx.float32
         self.quantize = quantize
-        self.description = describe(locate(model, half))  # stays when the nets are deleted
-        self.planner = Planner(model, self.description)
+        self.description = describe(
+            open_checkpoint(model, half, vae=vae), prediction
+        )  # stays when the nets are deleted
+        self.loras = tuple(map(LoRAUse.of, loras))
+        self.embeddings = tuple((str(e), None) if isinstance(e, str | Path) else tuple(e) for e in embeddings)
+        self.vae, self.prediction = vae, prediction
+        self.planner = Planner(model, self.description, distilled(self.loras))
         nets = open_nets(self.description, self.dtype)
         self.unet, self.autoencoder = nets.unet, nets.autoencoder
         numbers = ("_1", "_2") if self.description.xl else ("",)
@@ -86,6 +118,10 @@ class StableDiffusion:
         if quantize is not None:
             for name in ("unet", *self._encoders):
                 quantize_net(getattr(self, name), quantize)
+        changed = {name: getattr(self, name) for name in ("unet", *self._encoders)}
+        self.notes = self.description.notes + put_on(
+            nets.texts, changed, self.description.family, self.dtype, self.loras, self.embeddings, lora_partial
+        )
 
     @property
     def nets(self) -> dict[str, nn.Module]:
@@ -107,7 +143,7 @@ class StableDiffusion:
     @cached_property
     def identity(self) -> str:
         """A hash of the weights and configs of this checkpoint, 64 hexadecimal digits."""
-        return content_hash(self.description.folder, self.dtype == mx.float16)
+        return checkpoint_hash(self.description.checkpoint, self.dtype == mx.float16)
 
     # From settings to pictures
 
@@ -180,7 +216,7 @@ class StableDiffusion:
         image = image[0] if image.ndim == 4 and image.shape[0] == 1 else image
         if image.ndim != 3 or image.shape[2] != 3 or image.shape[0] % f or image.shape[1] % f:
             raise ValueError(f"the image has shape {image.shape}: it must be (H, W, 3), H and W multiples of {f}")
-        dtype = self.autoencoder.encoder.conv_in.weight.dtype
+        dtype = _dtype_of(self.autoencoder)
         mean, _ = self.autoencoder.encode(image[None].astype(dtype))
         return finite(mean.astype(mx.float32), "encoding the image", dtype)
 
@@ -245,7 +281,7 @@ class StableDiffusion:
 
     def decode(self, latents: mx.array) -> mx.array:
         """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], float32."""
-        dtype = self.autoencoder.decoder.conv_in.weight.dtype
+        dtype = _dtype_of(self.autoencoder)
         pictures = self.autoencoder.decode(latents.astype(dtype)).astype(mx.float32)
         return mx.clip(finite(pictures, "decoding", dtype) / 2 + 0.5, 0, 1)
 
@@ -265,7 +301,7 @@ class StableDiffusion:
     @cached_property
     def _colours(self) -> mx.array:
         """The linear map from latents to colours, fitted once to this autoencoder, and remembered from run to run."""
-        identity = content_hash(self.description.folder, self.dtype == mx.float16, ("vae",))
+        identity = checkpoint_hash(self.description.checkpoint, self.dtype == mx.float16, ("vae",))
         return fitted(self.decode, self.description.vae.latent_channels, identity)
 
     def triangle(

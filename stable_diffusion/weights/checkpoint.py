@@ -1,17 +1,8 @@
-"""Files to parameters: strict, and lazy. A tensor is read when it is first used."""
+"""The small files of a folder in the diffusers layout, and which of its files hold the weights."""
 
 import json
-from collections.abc import Mapping
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import mlx.core as mx
-import mlx.nn as nn
-from mlx.utils import tree_flatten
-from safetensors import SafetensorError, safe_open
-
-from .names import Table, renamed
 
 Merges = list[tuple[str, str]]
 
@@ -29,9 +20,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(_read_text(path))
     except json.JSONDecodeError as error:
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
     if not isinstance(content, dict):
-        raise _damaged(path, "it holds no JSON object")
+        raise damaged(path, "it holds no JSON object")
     return content
 
 
@@ -45,10 +36,11 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         raise CheckpointError(f"{path} can't be read ({error.strerror or error})") from None
     except UnicodeDecodeError as error:
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
 
 
-def _damaged(path: Path, why: object) -> CheckpointError:
+def damaged(path: Path, why: object) -> CheckpointError:
+    """What to raise for a file that is not what it should be, in one sentence."""
     first = next(iter(str(why).splitlines()), type(why).__name__)
     return CheckpointError(f"{path} is damaged or cut short ({first}): download it again")
 
@@ -64,7 +56,9 @@ def weight_files(folder: Path, half: bool) -> list[Path]:
             if index.exists():
                 shards = read_json(index).get("weight_map")
                 if not isinstance(shards, dict) or not shards or not all(isinstance(s, str) for s in shards.values()):
-                    raise _damaged(index, "it names no shards")
+                    raise damaged(index, "it names no shards")
+                if strange := next((name for name in shards.values() if Path(name).name != name), None):
+                    raise damaged(index, f"it names a file {strange!r} outside its folder")
                 files = [folder / name for name in sorted(set(shards.values()))]
                 for file in files:
                     if not file.exists():
@@ -75,81 +69,6 @@ def weight_files(folder: Path, half: bool) -> list[Path]:
     others = sorted(p.name for p in folder.glob("*.bin")) if folder.is_dir() else []
     hint = f"only {others[0]} is there, which may run code when it is read" if others else "download it again"
     raise CheckpointError(f"{folder} has no .safetensors file: {hint}")
-
-
-def open_tensors(file: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
-    """The tensors of a safetensors file, not yet read, and its metadata. Raises CheckpointError for a damaged one."""
-    try:
-        with safe_open(file, framework="numpy") as opened:  # reads the header only, and finds a truncated file
-            metadata = opened.metadata() or {}
-        return mx.load(str(file), format="safetensors"), metadata  # type: ignore[return-value]
-    except OSError as error:
-        raise CheckpointError(f"{file} can't be read ({error.strerror or error})") from None
-    except (SafetensorError, RuntimeError) as error:
-        if kinds := _unreadable(file):
-            raise CheckpointError(
-                f"{file} holds numbers of kind {kinds}: name a checkpoint of fp32, fp16 or bf16"
-            ) from None
-        raise _damaged(file, error) from None
-
-
-def _unreadable(file: Path) -> str:
-    """The kinds of numbers in a whole safetensors file that MLX does not read."""
-    try:
-        with safe_open(file, framework="numpy") as opened:
-            kinds = {str(opened.get_slice(name).get_dtype()) for name in opened.keys()}  # noqa: SIM118  not a dict
-    except (SafetensorError, OSError, RuntimeError):
-        return ""
-    return ", ".join(sorted(kind for kind in kinds if kind == "F64" or kind.startswith(("F8", "F4", "C"))))
-
-
-def _fitted(tensor: mx.array, shape: tuple[int, ...]) -> mx.array:
-    """PyTorch's layout to ours: (O, I, H, W) kernels to (O, H, W, I); 1x1 kernels to matrices where ours are."""
-    if tensor.ndim == 4:
-        if len(shape) == 2 and tensor.shape[2:] == (1, 1):
-            return tensor.squeeze((2, 3))
-        return tensor.transpose(0, 2, 3, 1)
-    return tensor
-
-
-def _theirs(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape in PyTorch's layout of a parameter of ours."""
-    return (shape[0], shape[3], *shape[1:3]) if len(shape) == 4 else shape
-
-
-def load(net: nn.Module, files: list[Path], table: Table, dtype: mx.Dtype) -> None:
-    """Put the files' tensors into the net, every one of them, as dtype.
-
-    Raises CheckpointError that names a tensor which is missing, left over, there twice, of the wrong shape, or not
-    of floating-point numbers.
-    """
-    wanted: Mapping[str, mx.array] = dict(tree_flatten(net.parameters()))
-    found: dict[str, mx.array] = {}
-    for file in files:
-        tensors, _ = open_tensors(file)
-        for name, tensor in sorted(tensors.items(), key=itemgetter(0)):  # so that always the same one is named
-            ours = renamed(name, table)
-            if ours is None:
-                continue
-            if ours not in wanted:
-                raise CheckpointError(f"{file} has a tensor {name!r} that its config.json knows nothing of")
-            if ours in found:
-                raise CheckpointError(f"{file} has the tensor {name!r} a second time: download it again")
-            if not mx.issubdtype(tensor.dtype, mx.floating):  # 8-bit floats come as integers, and would pass silently
-                raise CheckpointError(f"{file}: {name!r} holds no 16- or 32-bit floats: name a checkpoint that does")
-            shape = wanted[ours].shape
-            fitted = _fitted(tensor, shape)
-            if fitted.shape != shape:
-                raise CheckpointError(
-                    f"{file}: {name!r} has shape {tuple(tensor.shape)}, and config.json asks for {_theirs(shape)}"
-                )
-            found[ours] = fitted.astype(dtype)
-    missing = sorted(wanted.keys() - found.keys())
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        where = files[0] if len(files) == 1 else files[0].parent
-        raise CheckpointError(f"{where} lacks the tensor {missing[0]!r}{more} that config.json asks for")
-    net.load_weights(list(found.items()))
 
 
 class TokenizerFiles(NamedTuple):
@@ -180,7 +99,7 @@ def read_tokenizer(folder: Path) -> TokenizerFiles:
             pairs = [m.split(" ") if isinstance(m, str) else m for m in whole["model"]["merges"]]
             merges = [(left, right) for left, right in pairs]
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise _damaged(files["tokenizer"], "it holds no byte-pair vocabulary") from None
+            raise damaged(files["tokenizer"], "it holds no byte-pair vocabulary") from None
     added: dict[str, int] = {**there.get("added_tokens", {})}
     flags: dict[str, dict[str, bool]] = {}
     try:
@@ -189,7 +108,7 @@ def read_tokenizer(folder: Path) -> TokenizerFiles:
             added[token["content"]] = int(i) if isinstance(i, str) else i
             flags[token["content"]] = {flag: bool(token[flag]) for flag in _FLAGS if flag in token}
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise _damaged(files["tokenizer" if whole else "tokenizer_config"], "its added tokens are no list") from None
+        raise damaged(files["tokenizer" if whole else "tokenizer_config"], "its added tokens are no list") from None
     pad = _pad_token(folder)
     words = {w: flags.get(w, {}) for w in added if w not in vocab and w not in (_START, _END, pad)}
     return TokenizerFiles(vocab | added, merges, pad, _length(folder), words)
@@ -200,7 +119,7 @@ def _length(folder: Path) -> int:
     path = folder / "tokenizer_config.json"
     length = read_json(path).get("model_max_length", 77) if path.exists() else 77
     if not isinstance(length, int | float) or isinstance(length, bool) or length < 3:
-        raise _damaged(path, f"model_max_length is {length!r}")
+        raise damaged(path, f"model_max_length is {length!r}")
     return int(length) if length < 10**6 else 77  # transformers writes 10^30 where nobody has said anything
 
 
@@ -225,6 +144,6 @@ def _read_merges(path: Path) -> Merges:
             continue
         pair = line.split()
         if len(pair) != 2:
-            raise _damaged(path, f"the line {line!r} is no pair")
+            raise damaged(path, f"the line {line!r} is no pair")
         merges.append((pair[0], pair[1]))
     return merges

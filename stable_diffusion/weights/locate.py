@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..presets import PRESETS, preset_of
@@ -10,7 +10,7 @@ from .checkpoint import CheckpointError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # in a notebook, of a bar that is not used here
-    from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download, try_to_load_from_cache
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -40,6 +40,8 @@ _NETS = ("unet", "vae", "text_encoder", "text_encoder_2")
 _WEIGHTS = re.compile(  # one file, or shards and the index that names them; ".fp16" stands before or after the number
     r"(diffusion_pytorch_)?model(\.fp16)?(-\d+-of-\d+)?(\.fp16)?\.safetensors(\.index(\.fp16)?\.json)?"
 )
+ENDING = ".safetensors"
+HUB_FILE = re.compile(rf"([\w.-]+/[\w.-]+)/((?:[\w.-]+/)*[\w. -]+{re.escape(ENDING)})")  # a file in a repo
 _PATIENCE = 10.0  # seconds that the Hub has to answer
 
 
@@ -64,7 +66,7 @@ def needed(files: Iterable[str], half: bool) -> list[str]:
 
 
 def locate(model: str, half: bool, weights: bool = True) -> Path:
-    """The folder of a preset, of a folder's path, or of a Hugging Face repo, which is downloaded once.
+    """The folder or file of a preset, of a path, or of a Hugging Face repo (or a file in one), downloaded once.
 
     Without weights only its small files are downloaded, which say what it is.
 
@@ -80,11 +82,20 @@ def locate(model: str, half: bool, weights: bool = True) -> Path:
     if path.is_dir():
         return path
     if path.is_file():
-        raise CheckpointError(f"{model} is one file: name a folder in the diffusers layout, or a Hugging Face repo")
-    if place.count("/") != 1 or place.startswith((".", "/", "~")):
-        raise CheckpointError(f"there is no model {model!r}: name one of {', '.join(PRESETS)}, a folder, or a repo")
+        return path
+    if found := HUB_FILE.fullmatch(place):
+        return _hub_file(*found.groups())
+    if place.count("/") != 1 or place.startswith((".", "/", "~")) or place.endswith(ENDING):
+        raise CheckpointError(
+            f"there is no model {model!r}: name one of {', '.join(PRESETS)}, a folder, a .safetensors file, or a repo"
+        )
+    return _hub(place, weights, lambda: _download(place, half, weights))
+
+
+def _hub(place: str, weights: bool, download: Callable[[], Path]) -> Path:
+    """What the Hub gives, or, where it is out of reach, what it gave before."""
     try:
-        return _download(place, half, weights)
+        return download()
     except CheckpointError:
         raise
     except HFValidationError:
@@ -103,6 +114,51 @@ def _download(repo: str, half: bool, weights: bool) -> Path:
         raise CheckpointError(f"{repo} has no .safetensors file for its {net}: name a repo that has one")
     wanted = [name for name in needed(files, half) if weights or name in _SMALL_FILES]
     return Path(snapshot_download(repo, allow_patterns=wanted))
+
+
+def _hub_file(repo: str, name: str) -> Path:
+    """A file in a repo; one that was downloaded before is not asked for again."""
+    if isinstance(there := try_to_load_from_cache(repo, name), str):
+        return Path(there)
+    return _hub(repo, False, lambda: Path(hf_hub_download(repo, name)))
+
+
+def locate_extra(name: str, what: str) -> Path:
+    """The file or folder of a LoRA, an embedding or an autoencoder: a path, a file in a Hub repo, or a repo's only one.
+
+    what: "a LoRA", say, for sentences. A folder that holds no config.json stands for the one .safetensors file in it.
+    Raises CheckpointError, one sentence with the remedy.
+    """
+    path = Path(name).expanduser()
+    if path.is_file() or (path.is_dir() and any((path / sub / "config.json").exists() for sub in (".", "vae"))):
+        return path
+    if path.is_dir():
+        return path / _only((file.name for file in path.glob("*" + ENDING)), str(path), what)
+    if found := HUB_FILE.fullmatch(name):
+        return _hub_file(*found.groups())
+    if name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith(ENDING):
+        raise CheckpointError(f"there is no file {name!r}, which is to be {what}")
+    return _hub(name, False, lambda: _download_extra(name, what))
+
+
+def _download_extra(repo: str, what: str) -> Path:
+    files = {file.rfilename for file in HfApi().model_info(repo, timeout=_PATIENCE).siblings or ()}
+    for folder in ("", "vae/"):
+        if f"{folder}config.json" in files and f"{folder}diffusion_pytorch_model{ENDING}" in files:
+            hf_hub_download(repo, f"{folder}diffusion_pytorch_model{ENDING}")
+            return Path(hf_hub_download(repo, f"{folder}config.json")).parent
+    return Path(hf_hub_download(repo, _only((f for f in files if f.endswith(ENDING) and "/" not in f), repo, what)))
+
+
+def _only(names: Iterable[str], place: str, what: str) -> str:
+    """The one file that is meant: the only one, or the one that diffusers' own name says."""
+    there = sorted(names)
+    usual = [name for name in there if name == f"pytorch_lora_weights{ENDING}"]
+    if not there:
+        raise CheckpointError(f"{place} has no {ENDING} file that could be {what}")
+    if len(there) > 1 and not usual:
+        raise CheckpointError(f"{place} has {len(there)} files: name one of them, as in {place}/{there[0]}")
+    return (usual or there)[0]
 
 
 def _cached(repo: str, weights: bool) -> Path | None:

@@ -1,30 +1,35 @@
-"""A folder in the diffusers layout to nets: which nets there are, that they belong together, and in what precision."""
+"""A checkpoint to nets: which nets there are, that they belong together, and in what precision."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
-from ..config import CLIPTextConfig, UNetConfig, VAEConfig
+from ..config import CLIPTextConfig, TinyVAEConfig, UNetConfig, VAEConfig
 from ..diffusion.schedule import NoiseSchedule
 from ..models.clip import CLIPTextModel
+from ..models.taesd import TinyAutoencoder
 from ..models.text import TextNets
 from ..models.tokenizer import CLIPTokenizer
 from ..models.unet import UNet2DConditionModel
 from ..models.vae import AutoencoderKL
-from . import names
-from .checkpoint import CheckpointError, TokenizerFiles, load, read_json, read_tokenizer, weight_files
+from .autoencoders import TINY
+from .checkpoint import CheckpointError, TokenizerFiles
+from .parts import Checkpoint, Part, folder_checkpoint
+from .quantize import prepare
+from .single import single_checkpoint
+from .tensors import load
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a checkpoint is, by its config files alone."""
+    """What a checkpoint is, by its config files, or by the header of its one file."""
 
-    folder: Path
+    checkpoint: Checkpoint
     unet: UNetConfig
-    vae: VAEConfig
+    vae: VAEConfig | TinyVAEConfig
     texts: tuple[CLIPTextConfig, ...]  # one, or XL's two
     schedule: NoiseSchedule
     scheduler_config: Mapping[str, Any]
@@ -35,47 +40,64 @@ class Description:
         """Is it an XL, with two text encoders?"""
         return len(self.texts) == 2
 
+    @property
+    def family(self) -> str:
+        """What to call its kind: LoRAs and embeddings are for one of these."""
+        return "SD XL" if self.xl else "SD 2.x" if self.unet.cross_attention_dim == 1024 else "SD 1.x"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of it, in sentences."""
+        return self.checkpoint.notes
+
 
 @dataclass(frozen=True)
 class Nets:
     """The nets of a checkpoint, their weights not yet read."""
 
     unet: UNet2DConditionModel
-    autoencoder: AutoencoderKL
+    autoencoder: AutoencoderKL | TinyAutoencoder
     texts: TextNets
 
 
-def describe(folder: Path) -> Description:
-    """The checkpoint in a folder, without a look at its weights.
+def checkpoint_at(place: Path, without_vae: bool = False) -> Checkpoint:
+    """The checkpoint in a folder in the diffusers layout, or in one file. Raises CheckpointError."""
+    return single_checkpoint(place, without_vae) if place.is_file() else folder_checkpoint(place)
 
-    Raises CheckpointError, one sentence, for what is missing, damaged, unknown, or does not fit together.
+
+def describe(place: Path | Checkpoint, prediction: str | None = None) -> Description:
+    """What a checkpoint is, without a look at its weights.
+
+    prediction: what it predicts, where it does not say, or says it wrongly. Raises CheckpointError, one sentence, for
+    what is missing, damaged, unknown, or does not fit together.
     """
-    index = read_json(folder / "model_index.json")
-
-    def listed(part: str) -> bool:
-        entry = index.get(part)
-        return isinstance(entry, list) and bool(entry) and bool(entry[0])
-
-    if not listed("text_encoder"):
-        raise CheckpointError(f"{folder} has no text_encoder: XL's refiner and its like are not supported")
-    suffixes = ("", "_2") if listed("text_encoder_2") else ("",)
-    texts = tuple(_config(CLIPTextConfig, folder / f"text_encoder{suffix}" / "config.json") for suffix in suffixes)
-    unet = _config(UNetConfig, folder / "unet" / "config.json")
-    vae = _config(VAEConfig, folder / "vae" / "config.json")
-    _check_fit(folder, unet, vae, texts)
-    scheduler = folder / "scheduler" / "scheduler_config.json"
-    schedule = _config(NoiseSchedule, scheduler)
+    checkpoint = place if isinstance(place, Checkpoint) else checkpoint_at(place)
+    names = checkpoint.text_encoders
+    texts = tuple(_config(CLIPTextConfig, checkpoint.parts[name]) for name in names)
+    unet = _config(UNetConfig, checkpoint.parts["unet"])
+    part = checkpoint.parts["vae"]
+    vae = _config(TinyVAEConfig if part.config.get("_class_name") == TINY else VAEConfig, part)
+    _check_fit(checkpoint.place, unet, vae, texts)
+    schedule = _read(NoiseSchedule, checkpoint.scheduler, checkpoint.scheduler_source)
+    scheduler = checkpoint.scheduler
+    if prediction is not None and prediction != schedule.prediction_type:
+        # The highest level of a zero-terminal schedule is noise alone, which only v can tell anything of.
+        zero = schedule.zero_terminal_snr and prediction != "epsilon"
+        schedule = replace(schedule, prediction_type=prediction, zero_terminal_snr=zero)
+        scheduler = {**scheduler, "prediction_type": prediction, "rescale_betas_zero_snr": zero}
     if schedule.zero_terminal_snr and schedule.prediction_type == "epsilon":
         # The last level is noise alone: told to predict the noise, a net has nothing left to say.
-        raise CheckpointError(f"{scheduler}: rescale_betas_zero_snr needs v_prediction, and prediction_type is epsilon")
+        raise CheckpointError(
+            f"{checkpoint.scheduler_source}: rescale_betas_zero_snr needs v_prediction, and prediction_type is epsilon"
+        )
     return Description(
-        folder=folder,
+        checkpoint=checkpoint,
         unet=unet,
         vae=vae,
         texts=texts,
         schedule=schedule,
-        scheduler_config=read_json(scheduler),
-        zero_empty_negative=bool(index.get("force_zeros_for_empty_prompt", len(suffixes) == 2)),
+        scheduler_config=scheduler,
+        zero_empty_negative=bool(checkpoint.index.get("force_zeros_for_empty_prompt", len(names) == 2)),
     )
 
 
@@ -84,27 +106,29 @@ def open_nets(description: Description, dtype: mx.Dtype) -> Nets:
 
     Raises CheckpointError, one sentence, for what is missing, damaged or of another shape.
     """
+    checkpoint, half = description.checkpoint, dtype == mx.float16
 
-    def net(kind: Any, config: Any, part: str, table: names.Table, dtype: mx.Dtype) -> Any:
-        module = kind(config)
-        load(module, weight_files(description.folder / part, half=dtype == mx.float16), table, dtype)
+    def net(kind: Any, config: Any, name: str, dtype: mx.Dtype = dtype) -> Any:
+        module, part = kind(config), checkpoint.parts[name]
+        prepare(module, part.config, part.source)
+        load(module, part.tensors(half), dtype, part.asks)
         return module
 
     encoders, tokenizers = [], []
-    for suffix, text in zip(("", "_2"), description.texts, strict=False):
-        encoders.append(net(CLIPTextModel, text, f"text_encoder{suffix}", names.TEXT_ENCODER, dtype))
-        folder = description.folder / f"tokenizer{suffix}"
+    for name, text, tokenizer in zip(checkpoint.text_encoders, description.texts, checkpoint.tokenizers, strict=True):
+        encoders.append(net(CLIPTextModel, text, name))
         try:
-            files = read_tokenizer(folder)
-            _check_tokens(folder, files, text)
+            files = tokenizer.read()
+            _check_tokens(tokenizer.where, files, text)
             tokenizers.append(CLIPTokenizer(*files))
         except (CheckpointError, TypeError, ValueError) as error:
-            message = str(error) if isinstance(error, CheckpointError) else f"{folder}: {error}"
+            message = str(error) if isinstance(error, CheckpointError) else f"{tokenizer.where}: {error}"
             raise CheckpointError(" ".join(message.split())) from None
     vae = description.vae
+    kind = TinyAutoencoder if isinstance(vae, TinyVAEConfig) else AutoencoderKL
     return Nets(
-        unet=net(UNet2DConditionModel, description.unet, "unet", names.UNET, dtype),
-        autoencoder=net(AutoencoderKL, vae, "vae", names.VAE, mx.float32 if vae.force_upcast else dtype),
+        unet=net(UNet2DConditionModel, description.unet, "unet"),
+        autoencoder=net(kind, vae, "vae", mx.float32 if vae.force_upcast else dtype),
         texts=TextNets(encoders, tokenizers, description.xl),
     )
 
@@ -121,7 +145,7 @@ def _check_tokens(folder: Path, files: TokenizerFiles, text: CLIPTextConfig) -> 
         raise CheckpointError(f"{folder}: texts of {files.length} tokens, and the text encoder takes {most}")
 
 
-def _check_fit(folder: Path, unet: UNetConfig, vae: VAEConfig, texts: Sequence[CLIPTextConfig]) -> None:
+def _check_fit(folder: Path, unet: UNetConfig, vae: VAEConfig | TinyVAEConfig, texts: Sequence[CLIPTextConfig]) -> None:
     widths = [text.hidden_size for text in texts]
     if sum(widths) != unet.cross_attention_dim:
         raise CheckpointError(f"{folder}: text encoders of width {widths} and a UNet of {unet.cross_attention_dim}")
@@ -131,11 +155,13 @@ def _check_fit(folder: Path, unet: UNetConfig, vae: VAEConfig, texts: Sequence[C
         raise CheckpointError(f"{folder}: a UNet that gives {unet.out_channels} and latents of {vae.latent_channels}")
 
 
-def _config(kind: Any, path: Path) -> Any:
-    """A config dataclass from its file. Raises CheckpointError, which names the file."""
+def _config(kind: Any, part: Part) -> Any:
+    return _read(kind, part.config, part.source)
+
+
+def _read(kind: Any, config: Mapping[str, Any], source: Path) -> Any:
+    """A config dataclass from what its file says. Raises CheckpointError, which names the file."""
     try:
-        return kind.from_diffusers(read_json(path))
-    except CheckpointError:
-        raise
+        return kind.from_diffusers(config)
     except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        raise CheckpointError(f"{source}: {error}") from None

@@ -1,0 +1,74 @@
+"""TAESD, the tiny autoencoder (Bohan 2023, madebyollin/taesd): 5 MB that do nearly what 335 MB do."""
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..config import TinyVAEConfig
+
+CERTAIN = -30.0  # log variance of latents that have none; the least that Stable Diffusion's own encoder gives
+
+
+class TinyBlock(nn.Module):
+    """Three convolutions, and the input added."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        # The places between them are activations, as in the files' names.
+        self.conv = [nn.Conv2d(channels, channels, 3, padding=1) if i % 2 == 0 else nn.ReLU() for i in range(5)]
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """x (B, H, W, C) -> (B, H, W, C)."""
+        y = x
+        for layer in self.conv:
+            y = layer(y)
+        return nn.relu(x + y)
+
+
+class Upsample(nn.Module):
+    """Each pixel twice, along both sides."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """x (B, H, W, C) -> (B, 2 H, 2 W, C)."""
+        B, H, W, C = x.shape
+        return mx.broadcast_to(x[:, :, None, :, None, :], (B, H, 2, W, 2, C)).reshape(B, 2 * H, 2 * W, C)
+
+
+class Layers(nn.Module):
+    """One layer after the other."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def __call__(self, x: mx.array) -> mx.array:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class TinyAutoencoder(nn.Module):
+    """Pictures to latents and back; the latents are those that the UNet works on, without any scaling."""
+
+    def __init__(self, config: TinyVAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        C, z = config.channels, config.latent_channels
+        encoder: list[nn.Module] = [nn.Conv2d(3, C, 3, padding=1), TinyBlock(C)]
+        for _ in range(3):
+            encoder.append(nn.Conv2d(C, C, 3, stride=2, padding=1, bias=False))
+            encoder += [TinyBlock(C) for _ in range(3)]
+        self.encoder = Layers([*encoder, nn.Conv2d(C, z, 3, padding=1)])
+        decoder: list[nn.Module] = [nn.Conv2d(z, C, 3, padding=1), nn.ReLU()]
+        for _ in range(3):
+            decoder += [TinyBlock(C) for _ in range(3)]
+            decoder += [Upsample(), nn.Conv2d(C, C, 3, padding=1, bias=False)]
+        self.decoder = Layers([*decoder, TinyBlock(C), nn.Conv2d(C, 3, 3, padding=1)])
+
+    def encode(self, x: mx.array) -> tuple[mx.array, mx.array]:
+        """Pictures (B, H, W, 3) in [-1, 1] -> their latents (B, H / 8, W / 8, 4), and a log variance that is none."""
+        latents = self.encoder(x / 2 + 0.5)
+        return latents, mx.full(latents.shape, CERTAIN, latents.dtype)
+
+    def decode(self, z: mx.array) -> mx.array:
+        """Latents (B, h, w, 4) -> pictures (B, 8 h, 8 w, 3), about [-1, 1]."""
+        return self.decoder(mx.tanh(z / 3) * 3) * 2 - 1

@@ -1,0 +1,104 @@
+"""An autoencoder that takes the place of a checkpoint's own: a folder or a file, in either naming, or TAESD."""
+
+import re
+from collections.abc import Iterator, Mapping
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from ..config import VAEConfig
+from . import family as families
+from .checkpoint import CheckpointError
+from .ldm import renamed, vae_prefixes
+from .names import VAE
+from .names import renamed as respelled
+from .parts import Part, folder_part
+from .single import vae_part
+from .tensors import Header, Tensor, open_tensors, read_header, tensors_of
+
+TINY = "AutoencoderTiny"
+MOST_LEVELS = 8
+_UPSTREAM = re.compile(r"(\d+)\.")  # TAESD's own files count its layers, the decoder's clamp as the first of them
+
+
+def autoencoder_part(place: Path, own: Mapping[str, Any] | None) -> Part:
+    """The autoencoder in a folder (or in its folder `vae`), or in a file.
+
+    own: the config of the one whose place it takes, which says what a file does not: how its latents are scaled.
+    Raises CheckpointError for what holds none.
+    """
+    if place.is_dir():
+        folder = place / "vae" if (place / "vae" / "config.json").exists() else place
+        return folder_part(folder, VAE)
+    header = read_header(place)
+    scaling = float((own or {}).get("scaling_factor", families.SD1.scaling))
+    if scaling == 1.0:  # TAESD's own, whose place it takes
+        scaling = families.SD1.scaling
+    force_upcast = bool((own or {}).get("force_upcast", False))
+    names = header.shapes
+    if "encoder.layers.0.weight" in names or "decoder.layers.0.weight" in names:
+        return _tiny_part(header, [place])
+    if any(_UPSTREAM.match(name) for name in names) and all(_UPSTREAM.match(name) for name in names):
+        return _tiny_part(header, _upstream_pair(place))
+    for prefix in (*families.VAES, ""):
+        if f"{prefix}encoder.down.0.block.0.conv1.weight" in names:
+            return vae_part(header, prefix, scaling, force_upcast)
+    if "encoder.down_blocks.0.resnets.0.conv1.weight" in names:
+        return _diffusers_part(header, scaling, force_upcast)
+    try:
+        what = families.family_of(header).name
+        raise CheckpointError(f"{place} is an {what} model without an autoencoder: name one that has it with --vae")
+    except CheckpointError as error:
+        raise CheckpointError(f"{place} has no autoencoder to take with --vae ({error})") from None
+
+
+def _diffusers_part(header: Header, scaling: float, force_upcast: bool) -> Part:
+    """A file in diffusers' names, whose config is told from its shapes."""
+    # Levels are counted from the widest in both namings on the way down, which is all that a config is told from.
+    many = vae_prefixes(VAEConfig(block_out_channels=(32,) * MOST_LEVELS, layers_per_block=MOST_LEVELS))
+    shapes = {}
+    for name, shape in header.shapes.items():
+        ours = respelled(name, VAE)
+        shapes[(renamed(ours, many) if ours else None) or name] = shape
+    try:
+        config = families.vae_config(shapes, scaling, force_upcast)
+    except (KeyError, IndexError, ValueError) as error:
+        raise CheckpointError(f"{header.file} has no autoencoder that is known here ({error})") from None
+    file = header.file
+    return Part(config, file, lambda _: tensors_of([file], VAE), lambda _: [file], "an autoencoder")
+
+
+def _upstream_pair(file: Path) -> list[Path]:
+    """TAESD's own two files, of which one was named."""
+    for one, other in (("decoder", "encoder"), ("encoder", "decoder")):
+        if one in file.name:
+            beside = file.with_name(file.name.replace(one, other))
+            if not beside.exists():
+                raise CheckpointError(f"{file} is one half of TAESD: {beside.name} is missing beside it")
+            return sorted((file, beside))  # the decoder first
+    raise CheckpointError(f"{file} is one half of TAESD, and its name does not say which: name the file of diffusers")
+
+
+def _tiny_part(header: Header, files: list[Path]) -> Part:
+    def ours(file: Path, name: str) -> str:
+        found = _UPSTREAM.match(name)
+        if not found:
+            return name
+        decodes = "decoder" in file.name
+        return f"{'decoder' if decodes else 'encoder'}.layers.{int(found[1]) - decodes}.{name[found.end() :]}"
+
+    def tensors(_half: bool) -> Iterator[Tensor]:
+        for file in files:
+            for name, array in sorted(open_tensors(file)[0].items(), key=itemgetter(0)):
+                yield Tensor(file, name, ours(file, name), array)
+
+    shapes = {ours(header.file, name): shape for name, shape in header.shapes.items()}
+    latents = shapes.get("decoder.layers.0.weight", (0, 4))[1]
+    widths = [shapes.get("decoder.layers.0.weight", shapes.get("encoder.layers.0.weight", (64,)))[0]] * 4
+    config = {
+        "_class_name": TINY,
+        "latent_channels": latents,
+        "encoder_block_out_channels": widths,
+        "decoder_block_out_channels": widths,
+    }
+    return Part(config, header.file, tensors, lambda _: files, "TAESD")

@@ -1,0 +1,94 @@
+"""What a person puts on top of a checkpoint: LoRAs and embeddings, found, read, and put into its nets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..models.text import TextNets
+from ..presets import Defaults, distilled_of
+from .checkpoint import CheckpointError
+from .embeddings import Embedding, embedding_of, read_embedding, teach
+from .fuse import fuse, unfit
+from .locate import locate_extra
+from .lora import LoRA, read_lora
+from .tensors import read_header
+
+
+@dataclass(frozen=True)
+class LoRAUse:
+    """A LoRA, and how much of it: in the UNet, and in the text encoders."""
+
+    path: str
+    unet: float = 1.0
+    text: float = 1.0
+
+    @classmethod
+    def of(cls, given: "str | Path | LoRAUse | Sequence[object]") -> "LoRAUse":
+        """From a path, `(path, scale)`, or `(path, scale of the UNet, scale of the text encoders)`."""
+        if isinstance(given, LoRAUse):
+            return given
+        if isinstance(given, str | Path):
+            return cls(str(given))
+        path, *scales = given
+        numbers = [float(scale) for scale in scales if isinstance(scale, int | float)]
+        if not numbers or len(numbers) != len(scales) or len(numbers) > 2:
+            raise ValueError(f"{given!r} is no LoRA: it must be a path and one scale or two")
+        return cls(str(path), numbers[0], numbers[-1])
+
+    @property
+    def file(self) -> Path:
+        """Where it lies, downloaded if it is on the Hub. Raises CheckpointError."""
+        return locate_extra(self.path, "a LoRA")
+
+
+def put_on(
+    texts: TextNets,
+    nets: Mapping[str, nn.Module],
+    family: str,
+    dtype: mx.Dtype,
+    loras: Sequence[LoRAUse],
+    embeddings: Sequence[tuple[str, str | None]],
+    partial: bool = False,
+) -> tuple[str, ...]:
+    """Fuse LoRAs into the nets, and teach the text encoders their embeddings, each with its word or None.
+
+    nets: by the names that `read_lora` takes. partial: what in a LoRA fits nothing is left out, and said in the
+    sentences that are returned. Raises CheckpointError, one sentence, for what can't be.
+    """
+    notes: list[str] = []
+    widths = [encoder.config.hidden_size for encoder in texts.encoders]
+    taught: list[Embedding] = [
+        read_embedding(locate_extra(path, "an embedding"), word, widths, family) for path, word in embeddings
+    ]
+    for use in loras:
+        read = read_lora(use.file, nets, family)
+        if said := unfit(read):
+            if not partial or not read.changes:
+                raise CheckpointError(f"{said}: --lora-partial leaves those out" if read.changes else said)
+            notes.append(f"{said}, and are left out")
+        fuse(nets, read, use.unet, use.text, dtype)
+        taught += _bundled(read, widths, family)
+    if taught:
+        teach(texts, taught)
+        notes.append("words that were taught: " + ", ".join(e.word for e in taught))
+    return tuple(notes)
+
+
+def _bundled(read: LoRA, widths: Sequence[int], family: str) -> list[Embedding]:
+    return [
+        embedding_of(tensors, name, widths, family, name, f"{read.file}: {name}")
+        for name, tensors in read.embeddings.items()
+    ]
+
+
+def distilled(loras: Sequence[LoRAUse]) -> tuple[str, Defaults] | None:
+    """The kind and the defaults of the first LoRA that makes a model one of few steps, by its name or metadata."""
+    for use in loras:
+        name, metadata = Path(use.path).name, read_header(use.file).metadata
+        said = (metadata.get(key, "") for key in ("ss_output_name", "modelspec.title", "ss_network_module"))
+        if found := distilled_of(use.path.replace("/", " "), name, *said):
+            return found
+    return None

@@ -1,0 +1,107 @@
+"""A checkpoint as its parts, wherever they lie: the nets, their configs, the tokenizers, and what it is."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .checkpoint import CheckpointError, TokenizerFiles, read_json, read_tokenizer, weight_files
+from .names import TEXT_ENCODER, UNET, VAE, Table
+from .tensors import Tensor, tensors_of
+
+Config = Mapping[str, Any]
+
+FOLDER_NAMES: Mapping[str, Table] = {
+    "unet": UNET,
+    "vae": VAE,
+    "text_encoder": TEXT_ENCODER,
+    "text_encoder_2": TEXT_ENCODER,
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A net: its config as diffusers or transformers write it, and its tensors, which nobody has read yet."""
+
+    config: Config
+    source: Path  # the file that the config is from, for sentences about it
+    tensors: Callable[[bool], Iterator[Tensor]]  # half precision, where there is a choice
+    files: Callable[[bool], Sequence[Path]]  # that these are read from
+    asks: str = "its config.json"  # what says which tensors there have to be
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A tokenizer, read when it is needed."""
+
+    where: Path
+    read: Callable[[], TokenizerFiles]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All of a checkpoint. Its parts have the names of the folders of the diffusers layout."""
+
+    place: Path  # the folder, or the one file
+    parts: Mapping[str, Part]
+    tokenizers: Sequence[Tokenizer]
+    scheduler: Config
+    scheduler_source: Path
+    index: Config  # model_index.json
+    notes: tuple[str, ...] = ()  # what a person should know of it, in sentences
+    replaced: frozenset[str] = frozenset()  # parts that come from elsewhere
+
+    def with_part(self, name: str, part: Part, *notes: str) -> "Checkpoint":
+        """The same with a part in the place of its own."""
+        return replace(
+            self,
+            parts={**self.parts, name: part},
+            notes=(*self.notes, *notes),
+            replaced=self.replaced | {name},
+        )
+
+    @property
+    def text_encoders(self) -> list[str]:
+        return [name for name in ("text_encoder", "text_encoder_2") if name in self.parts]
+
+
+def folder_part(folder: Path, table: Table) -> Part:
+    """A net in a folder of its own."""
+    config = read_json(folder / "config.json")
+    return Part(
+        config,
+        folder / "config.json",
+        tensors=lambda half: tensors_of(weight_files(folder, half), table),
+        files=lambda half: weight_files(folder, half),
+    )
+
+
+def folder_checkpoint(folder: Path) -> Checkpoint:
+    """The checkpoint in a folder in the diffusers layout, without a look at its weights.
+
+    Raises CheckpointError, one sentence, for what is missing or damaged.
+    """
+    index = read_json(folder / "model_index.json")
+
+    def listed(part: str) -> bool:
+        entry = index.get(part)
+        return isinstance(entry, list) and bool(entry) and bool(entry[0])
+
+    if not listed("text_encoder"):
+        raise CheckpointError(f"{folder} has no text_encoder: XL's refiner and its like are not supported")
+    suffixes = ("", "_2") if listed("text_encoder_2") else ("",)
+    names = [*(f"text_encoder{suffix}" for suffix in suffixes), "unet", "vae"]
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    parts = {name: folder_part(folder / name, FOLDER_NAMES[name]) for name in names}
+    return Checkpoint(
+        folder,
+        parts,
+        [_folder_tokenizer(folder / f"tokenizer{suffix}") for suffix in suffixes],
+        read_json(scheduler),
+        scheduler,
+        index,
+    )
+
+
+def _folder_tokenizer(folder: Path) -> Tokenizer:
+    return Tokenizer(folder, lambda: read_tokenizer(folder))
