@@ -6,6 +6,7 @@ implement, is an error that names it: a picture from a net that is silently anot
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from .values import Kind, check, declared, flag, number, rows, several, text, whole
@@ -168,10 +169,9 @@ class UNetConfig:
             has_mid_block=mid is not None,
             mid_block_attends=mid != PLAIN_MID,
         )
-        for up in (False, True):
-            for level in range(levels):
-                if len(found := unet.depths(level, up)) != unet.layers_per_block[level] + up:
-                    raise ValueError(f"transformer layers {found} for {unet.layers_per_block[level] + up} layers")
+        for way, level in product((False, True), range(levels)):
+            if len(found := unet.depths(level, way)) != (layers := unet.layers_per_block[level] + way):
+                raise ValueError(f"transformer layers {found} for {layers} layers")
         return unet
 
 

@@ -15,7 +15,6 @@ from ..jobs.request import Request
 from ..jobs.view import VIEW_ROWS, View
 from ..pictures.reading import read_mask
 from ..pipeline.planner import changed
-from ..presets import DEFAULT_MODEL
 from ..settings import ROWS, Settings
 from .options import Parser
 
@@ -56,7 +55,8 @@ _APART = (
 _REDRAWS = {
     "redraw", "output", "overwrite", "triangle_shape", "triangle_align", "highlight", "sheet_size", "n_rows",
     "show_denoising", "frames", "animate", "fps", "captions", "html",
-    "model", "float16", "quantize", "save_prompt", "originals", "print_parser", "verbose",
+    "model", "float16", "quantize", "loras", "lora_partial", "vae", "embeddings", "prediction",
+    "save_prompt", "originals", "print_parser", "verbose",
 }  # fmt: skip
 
 
@@ -169,20 +169,23 @@ def _named(args: argparse.Namespace) -> set[str]:
 
 
 def _model(args: argparse.Namespace, replay: Replay | None) -> Model:
-    """The model that is named, or else the one of the file of --from."""
+    """The model that is named, or else the one of the file of --from; what lies on it stays unless it is named too."""
     if args.model == "":
         raise ValueError("--model is empty: name a model, or leave it out")
     was = None if replay is None else replay.model
     if was is None:
         if replay is not None and args.model is None:
             raise ValueError(replay.no_model)
-        return Model(args.model or DEFAULT_MODEL, float16=args.float16, quantize=args.quantize)
-    known = was if args.model in (None, was.name) else Model(args.model)
-    return replace(
-        known,
-        float16=was.float16 if args.float16 is None else args.float16,
-        quantize=was.quantize if args.quantize is None else args.quantize,
-    )
+        was = Model()
+    known = was if args.model in (None, was.name) else was.on(args.model)
+    return replace(known, **model_of(args))
+
+
+def model_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What a command line asks for of a model, but its name."""
+    lists = {name: tuple(value) for name in ("loras", "embeddings") if (value := getattr(args, name)) is not None}
+    plain = ("float16", "quantize", "vae", "prediction", "lora_partial")
+    return {name: value for name in plain if (value := getattr(args, name)) is not None} | lists
 
 
 def view_of(args: argparse.Namespace) -> View:

@@ -13,7 +13,7 @@ from ..jobs.model import Model
 from ..jobs.painting import paint, show_plan
 from ..jobs.redraw import redraw
 from ..pipeline import StableDiffusion
-from .arguments import arguments, request_of, view_of
+from .arguments import arguments, model_of, request_of, view_of
 from .options import (
     Parser,
     add_common,
@@ -67,8 +67,7 @@ def _job(args: argparse.Namespace) -> Generator[Event, None, None]:
         yield from (Answer(f"{name} = {value!r}") for name, value in sorted(vars(args).items()))
     output = Output(args.output, args.overwrite)
     if args.redraw:
-        named = {"name": args.model, "float16": args.float16, "quantize": args.quantize}
-        model = {name: value for name, value in named.items() if value is not None}
+        model = model_of(args) | ({} if args.model is None else {"name": args.model})
         yield from redraw(Path(args.redraw), view_of(args), output, model)
         return
     request = yield from request_of(args)

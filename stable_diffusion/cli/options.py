@@ -10,12 +10,13 @@ from typing import Any, NoReturn
 from ..diffusion.noise import slider
 from ..diffusion.samplers import SAMPLERS
 from ..diffusion.spacing import FOR_ALL, SPACINGS
-from ..jobs.model import MODEL_ROWS
+from ..jobs.model import LORA, MODEL_ROWS, TAUGHT
 from ..jobs.view import READERS, VIEW_ROWS, read_strengths
 from ..presets import DEFAULT_MODEL, PRESETS
 from ..settings import AMOUNT, ROWS, read_perturbation
 from ..values import number
 from ..version import __version__
+from ..weights.locate import size_of
 
 Reader = Callable[[str], Any]
 
@@ -156,6 +157,16 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
+def models_table() -> str:
+    """The models that have a name, and how large they are: on this disk, or to download."""
+    rows = []
+    for name, preset in PRESETS.items():
+        there = size_of(name)
+        size = f"{there / 1e9:.1f} GB here" if there else f"{preset.gigabytes:.1f} GB to download"
+        rows.append((name, size if preset.repos or preset.unet else f"{there / 1e6:.0f} MB", preset.about))
+    return _table([("model", "size", "what it is"), *rows])
+
+
 def samplers_table() -> str:
     """What there is to know of each sampler before choosing one."""
     head = ("sampler", "order", "calls for n steps", "adds noise", "options", "paper")
@@ -195,15 +206,29 @@ def _add(group: Any, *flags: str, dest: str | None = None, **more: Any) -> None:
     row = DECLARED[name]
     metavar = row.metavar or f"{{{','.join(row.kind.words)}}}"
     given = {"type": reading(READERS.get(name, row.kind.read)), "metavar": metavar, "help": row.about, "dest": name}
+    if "const" in more and "nargs" not in more:  # it takes no value
+        del given["type"], given["metavar"]
     group.add_argument(*flags, **{**given, **more})
+
+
+# What an option is that needs no value.
+YES = {"action": "store_const", "const": True}
 
 
 def add_common(parser: Parser) -> None:
     """Everything but the prompt, and what only image-to-image has."""
     group = parser.add_argument_group("the picture")
-    group.add_argument("--model", metavar="NAME", help=MODEL_ROWS["name"].about)
+    model = {"metavar": "NAME", "help": MODEL_ROWS["name"].about}
+    group.add_argument("--model", type=str, action=_OrList, listing=models_table, **model)
     for flag in ("--negative_prompt", "--seed", "--n_images", "--steps", "--cfg", "--width", "--height"):
         _add(group, flag)
+
+    group = parser.add_argument_group("what lies on the model")
+    _add(group, "--lora", dest="loras", type=reading(LORA.read), action="append")
+    _add(group, "--lora-partial", **YES)
+    _add(group, "--embedding", dest="embeddings", type=reading(TAUGHT.read), action="append")
+    _add(group, "--vae")
+    _add(group, "--prediction")
 
     group = parser.add_argument_group("the way from noise to picture")
     for flag, listing in (("--sampler", samplers_table), ("--spacing", spacings_table)):

@@ -33,6 +33,15 @@ def _options(settings: Settings, model: Model, originals: Originals | None) -> I
         yield from ("--model", model.name)
     if model.quantize is not None:
         yield from ("--quantize", str(model.quantize))
+    for path, unet, text, _ in model.loras:
+        yield from ("--lora", f"{path}:{unet!r}" + (f":{text!r}" if text != unet else ""))
+    for path, word in model.embeddings:
+        yield from ("--embedding", path if word is None else f"{path}:{word}")
+    for flag, named in (("--vae", model.vae), ("--prediction", model.prediction)):
+        if named is not None:
+            yield from (flag, named)
+    if model.lora_partial:
+        yield "--lora-partial"
     by_hand = {"steps", "spacing"} if settings.sigmas is not None or settings.times is not None else set()
     for name, row in ROWS.items():
         value = getattr(settings, name)

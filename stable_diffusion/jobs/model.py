@@ -1,15 +1,73 @@
 """Which model a job is for, and what is done to it when it is loaded."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
 
 from ..pipeline import Planner, StableDiffusion
 from ..presets import DEFAULT_MODEL
-from ..values import check, declared, flag, one_number_of, plain, rows, text, thawed
+from ..values import Kind, check, declared, flag, is_finite, one_of, plain, rows, several, text, thawed
 from ..weights.checkpoint import CheckpointError
+from ..weights.extras import LoRAUse
+from ..weights.identity import file_hash
+from ..weights.quantize import BITS, FLOATS
+
+LoRA = tuple[str, float, float, str | None]  # a path, how much in the UNet and in the text encoders, and its hash
+Taught = tuple[str, str | None]  # the path of an embedding, and its word where it is not the file's own
+
+
+def _read_lora(word: str) -> LoRA:
+    """PATH, PATH:SCALE or PATH:SCALE:SCALE, of the UNet and of the text encoders. Raises ValueError."""
+    path, scales = word, []
+    while len(scales) < 2 and ":" in path:
+        before, _, last = path.rpartition(":")
+        try:
+            scale = float(last)
+        except ValueError:
+            break
+        path, scales = before, [scale, *scales]
+    scales = scales or [1.0]
+    entry = (path, scales[0], scales[-1], None)
+    if not _is_lora(entry):
+        raise ValueError(f"{word[:80]!r} is not PATH, PATH:SCALE or PATH:SCALE:SCALE")
+    return entry
+
+
+def _is_lora(entry: Any) -> bool:
+    if not isinstance(entry, tuple | list) or len(entry) != 4:
+        return False
+    path, unet, texts, known = entry
+    return isinstance(path, str) and bool(path) and is_finite(unet) and is_finite(texts) and _text_or_none(known)
+
+
+def _text_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _read_embedding(word: str) -> Taught:
+    """PATH or PATH:WORD. Raises ValueError."""
+    path, _, own = word.rpartition(":") if ":" in word else (word, "", "")
+    if not path:
+        raise ValueError(f"{word[:80]!r} is not PATH or PATH:WORD")
+    return path, own or None
+
+
+def _is_embedding(entry: Any) -> bool:
+    fine = isinstance(entry, tuple | list) and len(entry) == 2
+    return fine and isinstance(entry[0], str) and _text_or_none(entry[1])
+
+
+def _read_kind(word: str) -> int | str:
+    """A number of bits, or the name of a kind of floats. Raises ValueError."""
+    return int(word) if word.isdigit() else word
+
+
+LORA = Kind(_read_lora, (("a path, two scales and a hash", _is_lora),)).strictly()
+TAUGHT = Kind(_read_embedding, (("a path and a word", _is_embedding),)).strictly()
+_KINDS = f"{', '.join(map(str, BITS[:-1]))} or {BITS[-1]} bits, or {', '.join(FLOATS)}"
+QUANTIZE = Kind(_read_kind, ((_KINDS, lambda v: not isinstance(v, bool) and v in (*BITS, *FLOATS)),)).strictly()
 
 
 @dataclass(frozen=True)
@@ -19,16 +77,42 @@ class Model:
     name: str = declared(
         DEFAULT_MODEL,
         text(),
-        f"a name from the list below, a Hugging Face repo, or a folder (default: {DEFAULT_MODEL})",
+        f"a name from the list below, a Hugging Face repo or a file in one, a folder, or a .safetensors file (default: "
+        f"{DEFAULT_MODEL}); --model list shows sizes",
         "NAME",
     )
     hash: str | None = declared(None, text())  # of its contents, where it has been used before
     float16: bool | None = declared(None, flag())
-    quantize: int | None = declared(
+    quantize: int | str | None = declared(
         None,
-        one_number_of(2, 3, 4, 6, 8).strictly(),
-        "keep each weight in 2, 3, 4, 6 or 8 bits: less memory, less exact (8 if no number is given)",
+        QUANTIZE,
+        f"keep each weight in {_KINDS} (small floats): less memory, less exact (8 if nothing is given)",
         "BITS",
+    )
+    loras: tuple[LoRA, ...] = declared(
+        (),
+        several(LORA, "paths, each with two scales and a hash"),
+        "put a LoRA on the model, as much of it as SCALE says (default: 1), or apart for the UNet and the text, as in "
+        "a.safetensors:0.8:0.5; a file, a folder or a Hub repo; several can be named",
+        "PATH[:SCALE]",
+    )
+    lora_partial: bool = declared(False, flag(), "leave out what in a LoRA fits nothing in this model")
+    vae: str | None = declared(
+        None,
+        text(),
+        "an autoencoder instead of the model's own: a folder, a Hub repo or a file; TAESD too, which is quick",
+        "PATH",
+    )
+    embeddings: tuple[Taught, ...] = declared(
+        (),
+        several(TAUGHT, "paths, each with a word"),
+        "teach the model a word, by a textual inversion; without WORD it is the file's own; several can be named",
+        "PATH[:WORD]",
+    )
+    prediction: str | None = declared(
+        None,
+        one_of("epsilon", "v_prediction"),
+        "what the model predicts, where its file does not say, or says it wrongly",
     )
     named_by: str | None = None  # the file that says it was made with it
 
@@ -38,27 +122,66 @@ class Model:
     @classmethod
     def of(cls, sd: StableDiffusion) -> "Model":
         """The one that is loaded."""
-        return cls(sd.model, sd.identity, sd.dtype == mx.float16, sd.quantize)
+        return cls(
+            sd.model,
+            sd.identity,
+            sd.dtype == mx.float16,
+            sd.quantize,
+            tuple((use.path, use.unet, use.text, file_hash(use.file)) for use in sd.loras),
+            sd.lora_partial,
+            sd.vae,
+            sd.embeddings,
+            sd.prediction,
+        )
+
+    @property
+    def uses(self) -> tuple[LoRAUse, ...]:
+        """Its LoRAs, as the pipeline takes them."""
+        return tuple(LoRAUse(path, unet, texts) for path, unet, texts, _ in self.loras)
 
     def planner(self) -> Planner:
         """What knows its shapes and defaults, without its weights. Raises CheckpointError."""
         try:
-            return Planner.of(self.name)
+            return Planner.of(self.name, self.vae, self.prediction, self.uses)
         except CheckpointError as error:
             raise self._missing(error) from None
 
     def load(self) -> StableDiffusion:
         """The model itself. Raises CheckpointError, which says where its name comes from."""
         try:
-            return StableDiffusion(self.name, self.float16, self.quantize)
+            return StableDiffusion(
+                self.name,
+                self.float16,
+                self.quantize,
+                self.uses,
+                self.vae,
+                self.embeddings,
+                self.prediction,
+                self.lora_partial,
+            )
         except CheckpointError as error:
             raise self._missing(error) from None
+
+    def changed_since(self, sd: StableDiffusion) -> Iterator[str]:
+        """What is not what it was when this was written down: the pictures will differ."""
+        was = f"is not what it was when {self.named_by} was made: the picture will differ"
+        if self.hash is not None and self.hash != sd.identity:
+            yield f"the model {self.name} {was}"
+        for (path, *_, known), use in zip(self.loras, sd.loras, strict=True):
+            if known is not None and known != file_hash(use.file):
+                yield f"the LoRA {path} {was}"
+
+    def on(self, name: str) -> "Model":
+        """Another model, with what lies on this one."""
+        return replace(self, name=name, hash=None, named_by=None)
 
     def _missing(self, error: CheckpointError) -> CheckpointError:
         if self.named_by is None:
             return error
         was = f"{self.named_by} was made with the model {self.name!r} ({(self.hash or '')[:10]})"
-        return CheckpointError(f"{was}, which can't be had: name where it is with --model ({error})")
+        flags = {"--lora": self.loras, "--vae": self.vae, "--embedding": self.embeddings}
+        named = ", ".join(["--model", *(flag for flag, value in flags.items() if value)])
+        return CheckpointError(f"{was}, which can't be had: name where it is with {named} ({error})")
 
     def as_json(self) -> dict[str, Any]:
         """As it stands in a picture's file."""
@@ -66,8 +189,13 @@ class Model:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Model":
-        """What `as_json` wrote down. Raises ValueError for what is unknown, missing or impossible."""
-        return cls(**thawed(values, MODEL_ROWS, every=True))
+        """What `as_json` wrote down. Raises ValueError for what is unknown, missing or impossible.
+
+        What lies on a model is not in files that are older than it.
+        """
+        since = {name: plain(MODEL_ROWS[name].default) for name in _SINCE}
+        return cls(**thawed({**since, **values} if isinstance(values, Mapping) else values, MODEL_ROWS, every=True))
 
 
+_SINCE = ("loras", "lora_partial", "vae", "embeddings", "prediction")
 MODEL_ROWS = rows(Model)

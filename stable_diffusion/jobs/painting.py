@@ -25,6 +25,7 @@ def show_plan(request: Request, planner: Planner, output: Output) -> Iterator[Ev
 
     Raises what `paint` raises, MemoryError too.
     """
+    yield from (Note(f"note: {said}") for said in planner.notes)
     parts = _apart(request, output) if request.view.loopback is None else each(request, output)
     for one, place in parts:
         yield from _show_plan(one, planner, place)
@@ -45,6 +46,7 @@ def paint(request: Request, sd: StableDiffusion, output: Output) -> Iterator[Eve
 
     Raises ValueError, before anything is made, for what cannot be; and what `StableDiffusion.walk` raises.
     """
+    yield from (Note(f"note: {said}") for said in sd.notes)
     if request.view.loopback is not None:
         yield from _loop(request, sd, output)
         return
@@ -90,11 +92,7 @@ def _paint(request: Request, sd: StableDiffusion, output: Output) -> Generator[E
     elif request.view.metadata and request.inputs is not None and output.path.suffix.lower() != ".png":
         yield Note(f"note: {output.path.suffix} files keep the settings, but not the picture that they started from")
     yield from map(Note, announcement(layout, tables=False))
-    if request.model.hash is not None and request.model.hash != sd.identity:
-        yield Note(
-            f"note: the model {request.model.name} is not what it was when {request.model.named_by} was made: "
-            "the picture will differ"
-        )
+    yield from (Note(f"note: {said}") for said in request.model.changed_since(sd))
     yield from map(Note, cautions(request, layout))
     runs = sd.begin(layout.runs)
     if layout.only is not None:

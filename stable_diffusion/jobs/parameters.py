@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..diffusion.aliases import A1111_SAMPLERS, A1111_SPACINGS, sampler_name, spacing_name
@@ -50,6 +51,11 @@ def parameters(recipe: Recipe) -> str:
         pairs["Eta"] = f"{s.eta:g}"
     if s.perturb:
         pairs["Perturbations"] = ", ".join(f"{seed}:{amount:g}" for seed, amount, *_ in s.perturb)
+    if recipe.model.loras:
+        hashes = (f"{Path(path).stem}: {(known or '')[:12]}" for path, _, _, known in recipe.model.loras)
+        pairs["Lora hashes"] = ", ".join(hashes)
+    if recipe.model.vae:
+        pairs["VAE"] = Path(recipe.model.vae).name
     pairs["Version"] = recipe.made_by
     negative = [f"Negative prompt: {s.negative_prompt}"] if s.negative_prompt else []
     return "\n".join([s.prompt, *negative, ", ".join(f"{k}: {_quoted(str(v))}" for k, v in pairs.items())])

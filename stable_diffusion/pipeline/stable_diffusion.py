@@ -46,7 +46,8 @@ from .run import Run
 
 def _dtype_of(net: nn.Module) -> mx.Dtype:
     """The numbers that a net calculates with."""
-    return next(array.dtype for _, array in tree_flatten(net.parameters()))
+    arrays: list[tuple[str, mx.array]] = tree_flatten(net.parameters())
+    return arrays[0][1].dtype
 
 
 class StableDiffusion:
@@ -104,7 +105,7 @@ class StableDiffusion:
         )  # stays when the nets are deleted
         self.loras = tuple(map(LoRAUse.of, loras))
         self.embeddings = tuple((str(e), None) if isinstance(e, str | Path) else tuple(e) for e in embeddings)
-        self.vae, self.prediction = vae, prediction
+        self.vae, self.prediction, self.lora_partial = vae, prediction, lora_partial
         self.planner = Planner(model, self.description, distilled(self.loras))
         nets = open_nets(self.description, self.dtype)
         self.unet, self.autoencoder = nets.unet, nets.autoencoder
@@ -119,7 +120,7 @@ class StableDiffusion:
             for name in ("unet", *self._encoders):
                 quantize_net(getattr(self, name), quantize)
         changed = {name: getattr(self, name) for name in ("unet", *self._encoders)}
-        self.notes = self.description.notes + put_on(
+        self.notes = self.planner.notes + put_on(
             nets.texts, changed, self.description.family, self.dtype, self.loras, self.embeddings, lora_partial
         )
 

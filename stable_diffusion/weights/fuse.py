@@ -77,6 +77,7 @@ KINDS: tuple[tuple[str, Callable[[Factors], tuple[mx.array, int | None]]], ...] 
 
 def scale_of(change: Change, rank: int | None) -> float:
     """alpha / rank; 1 where there is no alpha, or none of either."""
+    rank = rank or change.rank
     if rank is None or not change.alpha:
         return 1.0
     return change.alpha / (math.sqrt(rank) if change.root else rank)

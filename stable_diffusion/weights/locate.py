@@ -42,6 +42,7 @@ _WEIGHTS = re.compile(  # one file, or shards and the index that names them; ".f
 )
 ENDING = ".safetensors"
 HUB_FILE = re.compile(rf"([\w.-]+/[\w.-]+)/((?:[\w.-]+/)*[\w. -]+{re.escape(ENDING)})")  # a file in a repo
+INDEX = "model_index.json"
 _PATIENCE = 10.0  # seconds that the Hub has to answer
 
 
@@ -90,6 +91,27 @@ def locate(model: str, half: bool, weights: bool = True) -> Path:
             f"there is no model {model!r}: name one of {', '.join(PRESETS)}, a folder, a .safetensors file, or a repo"
         )
     return _hub(place, weights, lambda: _download(place, half, weights))
+
+
+def size_of(model: str) -> int:
+    """Bytes that a preset takes on this disk; 0 for one that is not here."""
+    preset = PRESETS[model]
+    folder = preset.place if isinstance(preset.place, Path) else None
+    for repo in (preset.place, *preset.mirrors):
+        if folder is None and isinstance(repo, str) and isinstance(at := try_to_load_from_cache(repo, INDEX), str):
+            folder = Path(at).parent
+    if folder is None:
+        return 0
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    if preset.unet is not None:
+        found = HUB_FILE.fullmatch(preset.unet)
+        there = try_to_load_from_cache(*found.groups()) if found else None
+        if not isinstance(there, str):
+            return 0
+        files.append(Path(there))
+    if not any(path.suffix == ENDING for path in files):
+        return 0
+    return sum(path.stat().st_size for path in files)
 
 
 def _hub(place: str, weights: bool, download: Callable[[], Path]) -> Path:

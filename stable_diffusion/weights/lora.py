@@ -67,6 +67,7 @@ class Change:
     theirs: str  # the module's name in the file
     factors: Mapping[str, mx.array]
     alpha: float | None = None
+    rank: int | None = None  # where the factors do not show it
     root: bool = False  # rank-stabilised: alpha is over the root of the rank
 
 
@@ -107,8 +108,7 @@ def read_lora(file: Path, nets: Mapping[str, nn.Module], family: str) -> LoRA:
         if target is None:
             unmatched.append(name)
             continue
-        alpha, root = _alpha(name, factors, adapter, target)
-        changes.append(Change(target, name, factors, alpha, root))
+        changes.append(Change(target, name, factors, *_alpha(name, factors, adapter, target)))
     return LoRA(file, changes, sorted(unmatched), embeddings)
 
 
@@ -184,16 +184,21 @@ def _adapter(file: Path, metadata: Mapping[str, str]) -> Mapping[str, Any]:
 
 def _alpha(
     name: str, factors: Mapping[str, mx.array], adapter: Mapping[str, Any], target: Target
-) -> tuple[float | None, bool]:
-    """A module's alpha, in the file or in what peft says; None: as its rank. And whether it is over the rank's root."""
+) -> tuple[float | None, int | None, bool]:
+    """A module's alpha (None: as its rank) and rank, in the file or as peft says; and is it over the rank's root?"""
     if "alpha" in factors:
-        return float(factors["alpha"].item()), False
+        return float(factors["alpha"].astype(mx.float32).reshape(-1)[0]), None, False
     net = "unet" if target[0] == "unet" else target[0].replace("_1", "")
     said = {
         key.removeprefix(f"{net}."): value for key, value in adapter.items() if key.startswith(f"{net}.")
     } or adapter
-    alpha = said.get("lora_alpha", said.get("alpha"))
+    alpha, rank = said.get("lora_alpha", said.get("alpha")), said.get("r")
     for pattern, value in (said.get("alpha_pattern") or {}).items():
-        if re.search(rf"(^|\.){pattern}$", name):
-            alpha = value
-    return (float(alpha) if isinstance(alpha, int | float) else None), bool(said.get("use_rslora"))
+        alpha = value if re.search(rf"(^|\.){pattern}$", name) else alpha
+    for pattern, value in (said.get("rank_pattern") or {}).items():
+        rank = value if re.search(rf"(^|\.){pattern}$", name) else rank
+    return (
+        float(alpha) if isinstance(alpha, int | float) else None,
+        rank if isinstance(rank, int) else None,
+        bool(said.get("use_rslora")),
+    )

@@ -46,7 +46,7 @@ def single_checkpoint(file: Path, without_vae: bool = False) -> Checkpoint:
         prefixes = swapped(unet_prefixes(UNetConfig.from_diffusers(config)))
     except ValueError as error:
         raise CheckpointError(f"{file} is no Stable Diffusion model that is known here: {error}") from None
-    parts["unet"] = _part(header, config, UNET, lambda name: renamed(named.get(name, name), prefixes), asks)
+    parts["unet"] = _part(header, config, UNET, lambda name: renamed(named[name], prefixes), asks)
     vae = next((prefix for prefix in families.VAES if header.under(prefix)), None)
     if vae is not None:
         parts["vae"] = vae_part(header, vae, family.scaling, family.force_upcast)
@@ -118,7 +118,7 @@ def prediction(header: Header, family: Family) -> tuple[str, bool]:
     four = header.shapes[f"{UNET}input_blocks.0.0.weight"][1] == 4
     if family.name == "SD 2.x" and four and UNET + V_SIGN in header.shapes:
         tensors, _ = open_tensors(header.file)
-        if mx.std(tensors[UNET + V_SIGN].astype(mx.float32)).item() > V_SPREAD:
+        if bool(mx.std(tensors[UNET + V_SIGN].astype(mx.float32)) > V_SPREAD):
             return "v_prediction", False
     return "epsilon", False
 
