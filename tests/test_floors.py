@@ -19,7 +19,7 @@ FLOORS: list[set[str]] = [
     {"pipeline"},
     {"jobs"},
     {"cli"},
-    {"txt2image", "image2image", "bench", "__init__"},
+    {"txt2image", "image2image", "bench", "convert", "__init__"},
     {"__main__"},
 ]
 

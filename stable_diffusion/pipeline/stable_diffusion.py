@@ -25,11 +25,14 @@ from ..models.vae import AutoencoderKL
 from ..pictures.images import Picture, enlarged, to_picture
 from ..presets import DEFAULT_MODEL
 from ..settings import CompleteSettings, Settings
+from ..weights.checkpoint import CheckpointError
 from ..weights.extras import LoRAUse, distilled, put_on
 from ..weights.identity import checkpoint_hash
 from ..weights.loading import open_checkpoint
+from ..weights.locate import ENDING
 from ..weights.nets import describe, open_nets
 from ..weights.quantize import quantize as quantize_net
+from ..weights.saving import save_folder, save_single
 from .conditioning import guides
 from .estimate import estimate_of, repaint_channels
 from .frames import FrameKind, finite, shown
@@ -145,6 +148,20 @@ class StableDiffusion:
     def identity(self) -> str:
         """A hash of the weights and configs of this checkpoint, 64 hexadecimal digits."""
         return checkpoint_hash(self.description.checkpoint, self.dtype == mx.float16)
+
+    def save(self, place: str | Path, dtype: mx.Dtype | None = None) -> None:
+        """Write the checkpoint as it is, LoRAs fused and quantised: a folder, or one file that ends in .safetensors.
+
+        dtype: of its floats (None: as they are). Raises CheckpointError for a place that is taken, for a form that it
+        does not have, and for embeddings, which no checkpoint holds; OSError where it can't be written.
+        """
+        if self.embeddings:
+            raise CheckpointError("a checkpoint holds no embeddings: leave them out, and name them when it is used")
+        parts = {"unet": self.unet, "vae": self.autoencoder}
+        parts |= dict(zip(self.description.checkpoint.text_encoders, self.texts.encoders, strict=True))
+        place = Path(place)
+        save = save_single if place.suffix == ENDING else save_folder
+        save(place, self.description, parts, dtype)
 
     # From settings to pictures
 

@@ -4,8 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import mlx.nn as nn
+from mlx.utils import tree_unflatten
 
+from ..models.layers import Beside
+from ..values import whole
 from .checkpoint import CheckpointError
 
 GROUP = 32  # weights that share a scale; the widths of all Stable Diffusion nets are multiples of it
@@ -41,10 +45,39 @@ def prepare(net: nn.Module, config: Mapping[str, Any], source: Path) -> None:
     if said is None:
         return
     try:
-        kind, layers = said["kind"], set(said["layers"])
+        kind, layers, beside = said["kind"], set(said["layers"]), dict(said.get("beside", {}))
         known = {path for path, module in net.named_modules() if isinstance(module, nn.Linear)}
-        if kind not in (*BITS, *FLOATS) or not layers <= known:
+        if kind not in (*BITS, *FLOATS) or not layers <= known or not beside.keys() <= layers:
             raise ValueError(f"{kind!r} of {len(layers)} layers is not known here")
-    except (KeyError, TypeError, ValueError) as error:
+        nn.quantize(net, **_arguments(kind), class_predicate=lambda path, _: path in layers)
+        modules = dict(net.named_modules())
+        for path, about in beside.items():
+            layer = Beside(modules[path])
+            rows, columns = layer.shape
+            layer.downs = [mx.zeros((whole(1, 2**16).strictly().read(str(r)), columns)) for r in about["ranks"]]
+            layer.ups = [mx.zeros((rows, down.shape[0])) for down in layer.downs]
+            if about["difference"]:
+                layer.difference = mx.zeros((rows, columns))
+            net.update_modules(tree_unflatten([(path, layer)]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{source}: its mlx_quantization can't be read ({error})") from None
-    nn.quantize(net, **_arguments(kind), class_predicate=lambda path, _: path in layers)
+
+
+def said_of(net: nn.Module) -> dict[str, Any] | None:
+    """What a config.json says of a net's quantised layers, and of what lies beside them; None: it has none."""
+    modules = dict(net.named_modules())
+    beside = {path: module for path, module in modules.items() if isinstance(module, Beside)}
+    layers = {
+        path.removesuffix(".base"): module for path, module in modules.items() if isinstance(module, nn.QuantizedLinear)
+    }
+    if not layers:
+        return None
+    one = next(iter(layers.values()))
+    return {
+        "kind": one.bits if one.mode == "affine" else one.mode,
+        "layers": sorted(layers),
+        "beside": {
+            path: {"ranks": [down.shape[0] for down in layer.downs], "difference": "difference" in layer}
+            for path, layer in sorted(beside.items())
+        },
+    }

@@ -133,7 +133,7 @@ def load(net: nn.Module, tensors: Iterable[Tensor], dtype: mx.Dtype, asks: str =
         if ours in found:
             raise CheckpointError(f"{file} has the tensor {name!r} a second time: download it again")
         if not mx.issubdtype(tensor.dtype, mx.floating):
-            if wanted[ours].dtype != tensor.dtype:
+            if (wanted[ours].dtype, wanted[ours].shape) != (tensor.dtype, tensor.shape):
                 raise CheckpointError(f"{file}: {name!r} holds no 16- or 32-bit floats: name a checkpoint that does")
             found[ours] = tensor  # of a quantised layer
             continue

@@ -13,7 +13,7 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 from families import sd1, xl
 from outputs import inputs
-from peft import LoHaConfig, LoKrConfig, LoraConfig, get_peft_model, get_peft_model_state_dict
+from peft import LoHaConfig, LoKrConfig, LoraConfig, get_peft_model, get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import load_file, save_file
 
 from stable_diffusion import StableDiffusion
@@ -162,7 +162,8 @@ def saved(folder: Path, kind: Any, tmp_path: Path, **more: Any) -> tuple[Any, Pa
         nets["text_encoder_2"] = pipeline.text_encoder_2
     for i, (name, net) in enumerate(nets.items()):
         if name != "unet":
-            net.add_adapter(words)
+            inject_adapter_in_model(words, net)  # transformers' own way waits for a peft that is not out
+            net.peft_config = {"default": words}
         randomised(net, ("lora_",), i)
     layers = {f"{name}_lora_layers": get_peft_model_state_dict(net) for name, net in nets.items()}
     configs = {f"{name}_lora_adapter_metadata": net.peft_config["default"].to_dict() for name, net in nets.items()}
@@ -188,6 +189,11 @@ def kohya(file: Path, ldm: Rename | None = None) -> Path:
     return other
 
 
+def unet_alone(file: Path) -> dict[str, torch.Tensor]:
+    """What of a file diffusers can load without transformers."""
+    return {name: tensor for name, tensor in load_file(file).items() if name.startswith(("unet", "lora_unet"))}
+
+
 @torch.no_grad()
 def their_text(net: Any) -> np.ndarray:
     return net(torch.tensor([[5, 9, 40, 70]]), output_hidden_states=True).hidden_states[-1].numpy()
@@ -207,7 +213,7 @@ def test_diffusers_sd1(dialect: str, folder: Path, tmp_path: Path) -> None:
     if dialect == "kohya":
         file = kohya(file)
         with_adapter = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
-        with_adapter.load_lora_weights(file.parent, weight_name=file.name)
+        with_adapter.load_lora_weights(unet_alone(file))
         assert relative_error(theirs(with_adapter.unet, folder), theirs(pipeline.unet, folder)) < 1e-6
     check(folder, file, theirs(pipeline.unet, folder))
     check_texts(pipeline, StableDiffusion(str(folder), float16=False, loras=[file]))
@@ -225,12 +231,13 @@ def test_several_at_once_with_scales(folder: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     _, one = saved(folder, StableDiffusionPipeline, tmp_path / "a", safety_checker=None)
+    save_file(load_file(one), one)  # without its metadata, which diffusers takes from files alone
     tensors = {name: -0.5 * tensor + 0.1 for name, tensor in load_file(one).items()}
     other = tmp_path / "b" / "other.safetensors"
     save_file(tensors, other)
     pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
-    pipeline.load_lora_weights(one.parent, weight_name=one.name, adapter_name="one")
-    pipeline.load_lora_weights(other.parent, weight_name=other.name, adapter_name="other")
+    pipeline.load_lora_weights(unet_alone(one), adapter_name="one")
+    pipeline.load_lora_weights(unet_alone(other), adapter_name="other")
     pipeline.set_adapters(["one", "other"], [0.7, -0.4])
     wanted = theirs(pipeline.unet, folder)
     sd = StableDiffusion(str(folder), float16=False, loras=[(one, 0.7), (other, -0.4)])

@@ -1,0 +1,76 @@
+"""The command that makes another form of a model: python -m stable_diffusion.convert."""
+
+import argparse
+import tempfile
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import mlx.core as mx
+
+from ..jobs.events import Event, Note, Written
+from ..jobs.model import LORA, MODEL_ROWS
+from ..pipeline import StableDiffusion
+from ..weights.checkpoint import CheckpointError
+from ..weights.locate import ENDING
+from ..weights.pickles import read_pickle
+from ..weights.saving import write_tensors
+from .options import reading
+from .terminal import run
+
+PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
+EMBEDDING = "string_to_param."
+
+
+def convert(argv: Sequence[str] | None) -> int:
+    """A model, or an embedding, in another form. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stable_diffusion.convert",
+        description="Make a folder in the diffusers layout, or one .safetensors file, of a model in any form.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("source", help="a model as --model takes it, or a .ckpt or .pt, which is read without running it")
+    add("target", help=f"a file that ends in {ENDING}, or else a folder; neither may be there already")
+    add("--dtype", choices=sorted(DTYPES), help="the numbers to write (default: as they are, half precision for fp8)")
+    for flag, dest, kind in (("--lora", "loras", reading(LORA.read)), ("--vae", "vae", str)):
+        more = {"action": "append"} if dest == "loras" else {}
+        add(flag, dest=dest, type=kind, metavar=MODEL_ROWS[dest].metavar, help=MODEL_ROWS[dest].about, **more)
+    add("--lora-partial", action="store_true", help=MODEL_ROWS["lora_partial"].about)
+    quantize = MODEL_ROWS["quantize"]
+    add("-q", "--quantize", nargs="?", const=8, type=reading(quantize.kind.read), metavar="BITS", help=quantize.about)
+    add("--prediction", choices=MODEL_ROWS["prediction"].kind.words, help=MODEL_ROWS["prediction"].about)
+    args = parser.parse_args(argv)
+    return run(lambda: _converted(args))
+
+
+def _converted(args: argparse.Namespace) -> Generator[Event, None, None]:
+    target, source = Path(args.target).expanduser(), Path(args.source).expanduser()
+    if target.suffix.lower() in PICKLES:
+        raise CheckpointError(f"{target}: pickles are read here and not written: name a {ENDING} file, or a folder")
+    if target.exists() and (target.is_file() or any(target.iterdir())):
+        raise CheckpointError(f"{target} is there already: name another")
+    if source.suffix.lower() not in PICKLES or source.is_dir():
+        yield from _saved(args, args.source, target)
+        return
+    tensors = read_pickle(source)
+    if tensors and all(name.startswith(EMBEDDING) for name in tensors):
+        write_tensors(target, {"emb_params": next(iter(tensors.values()))})
+        yield Written(target)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target.parent) as folder:
+        file = Path(folder) / f"{source.stem}{ENDING}"
+        write_tensors(file, tensors)
+        del tensors
+        yield from _saved(args, str(file), target)
+
+
+def _saved(args: argparse.Namespace, source: str, target: Path) -> Generator[Event, None, None]:
+    sd = StableDiffusion(
+        source, float16=False, quantize=args.quantize, loras=[entry[:3] for entry in args.loras or ()], vae=args.vae,
+        prediction=args.prediction, lora_partial=args.lora_partial,
+    )  # fmt: skip
+    yield from (Note(f"note: {said}") for said in sd.notes)
+    sd.save(target, DTYPES[args.dtype] if args.dtype else None)
+    yield Written(target)

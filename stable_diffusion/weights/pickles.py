@@ -1,0 +1,152 @@
+"""PyTorch's zip files (.ckpt, .pt), read without PyTorch, and without running anything that is in them.
+
+A pickle is a program. This one may name a handful of things, which are data; whatever else it names is refused.
+"""
+
+import pickle
+import re
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from .checkpoint import CheckpointError, damaged
+
+# PyTorch's storage classes: NumPy's kind of number, and MLX's where NumPy has none of that name.
+STORAGES: Mapping[str, tuple[str, mx.Dtype | None]] = {
+    "FloatStorage": ("<f4", None),
+    "HalfStorage": ("<f2", None),
+    "BFloat16Storage": ("<u2", mx.bfloat16),
+    "DoubleStorage": ("<f8", None),
+    "LongStorage": ("<i8", None),
+    "IntStorage": ("<i4", None),
+    "ShortStorage": ("<i2", None),
+    "CharStorage": ("i1", None),
+    "ByteStorage": ("u1", None),
+    "BoolStorage": ("?", None),
+}
+_MEMBER = re.compile(
+    r"[^/]+/(data/\d+|version|data\.pkl|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)"
+)
+MOST_PICKLE = 100 * 2**20  # bytes of the program; that of a whole model has about 1 MB
+_CALLBACKS = re.compile(r"(pytorch_lightning|lightning)\.(pytorch\.)?callbacks\..+")  # Lightning leaves their names
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor as the pickle describes it."""
+
+    storage: str
+    key: str
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+class _Nothing:
+    """Stands for an object that is not needed."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+
+def _tensor(storage: tuple[str, str], offset: int, shape: Any, strides: Any, *_: Any) -> Stored:
+    return Stored(*storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
+
+
+def _parameter(data: Any, *_: Any) -> Any:
+    return data
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        allowed: Mapping[tuple[str, str], Any] = {
+            ("collections", "OrderedDict"): OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+            ("torch._utils", "_rebuild_parameter"): _parameter,
+        }
+        if (module, name) in allowed:
+            return allowed[module, name]
+        if module in ("torch", "torch.storage") and name in STORAGES:
+            return name
+        if _CALLBACKS.fullmatch(f"{module}.{name}"):
+            return _Nothing
+        raise ValueError(f"it asks for {module}.{name}, which no model needs, and may be an attack")
+
+    def persistent_load(self, pid: Any) -> tuple[str, str]:
+        kind, storage, key, *_ = pid
+        if kind != "storage" or not isinstance(storage, str):
+            raise ValueError(f"it refers to something that is no storage: {str(pid)[:60]}")
+        return storage, str(key)
+
+
+def read_pickle(file: Path) -> dict[str, mx.array]:
+    """The tensors of a PyTorch file by their names; those of an embedding's `string_to_param` among them.
+
+    Raises CheckpointError, one sentence, for what is damaged, of an old form, or asks for anything but data.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+            if strange := next((name for name in names if not _MEMBER.fullmatch(name)), None):
+                raise CheckpointError(f"{file} is no PyTorch file: it holds {strange!r}")
+            roots = {name.split("/")[0] for name in names}
+            program = f"{next(iter(roots), '')}/data.pkl"
+            if len(roots) != 1 or program not in names or archive.getinfo(program).file_size > MOST_PICKLE:
+                raise CheckpointError(f"{file} is no PyTorch file: it has no data.pkl of a reasonable size")
+            with archive.open(program) as opened:
+                said = _Reader(opened).load()
+            return {name: _read(archive, program, stored) for name, stored in _tensors(said)}
+    except CheckpointError:
+        raise
+    except zipfile.BadZipFile:
+        raise CheckpointError(
+            f"{file} is no zip file, as PyTorch writes since version 1.6: it is damaged, or of an older form: load and "
+            "save it with a newer PyTorch"
+        ) from None
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no file {str(file)!r}") from None
+    except OSError as error:
+        raise CheckpointError(f"{file} can't be read ({error.strerror or error})") from None
+    except ValueError as error:
+        raise CheckpointError(f"{file} is refused: {error}") from None
+    except Exception as error:  # a damaged pickle may raise anything
+        raise damaged(file, error) from None
+
+
+def _tensors(said: Any) -> Iterator[tuple[str, Stored]]:
+    """The tensors of what was pickled: a table of them, or one that lies in `state_dict` or `string_to_param`."""
+    if not isinstance(said, Mapping):
+        raise ValueError("it holds no table of tensors")
+    for inner in ("state_dict", "string_to_param"):
+        if isinstance(said.get(inner), Mapping):
+            table = said[inner]
+            prefix = "string_to_param." if inner == "string_to_param" else ""
+            yield from ((f"{prefix}{k}", v) for k, v in table.items() if isinstance(v, Stored))
+            return
+    yield from ((str(k), v) for k, v in said.items() if isinstance(v, Stored))
+
+
+def _read(archive: zipfile.ZipFile, program: str, stored: Stored) -> mx.array:
+    kind, other = STORAGES[stored.storage]
+    data = np.frombuffer(archive.read(f"{program.removesuffix('data.pkl')}data/{stored.key}"), dtype=kind)
+    reach = stored.offset + 1 + sum((n - 1) * s for n, s in zip(stored.shape, stored.strides, strict=True))
+    empty = 0 in stored.shape
+    if any(n < 0 for n in (stored.offset, *stored.shape, *stored.strides)) or (not empty and reach > data.size):
+        raise ValueError("a tensor reaches beyond its storage")
+    if empty:
+        return mx.zeros(stored.shape)
+    steps = tuple(s * data.itemsize for s in stored.strides)
+    view = np.lib.stride_tricks.as_strided(data[stored.offset :], stored.shape, steps)
+    if kind == "<f8":
+        view = view.astype(np.float32)
+    array = mx.array(np.ascontiguousarray(view))
+    return array if other is None else array.view(other)
