@@ -144,6 +144,8 @@ class Gallery:
         if self._view.preview == "linear":
             size = (8 * latents.shape[2], 8 * latents.shape[1])
             return enlarged(to_picture(self._sd.preview(latents)[0]), size)
+        if self._view.preview == "taesd":
+            return to_picture(self._sd.quick(latents)[0])
         return to_picture(self._sd.decode(latents)[0])
 
     def _kept_pixels(self, painted: Picture) -> Picture:
@@ -224,10 +226,12 @@ class Gallery:
         recipe = replace(self.record.recipe, view=view.over(View(feather=self.record.recipe.view.feather)))
         if which is not None:
             decoding, layout = self._view.decoding_batch_size or 1, self._layout
-            alone = len(self._runs) == 1 or (layout.batch_size == 1 and decoding == 1)
-            settings = tuple(run.settings for run in layout.runs)
-            batch = None if alone else Batch(settings, which, layout.batch_size, decoding)
-            recipe = replace(recipe, settings=settings[which], batch=batch)
+            run = layout.runs[which]
+            together = [i for i, other in enumerate(layout.runs) if other.lora == run.lora]
+            alone = len(together) == 1 or (layout.batch_size == 1 and decoding == 1)
+            settings = tuple(layout.runs[i].settings for i in together)
+            batch = None if alone else Batch(settings, together.index(which), layout.batch_size, decoding)
+            recipe = replace(recipe, settings=run.settings, model=recipe.model.wearing(run.lora), batch=batch)
         return attached(recipe, self._originals, whole and self._view.originals)
 
 

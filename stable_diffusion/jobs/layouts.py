@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
 from typing import Any, Literal
 
 from ..diffusion.noise import child_seed
@@ -11,6 +12,8 @@ from ..pipeline import NOTHING, Inputs, Planner, Run
 from ..pipeline.laboratory import grid_settings, triangle_settings
 from ..pipeline.masks import packed, shrunk
 from ..settings import CompleteSettings, Perturbation, Settings
+from ..weights.extras import LoRAUse
+from .model import LoRA
 from .request import Request
 from .view import View
 
@@ -186,11 +189,20 @@ def _grid(view: View, planner: Planner, settings: Settings, inputs: Inputs, code
         (name, tuple(tuple(_masked(e, code) for e in v) for v in values) if name == "perturb" else values)
         for name, values in view.grid
     ]
-    runs = [planner.run(place, inputs) for place in grid_settings(settings, axes)]
+    # A LoRA is no setting: it changes the model, in some of the runs.
+    plain = grid_settings(settings, [axis for axis in axes if axis[0] != "lora"])
+    runs = [planner.run(place, inputs) for place in plain]
+    if "lora" in (names := [name for name, _ in axes]):
+        uses = [LoRAUse(path, unet, texts) for path, unet, texts, _ in axes[names.index("lora")][1]]
+        pairs = product(uses, runs) if names[0] == "lora" else ((use, run) for run, use in product(runs, uses))
+        runs = [replace(run, lora=use) for use, run in pairs]
     plans = [run.plan for run in runs]
     # Where the grid changes how many steps are run, or from where, each picture says so.
     differ = len({(plan.steps_run, plan.start_sigma) for plan in plans}) > 1
-    named = [[f"{name.replace('_', ' ')} {_words(value)}" for value in values] for name, values in axes]
+    named = [
+        [f"{name.replace('_', ' ')} {_lora_words(v) if name == 'lora' else _words(v)}" for v in values]
+        for name, values in axes
+    ]
     # One setting lies in a line; of two, the first goes down.
     lines, columns = (named[0], named[1]) if len(named) > 1 else ([""], named[0])
     places = product(range(1, len(lines) + 1), range(1, len(columns) + 1))
@@ -214,6 +226,11 @@ def _masked(entry: Perturbation, code: tuple[str, ...]) -> Perturbation:
     seed, amount, *own = entry
     masks = own or code
     return (seed, amount, str(masks[0])) if masks else (seed, amount)
+
+
+def _lora_words(lora: LoRA) -> str:
+    path, unet, texts, _ = lora
+    return f"{Path(path).stem} {unet:g}" + (f":{texts:g}" if texts != unet else "")
 
 
 def _words(value: Any) -> str:

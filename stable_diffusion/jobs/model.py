@@ -171,6 +171,12 @@ class Model:
             if known is not None and known != file_hash(use.file):
                 yield f"the LoRA {path} {was}"
 
+    def wearing(self, use: LoRAUse | None) -> "Model":
+        """The same with one more LoRA on it."""
+        if use is None:
+            return self
+        return replace(self, loras=(*self.loras, (use.path, use.unet, use.text, file_hash(use.file))))
+
     def on(self, name: str) -> "Model":
         """Another model, with what lies on this one."""
         return replace(self, name=name, hash=None, named_by=None)

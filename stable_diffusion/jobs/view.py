@@ -12,8 +12,9 @@ from ..pipeline.frames import FrameKind
 from ..pipeline.laboratory import NoisingKind
 from ..settings import AMOUNT, COUNT, ROWS
 from ..values import Kind, check, declared, number, one_of, plain, rows, several, text, thawed, whole
+from .model import LORA
 
-Axis = tuple[str, tuple[Any, ...]]  # a setting's name, and the values that it takes
+Axis = tuple[str, tuple[Any, ...]]  # a setting's name, or "lora", and the values that it takes
 
 
 def read_sampler(word: str) -> str:
@@ -33,7 +34,9 @@ READERS: dict[str, Callable[[str], Any]] = {name: row.kind.read for name, row in
     "sampler": read_sampler,
     "spacing": read_spacing,
 }
-AXES = sorted(ROWS.keys() - {"n_images"})
+KINDS = {**{name: row.kind for name, row in ROWS.items()}, "lora": LORA}
+READERS["lora"] = LORA.read
+AXES = sorted(KINDS.keys() - {"n_images"})
 
 
 def read_axis(words: str) -> Axis:
@@ -45,7 +48,7 @@ def read_axis(words: str) -> Axis:
     parts = [part.strip() for part in values.split("|" if "|" in values else ",")]
     found = tuple(READERS[name](part) for part in parts)
     for value in found:
-        if fault := ROWS[name].kind.fault(value):
+        if fault := KINDS[name].fault(value):
             raise ValueError(f"{name} is {value!r}: it must be {fault}")
     if len(set(found)) < len(found):
         raise ValueError(f"{words[:40]!r} names a value twice")
@@ -55,7 +58,7 @@ def read_axis(words: str) -> Axis:
 def _is_axis(axis: Any) -> bool:
     if not isinstance(axis, tuple) or len(axis) != 2 or axis[0] not in AXES or not isinstance(axis[1], tuple):
         return False
-    return bool(axis[1]) and not any(map(ROWS[axis[0]].kind.fault, axis[1]))
+    return bool(axis[1]) and not any(map(KINDS[axis[0]].fault, axis[1]))
 
 
 def read_strengths(words: str) -> tuple[float, ...]:
@@ -126,7 +129,7 @@ class View:
     grid: tuple[Axis, ...] | None = declared(
         None,
         GRID,
-        "a sheet over one or two settings, as in --grid sampler=euler,heun cfg=3,7.5; put | between values that have "
+        "a sheet over one or two settings, as in --grid sampler=euler,heun cfg=3,7.5 or lora=a:0.2,a:0.6; put | between values that have "
         "commas themselves",
         "SETTING=A,B",
     )
@@ -163,10 +166,11 @@ class View:
         one_of("noisy", "clean"),
         "show what a step has come to, noise and all, or what it takes for the finished picture (default: noisy)",
     )
-    preview: Literal["full", "linear"] | None = declared(
+    preview: Literal["full", "linear", "taesd"] | None = declared(
         None,
-        one_of("full", "linear"),
-        "linear: quick, coarse pictures of the steps; the finished ones are always full (default: full)",
+        one_of("full", "linear", "taesd"),
+        "linear: quick, coarse pictures of the steps; taesd: quick, good ones, by a small autoencoder from the Hub; the "
+        "finished ones are always full (default: full)",
     )
     show_noising: NoisingKind | None = declared(
         None,

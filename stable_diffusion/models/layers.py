@@ -93,7 +93,10 @@ class Attention(nn.Module):
 
 
 class Beside(nn.Module):
-    """A quantised layer with what LoRAs add to it, kept in full precision so that nothing of it is lost."""
+    """A quantised layer with what LoRAs add to it, kept in full precision so that nothing of it is lost.
+
+    Besides pairs of low rank it may have a difference (O, I), and a shift (O,) of the output.
+    """
 
     def __init__(self, base: nn.QuantizedLinear) -> None:
         super().__init__()
@@ -129,4 +132,4 @@ class Beside(nn.Module):
             y = y + ((x @ down.T) @ up.T).astype(y.dtype)
         if "difference" in self:
             y = y + (x @ self.difference.T).astype(y.dtype)
-        return y
+        return y + self.shift.astype(y.dtype) if "shift" in self else y

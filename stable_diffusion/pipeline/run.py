@@ -13,6 +13,7 @@ from ..diffusion.ode import raised
 from ..diffusion.plan import Plan
 from ..diffusion.samplers import CHURN, Sampler, Step, sampler_named
 from ..settings import CompleteSettings
+from ..weights.extras import LoRAUse
 from .inputs import NOTHING, Inputs
 from .masks import shrunk, unpacked
 
@@ -29,6 +30,7 @@ class Run:
     noise: mx.array | None = None  # (n_images, h, w, 4), instead of the seeds'
     x0: mx.array | None = None  # (1, h, w, 4), the image's latents, once it has begun
     inversion: Inversion | None = None  # the way up from them, where one is wanted
+    lora: LoRAUse | None = None  # that lies on the model in this run, besides the model's own
 
     @property
     def seeds(self) -> range:

@@ -1,7 +1,7 @@
 """StableDiffusion: the one place where nets and mathematics meet."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,12 +25,14 @@ from ..models.vae import AutoencoderKL
 from ..pictures.images import Picture, enlarged, to_picture
 from ..presets import DEFAULT_MODEL
 from ..settings import CompleteSettings, Settings
+from ..weights.autoencoders import autoencoder_part
 from ..weights.checkpoint import CheckpointError
-from ..weights.extras import LoRAUse, distilled, put_on
+from ..weights.extras import LoRAUse, distilled, put_on, read_fitting
+from ..weights.fuse import fuse
 from ..weights.identity import checkpoint_hash
 from ..weights.loading import open_checkpoint
-from ..weights.locate import ENDING
-from ..weights.nets import describe, open_nets
+from ..weights.locate import ENDING, locate_extra
+from ..weights.nets import describe, open_autoencoder, open_nets
 from ..weights.quantize import quantize as quantize_net
 from ..weights.saving import save_folder, save_single
 from .conditioning import guides
@@ -45,6 +47,9 @@ from .older import OlderSampler, older_settings, variance_preserving
 from .planner import Planner
 from .previews import applied, fitted
 from .run import Run
+
+
+TAESD = ("madebyollin/taesd", "madebyollin/taesdxl")  # for SD 1.x and 2.x, and for XL
 
 
 def _dtype_of(net: nn.Module) -> mx.Dtype:
@@ -122,16 +127,35 @@ class StableDiffusion:
         if quantize is not None:
             for name in ("unet", *self._encoders):
                 quantize_net(getattr(self, name), quantize)
-        changed = {name: getattr(self, name) for name in ("unet", *self._encoders)}
         self.notes = self.planner.notes + put_on(
-            nets.texts, changed, self.description.family, self.dtype, self.loras, self.embeddings, lora_partial
+            nets.texts, self._told, self.description.family, self.dtype, self.loras, self.embeddings, lora_partial
         )
+        self._worn: tuple[LoRAUse, Callable[[], None]] | None = None  # a run's own LoRA, and what takes it off
 
     @property
     def nets(self) -> dict[str, nn.Module]:
         """The nets that are still there, by name."""
         names = ("unet", *self._encoders, "autoencoder")
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    @property
+    def _told(self) -> dict[str, nn.Module]:
+        """The nets that LoRAs change."""
+        return {name: net for name, net in self.nets.items() if name != "autoencoder"}
+
+    def wear(self, use: LoRAUse | None) -> None:
+        """Fuse a LoRA into the weights instead of the one that was worn before; None: the weights are as they were.
+
+        They come back to the bit. Raises CheckpointError for a LoRA that does not fit, or that brings embeddings.
+        """
+        if self._worn is not None and self._worn[0] != use:
+            self._worn[1]()
+            self._worn = None
+        if use is not None and self._worn is None:
+            read, _ = read_fitting(use, self._told, self.description.family, self.lora_partial)
+            if read.embeddings:
+                raise CheckpointError(f"{use.path} brings words of its own: name it with --lora, and not in a grid")
+            self._worn = use, fuse(self._told, read, use.unet, use.text, self.dtype)
 
     @property
     def texts(self) -> TextNets:
@@ -157,6 +181,7 @@ class StableDiffusion:
         """
         if self.embeddings:
             raise CheckpointError("a checkpoint holds no embeddings: leave them out, and name them when it is used")
+        self.wear(None)
         parts = {"unet": self.unet, "vae": self.autoencoder}
         parts |= dict(zip(self.description.checkpoint.text_encoders, self.texts.encoders, strict=True))
         place = Path(place)
@@ -251,6 +276,8 @@ class StableDiffusion:
                 raise ValueError("strength and start_step need an image")
         for size in dict.fromkeys(run.shape for run in runs):
             check_memory(self.description, [next(run for run in runs if run.shape == size)])
+        for use in dict.fromkeys(run.lora for run in runs if run.lora is not None):
+            read_fitting(use, self._told, self.description.family, self.lora_partial)
         x0 = None if first.image is None else self.encode(first.image)
         begun = [replace(run, x0=x0) for run in runs]
         inverting = [i for i, run in enumerate(begun) if run.settings.start == "inversion" and run.plan.steps_run]
@@ -260,30 +287,36 @@ class StableDiffusion:
 
     def inverted(self, runs: Sequence[Run]) -> list[Run]:
         """Runs that have begun, with the way up from their image along the model's own ODE."""
-        found = invert_all(runs, self._estimate)
-        for inversion in found:
-            finite(inversion.latents[-1], "inverting the image", self.dtype)
-        return [replace(run, inversion=inversion) for run, inversion in zip(runs, found, strict=True)]
+        made = list(runs)
+        for use in dict.fromkeys(run.lora for run in runs):
+            self.wear(use)
+            alike = [i for i, run in enumerate(runs) if run.lora == use]
+            found = invert_all([runs[i] for i in alike], self._estimate)
+            for i, inversion in zip(alike, found, strict=True):
+                finite(inversion.latents[-1], "inverting the image", self.dtype)
+                made[i] = replace(runs[i], inversion=inversion)
+        return made
 
     def walk(self, runs: Sequence[Run], batch_size: int | None = None) -> Iterator[tuple[int, Step]]:
         """Walk runs that have begun together, and yield `(which, step)` as steps are made.
 
-        At most batch_size rows go into one network call (None: all); runs of different sizes follow each other.
+        At most batch_size rows go into one network call (None: all); runs of different sizes or LoRAs follow each other.
         Raises MemoryError before the first step, and FloatingPointError where a latent becomes NaN or infinite.
         """
-        sizes: dict[tuple[int, int, int], list[int]] = {}
+        alike: dict[tuple[LoRAUse | None, tuple[int, int, int]], list[int]] = {}
         for i, run in enumerate(runs):
             if run.plan.steps_run:
-                sizes.setdefault(run.shape, []).append(i)
-        for indices in sizes.values():
+                alike.setdefault((run.lora, run.shape), []).append(i)
+        for indices in alike.values():
             check_memory(self.description, [runs[i] for i in indices], batch_size)
-        return self._steps(runs, list(sizes.values()), batch_size)
+        return self._steps(runs, list(alike.values()), batch_size)
 
     def _steps(
         self, runs: Sequence[Run], groups: Sequence[Sequence[int]], batch_size: int | None
     ) -> Iterator[tuple[int, Step]]:
         for indices in groups:
             group = [runs[i] for i in indices]
+            self.wear(group[0].lora)
             samplers = (run.sampler(run.start, StepNoise(run.seeds, run.shape)) for run in group)
             for which, step in lockstep(self._estimate(group), samplers, batch_size):
                 mx.eval(step.x, step.clean)
@@ -308,6 +341,19 @@ class StableDiffusion:
     def frame(self, step: Step, kind: FrameKind = "noisy") -> mx.array:
         """A step as pictures (B, H, W, 3) in [0, 1]: what it has become, at the scale of a picture, or the estimate."""
         return self.decode(shown(step, kind))
+
+    @cached_property
+    def tiny(self) -> TinyAutoencoder:
+        """TAESD for this model's latents, for quick looks; downloaded once. Raises CheckpointError."""
+        part = autoencoder_part(locate_extra(TAESD[self.description.xl], "TAESD"), None)
+        net = open_autoencoder(part, self.dtype)
+        assert isinstance(net, TinyAutoencoder)
+        return net
+
+    def quick(self, latents: mx.array) -> mx.array:
+        """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], by TAESD."""
+        pictures = self.tiny.decode(latents.astype(_dtype_of(self.tiny))).astype(mx.float32)
+        return mx.clip(pictures / 2 + 0.5, 0, 1)
 
     def preview(self, latents: mx.array) -> mx.array:
         """Latents (B, h, w, 4) at noise level 0 -> their colours (B, h, w, 3) in [0, 1], one pixel for 8 x 8.

@@ -64,17 +64,27 @@ def put_on(
         read_embedding(locate_extra(path, "an embedding"), word, widths, family) for path, word in embeddings
     ]
     for use in loras:
-        read = read_lora(use.file, nets, family)
-        if said := unfit(read):
-            if not partial or not read.changes:
-                raise CheckpointError(f"{said}: --lora-partial leaves those out" if read.changes else said)
-            notes.append(f"{said}, and are left out")
+        read, said = read_fitting(use, nets, family, partial)
+        notes += said
         fuse(nets, read, use.unet, use.text, dtype)
         taught += _bundled(read, widths, family)
     if taught:
         teach(texts, taught)
         notes.append("words that were taught: " + ", ".join(e.word for e in taught))
     return tuple(notes)
+
+
+def read_fitting(
+    use: LoRAUse, nets: Mapping[str, nn.Module], family: str, partial: bool = False
+) -> tuple[LoRA, list[str]]:
+    """A LoRA, and what is to be said of it. Raises CheckpointError where it does not fit, or not all of it."""
+    read = read_lora(use.file, nets, family)
+    said = unfit(read)
+    if said is None:
+        return read, []
+    if not partial or not read.changes:
+        raise CheckpointError(f"{said}: --lora-partial leaves those out" if read.changes else said)
+    return read, [f"{said}, and are left out"]
 
 
 def _bundled(read: LoRA, widths: Sequence[int], family: str) -> list[Embedding]:

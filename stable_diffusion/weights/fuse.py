@@ -9,7 +9,7 @@ from mlx.utils import tree_unflatten
 
 from ..models.layers import Beside
 from .checkpoint import CheckpointError
-from .lora import Change, LoRA
+from .lora import Change, LoRA, Target
 from .tensors import fitted, theirs
 
 Factors = Mapping[str, mx.array]
@@ -137,29 +137,50 @@ def changed_bias(bias: mx.array | None, change: Change, amount: float) -> mx.arr
     return amount * added.reshape(-1) + (0.0 if bias is None else bias.astype(mx.float32))
 
 
-def fuse(nets: Mapping[str, nn.Module], read: LoRA, unet: float, text: float, dtype: mx.Dtype) -> None:
+def fuse(nets: Mapping[str, nn.Module], read: LoRA, unet: float, text: float, dtype: mx.Dtype) -> Callable[[], None]:
     """Make a LoRA's changes to the nets; beside the weights of quantised layers, which keep theirs.
 
-    unet, text: how much of them, in the UNet and in the text encoders. Raises CheckpointError, one sentence, for a
-    change that does not fit its module.
+    unet, text: how much of them, in the UNet and in the text encoders. What is returned takes it all back, to the bit.
+    Raises CheckpointError, one sentence, for a change that does not fit its module.
     """
     modules = {(name, path): module for name, net in nets.items() for path, module in net.named_modules()}
+    before: list[tuple[Target, nn.Module | dict[str, mx.array]]] = []
     for change in read.changes:
         amount = unet if change.target[0] == "unet" else text
         module = modules[change.target]
         try:
             if isinstance(module, nn.QuantizedLinear | Beside):
                 beside = _put_beside(module, change, amount, dtype)
-                nets[change.target[0]].update_modules(tree_unflatten([(change.target[1], beside)]))
+                _put(nets, change.target, beside)
+                before.append((change.target, module))
                 modules[change.target] = beside
                 continue
-            before = module.weight
-            module.weight = changed_weight(before, change, amount).astype(before.dtype)
-            bias = changed_bias(module.get("bias"), change, amount)
-            if bias is not None:
-                module.bias = bias.astype(before.dtype)
+            own = {name: module[name] for name in ("weight", "bias") if name in module}
+            weight = changed_weight(own["weight"], change, amount).astype(own["weight"].dtype)
+            bias = changed_bias(own.get("bias"), change, amount)
         except (ValueError, KeyError, IndexError) as error:
             raise _misfit(read, change, module, error) from None
+        before.append((change.target, own))
+        module.weight = weight
+        if bias is not None:
+            module.bias = bias.astype(weight.dtype)
+
+    def take_back() -> None:
+        for target, was in reversed(before):
+            if isinstance(was, nn.Module):
+                _put(nets, target, was)
+                continue
+            module = modules[target]
+            module.update(was)
+            if "bias" not in was and "bias" in module:
+                del module["bias"]
+
+    return take_back
+
+
+def _put(nets: Mapping[str, nn.Module], target: Target, module: nn.Module) -> None:
+    """A module in the place of another."""
+    nets[target[0]].update_modules(tree_unflatten([(target[1], module)]))
 
 
 def _misfit(read: LoRA, change: Change, module: nn.Module, error: Exception) -> CheckpointError:
@@ -173,7 +194,11 @@ def _misfit(read: LoRA, change: Change, module: nn.Module, error: Exception) -> 
 
 def _put_beside(module: nn.QuantizedLinear | Beside, change: Change, amount: float, dtype: mx.Dtype) -> Beside:
     """A change to a quantised layer: low-rank factors as they are, everything else as the difference that it makes."""
-    beside = module if isinstance(module, Beside) else Beside(module)
+    beside = Beside(module.base if isinstance(module, Beside) else module)
+    if isinstance(module, Beside):
+        beside.downs, beside.ups = list(module.downs), list(module.ups)
+        if "difference" in module:
+            beside.difference = module.difference
     factors = change.factors
     if "up" in factors and not {"mid", "magnitude", "dora_scale"} & factors.keys():
         up, down = _flat(factors["up"]), _flat(factors["down"])
@@ -186,9 +211,10 @@ def _put_beside(module: nn.QuantizedLinear | Beside, change: Change, amount: flo
         whole = beside.whole()
         added = changed_weight(whole, change, amount) - whole
         beside.difference = (added + beside.get("difference", 0.0)).astype(dtype)
-    bias = changed_bias(beside.base.get("bias"), change, amount)
-    if bias is not None:
-        beside.base.bias = bias.astype(dtype)
+    own = module.get("shift") if isinstance(module, Beside) else None
+    shift = changed_bias(own, change, amount)
+    if shift is not None:
+        beside.shift = shift.astype(dtype)
     return beside
 
 

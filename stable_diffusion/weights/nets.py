@@ -75,8 +75,7 @@ def describe(place: Path | Checkpoint, prediction: str | None = None) -> Descrip
     names = checkpoint.text_encoders
     texts = tuple(_config(CLIPTextConfig, checkpoint.parts[name]) for name in names)
     unet = _config(UNetConfig, checkpoint.parts["unet"])
-    part = checkpoint.parts["vae"]
-    vae = _config(TinyVAEConfig if part.config.get("_class_name") == TINY else VAEConfig, part)
+    vae = _autoencoder_config(checkpoint.parts["vae"])
     _check_fit(checkpoint.place, unet, vae, texts)
     schedule = _read(NoiseSchedule, checkpoint.scheduler, checkpoint.scheduler_source)
     scheduler = checkpoint.scheduler
@@ -106,13 +105,10 @@ def open_nets(description: Description, dtype: mx.Dtype) -> Nets:
 
     Raises CheckpointError, one sentence, for what is missing, damaged or of another shape.
     """
-    checkpoint, half = description.checkpoint, dtype == mx.float16
+    checkpoint = description.checkpoint
 
-    def net(kind: Any, config: Any, name: str, dtype: mx.Dtype = dtype) -> Any:
-        module, part = kind(config), checkpoint.parts[name]
-        prepare(module, part.config, part.source)
-        load(module, part.tensors(half), dtype, part.asks)
-        return module
+    def net(kind: Any, config: Any, name: str) -> Any:
+        return _net(kind(config), checkpoint.parts[name], dtype == mx.float16, dtype)
 
     encoders, tokenizers = [], []
     for name, text, tokenizer in zip(checkpoint.text_encoders, description.texts, checkpoint.tokenizers, strict=True):
@@ -124,13 +120,32 @@ def open_nets(description: Description, dtype: mx.Dtype) -> Nets:
         except (CheckpointError, TypeError, ValueError) as error:
             message = str(error) if isinstance(error, CheckpointError) else f"{tokenizer.where}: {error}"
             raise CheckpointError(" ".join(message.split())) from None
-    vae = description.vae
-    kind = TinyAutoencoder if isinstance(vae, TinyVAEConfig) else AutoencoderKL
     return Nets(
         unet=net(UNet2DConditionModel, description.unet, "unet"),
-        autoencoder=net(kind, vae, "vae", mx.float32 if vae.force_upcast else dtype),
+        autoencoder=open_autoencoder(checkpoint.parts["vae"], dtype),
         texts=TextNets(encoders, tokenizers, description.xl),
     )
+
+
+def open_autoencoder(part: Part, dtype: mx.Dtype) -> AutoencoderKL | TinyAutoencoder:
+    """An autoencoder of either kind; one whose config says `force_upcast` is float32. Raises CheckpointError."""
+    config = _autoencoder_config(part)
+    net = TinyAutoencoder(config) if isinstance(config, TinyVAEConfig) else AutoencoderKL(config)
+    _net(net, part, dtype == mx.float16, mx.float32 if config.force_upcast else dtype)
+    return net
+
+
+def _autoencoder_config(part: Part) -> VAEConfig | TinyVAEConfig:
+    config: VAEConfig | TinyVAEConfig = _config(
+        TinyVAEConfig if part.config.get("_class_name") == TINY else VAEConfig, part
+    )
+    return config
+
+
+def _net(module: Any, part: Part, half: bool, dtype: mx.Dtype) -> Any:
+    prepare(module, part.config, part.source)
+    load(module, part.tensors(half), dtype, part.asks)
+    return module
 
 
 def _check_tokens(folder: Path, files: TokenizerFiles, text: CLIPTextConfig) -> None:

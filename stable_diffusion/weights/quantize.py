@@ -58,6 +58,8 @@ def prepare(net: nn.Module, config: Mapping[str, Any], source: Path) -> None:
             layer.ups = [mx.zeros((rows, down.shape[0])) for down in layer.downs]
             if about["difference"]:
                 layer.difference = mx.zeros((rows, columns))
+            if about["shift"]:
+                layer.shift = mx.zeros((rows,))
             net.update_modules(tree_unflatten([(path, layer)]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{source}: its mlx_quantization can't be read ({error})") from None
@@ -77,7 +79,11 @@ def said_of(net: nn.Module) -> dict[str, Any] | None:
         "kind": one.bits if one.mode == "affine" else one.mode,
         "layers": sorted(layers),
         "beside": {
-            path: {"ranks": [down.shape[0] for down in layer.downs], "difference": "difference" in layer}
+            path: {
+                "ranks": [d.shape[0] for d in layer.downs],
+                "difference": "difference" in layer,
+                "shift": "shift" in layer,
+            }
             for path, layer in sorted(beside.items())
         },
     }
