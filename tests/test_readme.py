@@ -4,18 +4,27 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import image2image
 import txt2image
 from stable_diffusion import StableDiffusion, bench
+from stable_diffusion.cli.converting import convert
 from stable_diffusion.jobs.recipe import RECIPE, Recipe
 from stable_diffusion.pictures.metadata import read_attached
 from stable_diffusion.presets import DEMO
+from tests.ldm_files import small, vae, write
+from tests.torch_files import whole_file
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = {"txt2image.py": txt2image.main, "image2image.py": image2image.main, "-m stable_diffusion.bench": bench.main}
+COMMANDS = {
+    "txt2image.py": txt2image.main,
+    "image2image.py": image2image.main,
+    "-m stable_diffusion.bench": bench.main,
+    "-m stable_diffusion.convert": convert,
+}
 
 
 def blocks(language: str) -> list[str]:
@@ -40,10 +49,27 @@ def _quick(name: str, words: list[str]) -> list[str]:
     """The same command with fewer steps: that it runs is tested here, what it paints elsewhere."""
     if name == "-m stable_diffusion.bench":
         return [*words, "--points", "10"]
+    if name == "-m stable_diffusion.convert":
+        return words
+    if "--model" in words and words[words.index("--model") + 1].endswith(".safetensors"):
+        words = [*words, "--width", "64", "--height", "64"]
     if "--steps" in words:
         words[words.index("--steps") + 1] = "3"
         return words
     return words if "--from" in words else [*words, "--steps", "2"]
+
+
+def _own_files(folder: Path) -> None:
+    """What a person has: a model in one file, a LoRA, an autoencoder, an embedding, and an old pickle."""
+    rng = np.random.default_rng(0)
+    model, stem = small("sd1"), "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+    write(folder / "dreamlike.safetensors", model)
+    whole_file(folder / "old.ckpt", model)
+    pair = {f"{stem}.lora_up.weight": (32, 4), f"{stem}.lora_down.weight": (4, 32)}
+    shapes = {"ink": pair, "bad": {"emb_params": (2, 64)}, "vae": vae((32, 32, 32, 32), 1)}
+    for name, of in shapes.items():
+        arrays = {n: rng.normal(size=shape).astype(np.float32) / 10 for n, shape in of.items()}
+        write(folder / f"{name}.safetensors", arrays)
 
 
 def test_the_readme_has_exactly_two_commands_for_a_fresh_machine() -> None:
@@ -65,16 +91,20 @@ def test_every_command_runs(
     (tmp_path / "stable_diffusion").mkdir()
     (tmp_path / "stable_diffusion" / "demo").symlink_to(DEMO)
     (tmp_path / "photo.jpg").symlink_to(DEMO / "sketch.png")
+    if any(word.endswith(".safetensors") for _, words in lines for word in words):
+        _own_files(tmp_path)
     monkeypatch.setattr(bench, "TRUTH", 200)
     for name, words in lines:
         words = words if "--plan" in words else _quick(name, words)
-        if "--model" in words:  # a model that would be downloaded: the same with the one that is here
+        if (
+            "--model" in words and not Path(words[words.index("--model") + 1]).exists()
+        ):  # a model that would be downloaded: the same with the one that is here
             words[words.index("--model") + 1] = "demo"
         before = set(tmp_path.iterdir())
         assert COMMANDS[name](words) == 0
         made = [path for path in set(tmp_path.iterdir()) - before if path.suffix == ".png"]
         said = capsys.readouterr().out.strip()
-        assert bool(made) == (name != "-m stable_diffusion.bench" and "--plan" not in words)
+        assert bool(made) == (not name.startswith("-m") and "--plan" not in words)
         if "--plan" in words:
             shown = next(block for block in blocks("") if block.startswith(said[:12])).strip()
             assert said.startswith(shown.removesuffix("..."))

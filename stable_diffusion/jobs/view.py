@@ -129,8 +129,8 @@ class View:
     grid: tuple[Axis, ...] | None = declared(
         None,
         GRID,
-        "a sheet over one or two settings, as in --grid sampler=euler,heun cfg=3,7.5 or lora=a:0.2,a:0.6; put | between values that have "
-        "commas themselves",
+        "a sheet over one or two settings, as in --grid sampler=euler,heun cfg=3,7.5 or lora=a:0.2,a:0.6; put "
+        "| between values that have commas themselves",
         "SETTING=A,B",
     )
     loopback: int | None = declared(
@@ -169,8 +169,8 @@ class View:
     preview: Literal["full", "linear", "taesd"] | None = declared(
         None,
         one_of("full", "linear", "taesd"),
-        "linear: quick, coarse pictures of the steps; taesd: quick, good ones, by a small autoencoder from the Hub; the "
-        "finished ones are always full (default: full)",
+        "linear: quick, coarse pictures of the steps; taesd: quick, good ones, by a small autoencoder from the Hub; "
+        "the finished ones are always full (default: full)",
     )
     show_noising: NoisingKind | None = declared(
         None,

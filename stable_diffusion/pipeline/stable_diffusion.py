@@ -48,7 +48,6 @@ from .planner import Planner
 from .previews import applied, fitted
 from .run import Run
 
-
 TAESD = ("madebyollin/taesd", "madebyollin/taesdxl")  # for SD 1.x and 2.x, and for XL
 
 
@@ -300,7 +299,7 @@ class StableDiffusion:
     def walk(self, runs: Sequence[Run], batch_size: int | None = None) -> Iterator[tuple[int, Step]]:
         """Walk runs that have begun together, and yield `(which, step)` as steps are made.
 
-        At most batch_size rows go into one network call (None: all); runs of different sizes or LoRAs follow each other.
+        At most batch_size rows go into one network call (None: all); those of other sizes or LoRAs follow each other.
         Raises MemoryError before the first step, and FloatingPointError where a latent becomes NaN or infinite.
         """
         alike: dict[tuple[LoRAUse | None, tuple[int, int, int]], list[int]] = {}

@@ -1,0 +1,244 @@
+"""Checkpoints that are written: fused, quantised, in either form; and pickles, which are read without being run."""
+
+import json
+import os
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten
+from safetensors.numpy import load_file
+
+from stable_diffusion import CheckpointError, Settings, StableDiffusion
+from stable_diffusion.cli.converting import convert
+from stable_diffusion.weights import pickles
+from stable_diffusion.weights.pickles import read_pickle
+from stable_diffusion.weights.quantize import FLOATS
+from tests.ldm_files import small, write
+from tests.torch_files import Named, tensor, torch_file, whole_file
+
+DATA = Path(__file__).parent / "data"
+SETTINGS = Settings(prompt="a house", steps=2, width=32, height=32, seed=3)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    return {name: write(folder / f"{name}.safetensors", small(name)) for name in ("sd1", "sd2", "xl", "inpainting")}
+
+
+def parameters(sd: StableDiffusion) -> dict[str, mx.array]:
+    return {f"{name}.{k}": v for name, net in sd.nets.items() for k, v in tree_flatten(net.parameters())}
+
+
+def assert_same(one: StableDiffusion, other: StableDiffusion) -> None:
+    a, b = parameters(one), parameters(other)
+    assert a.keys() == b.keys()
+    assert not [name for name in a if not mx.array_equal(a[name], b[name])]
+    assert one.schedule == other.schedule
+
+
+def opened(place: Path | str, **more: Any) -> StableDiffusion:
+    return StableDiffusion(str(place), float16=False, **more)
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "xl", "inpainting"])
+def test_there_and_back_again(family: str, files: dict[str, Path], tmp_path: Path) -> None:
+    first = opened(files[family])
+    first.save(tmp_path / "folder")
+    second = opened(tmp_path / "folder")
+    assert_same(first, second)
+    second.save(tmp_path / "file.safetensors")
+    third = opened(tmp_path / "file.safetensors")
+    assert_same(first, third)
+    assert third.texts.tokenizers[0]("a house, 海")[0] == first.texts.tokenizers[0]("a house, 海")[0]
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "xl", "inpainting"])
+def test_a_folder_that_diffusers_saved_is_saved_again(family: str, tmp_path: Path) -> None:
+    """Nets that are too small for a file, whose heads and groups follow from their family."""
+    first = opened(DATA / family)
+    first.save(tmp_path / "folder")
+    again = opened(tmp_path / "folder")
+    assert_same(first, again)
+    assert mx.array_equal(first.txt2img(SETTINGS), again.txt2img(SETTINGS))
+
+
+@pytest.mark.parametrize("kind", [8, 4, *FLOATS])
+def test_a_quantised_folder_says_so_and_loads_by_itself(
+    kind: int | str, files: dict[str, Path], tmp_path: Path
+) -> None:
+    first = opened(files["sd1"], quantize=kind)
+    first.save(tmp_path / "q")
+    again = opened(tmp_path / "q")
+    assert_same(first, again)
+    said = json.loads((tmp_path / "q/unet/config.json").read_text())["mlx_quantization"]
+    assert said["kind"] == kind and "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q" in said["layers"]
+    size = sum(f.stat().st_size for f in (tmp_path / "q" / "unet").iterdir())
+    plain = sum(v.nbytes for n, v in parameters(opened(files["sd1"])).items() if n.startswith("unet."))
+    assert size < plain
+    with pytest.raises(CheckpointError, match="has no form in one file"):
+        first.save(tmp_path / "q.safetensors")
+
+
+def test_loras_are_fused_and_lie_beside_what_is_quantised(files: dict[str, Path], tmp_path: Path) -> None:
+    stem, rng = "lora_unet_mid_block_resnets_0_time_emb_proj", np.random.default_rng(1)
+    other = "lora_unet_mid_block_resnets_1_time_emb_proj"
+    tensors = {
+        f"{stem}.lora_up.weight": rng.normal(size=(64, 2)),
+        f"{stem}.lora_down.weight": rng.normal(size=(2, 128)),
+        f"{other}.diff": rng.normal(size=(64, 128)),
+        f"{other}.diff_b": rng.normal(size=(64,)),
+    }
+    lora = write(tmp_path / "l.safetensors", {name: a.astype(np.float32) for name, a in tensors.items()})
+    for quantize in (None, 8):
+        first = opened(files["sd1"], quantize=quantize, loras=[(lora, 0.5)])
+        first.save(tmp_path / f"{quantize}")
+        again = opened(tmp_path / f"{quantize}")
+        assert_same(first, again)
+        assert not mx.allclose(first.txt2img(SETTINGS), opened(files["sd1"], quantize=quantize).txt2img(SETTINGS))
+
+
+def test_numbers_are_written_as_they_are_asked_for(files: dict[str, Path], tmp_path: Path) -> None:
+    opened(files["sd1"]).save(tmp_path / "half", dtype=mx.float16)
+    full, half = parameters(opened(files["sd1"])), parameters(opened(tmp_path / "half"))
+    assert all(mx.array_equal(half[name], full[name].astype(mx.float16).astype(mx.float32)) for name in full)
+    sizes = [sum(f.stat().st_size for f in p.rglob("*.safetensors")) for p in (tmp_path / "half", files["sd1"].parent)]
+    assert sizes[0] < sizes[1]
+
+
+def test_what_can_not_be_written_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
+    sd = opened(files["sd1"])
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "x").write_text("mine")
+    for place in (tmp_path / "there", files["sd1"]):
+        with pytest.raises(CheckpointError, match="is there already"):
+            sd.save(place)
+    assert (tmp_path / "there" / "x").read_text() == "mine"
+
+
+def test_a_prediction_that_was_named_is_written(files: dict[str, Path], tmp_path: Path) -> None:
+    for form in ("folder", "file.safetensors"):
+        opened(files["xl"], prediction="v_prediction").save(tmp_path / form)
+        assert opened(tmp_path / form).schedule.prediction_type == "v_prediction"
+
+
+# The command
+
+
+def test_the_command_makes_a_folder_and_a_file(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert convert([str(files["sd1"]), str(tmp_path / "folder"), "--dtype", "bfloat16"]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "folder")
+    assert convert([str(tmp_path / "folder"), str(tmp_path / "back.safetensors")]) == 0
+    back, first = parameters(opened(tmp_path / "back.safetensors")), parameters(opened(files["sd1"]))
+    assert all(mx.array_equal(back[n], first[n].astype(mx.bfloat16).astype(mx.float32)) for n in first)
+    assert convert([str(files["sd1"]), str(tmp_path / "folder")]) == 1
+    assert "is there already" in capsys.readouterr().err
+    assert convert([str(files["sd1"]), str(tmp_path / "new.ckpt")]) == 1
+    assert convert([str(tmp_path / "nowhere.ckpt"), str(tmp_path / "x")]) == 1
+    assert "there is no file" in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
+# Pickles
+
+
+X = np.arange(12, dtype=np.float32).reshape(3, 4)
+
+
+def test_a_pickles_tensors_are_read_with_their_strides(tmp_path: Path) -> None:
+    half = np.array([1.5, -2], np.float16)
+    brain = np.array([0x3FC0, 0xC000], np.uint16)  # 1.5 and -2 as bfloat16
+    table = OrderedDict(
+        a=tensor("0", X),
+        b=tensor("0", X.T),
+        c=tensor("0", X[1:], offset=4),
+        d=tensor("1", half, "HalfStorage"),
+        e=tensor("2", brain, "BFloat16Storage"),
+        f=tensor("3", X.astype(np.float64), "DoubleStorage"),
+    )
+    content = {"state_dict": table, "epoch": 3}
+    members = {
+        "data/0": X.tobytes(),
+        "data/1": half.tobytes(),
+        "data/2": brain.tobytes(),
+        "data/3": X.astype("f8").tobytes(),
+    }
+    file = torch_file(tmp_path / "m.ckpt", content, {f"model/{k}": v for k, v in members.items()})
+    found = read_pickle(file)
+    assert sorted(found) == list("abcdef")
+    for name, wanted in {"a": X, "b": X.T, "c": X[1:], "f": X}.items():
+        assert np.array_equal(np.array(found[name]), wanted)
+    assert found["d"].tolist() == [1.5, -2] and found["e"].dtype == mx.bfloat16 and found["e"].tolist() == [1.5, -2]
+
+
+def test_lightnings_callbacks_are_nothing(tmp_path: Path) -> None:
+    callback = Named("pytorch_lightning.callbacks.model_checkpoint", "ModelCheckpoint")
+    content = {"state_dict": {"a": tensor("0", X)}, "callbacks": {"x": callback}}
+    assert list(read_pickle(torch_file(tmp_path / "m.ckpt", content, {"model/data/0": X.tobytes()}))) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("os", "system"), ("posix", "system"), ("builtins", "eval"), ("builtins", "getattr"), ("subprocess", "Popen"),
+     ("torch", "load"), ("torch.hub", "load"), ("numpy", "load"), ("pytorch_lightning", "Trainer"),
+     ("collections", "namedtuple"), ("stable_diffusion.weights.pickles", "os")],
+)  # fmt: skip
+def test_whatever_else_a_pickle_asks_for_is_refused_by_name(module: str, name: str, tmp_path: Path) -> None:
+    attack = Named(module, name, f"touch {tmp_path / 'harm'}")
+    file = torch_file(
+        tmp_path / "m.ckpt", {"state_dict": {"a": tensor("0", X), "b": attack}}, {"model/data/0": X.tobytes()}
+    )
+    with pytest.raises(CheckpointError, match=rf"it asks for {module}\.{name}, which no model needs"):
+        read_pickle(file)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_damaged_pickles_are_refused(tmp_path: Path) -> None:
+    file = torch_file(tmp_path / "m.ckpt", {"a": tensor("0", X)}, {"model/data/0": X.tobytes()[:40]})
+    with pytest.raises(CheckpointError, match="reaches beyond its storage"):
+        read_pickle(file)
+    huge = torch_file(tmp_path / "n.ckpt", {"a": tensor("0", X, offset=-1)}, {"model/data/0": X.tobytes()})
+    with pytest.raises(CheckpointError, match="reaches beyond"):
+        read_pickle(huge)
+    for bad in ("../evil", "model/data/../x", "model/code/run.py"):
+        odd = torch_file(tmp_path / "o.ckpt", {"a": 1}, {bad: b""})
+        with pytest.raises(CheckpointError, match="is no PyTorch file"):
+            read_pickle(odd)
+    data = file.read_bytes()
+    for keep in (0, 10, len(data) // 2):
+        (tmp_path / "cut.ckpt").write_bytes(data[:keep])
+        with pytest.raises(CheckpointError, match="is no zip file"):
+            read_pickle(tmp_path / "cut.ckpt")
+    with zipfile.ZipFile(tmp_path / "p.ckpt", "w") as archive:
+        archive.writestr("model/data.pkl", b"\x80\x02garbage")
+    with pytest.raises(CheckpointError, match=r"is damaged or cut short|is refused"):
+        read_pickle(tmp_path / "p.ckpt")
+
+
+def test_an_enormous_program_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = torch_file(tmp_path / "m.ckpt", {"a": "x" * 1000}, {})
+    monkeypatch.setattr(pickles, "MOST_PICKLE", 100)
+    with pytest.raises(CheckpointError, match="of a reasonable size"):
+        read_pickle(file)
+
+
+def test_a_file_of_a_whole_model_is_converted(files: dict[str, Path], tmp_path: Path) -> None:
+    file = whole_file(tmp_path / "old.ckpt", load_file(files["sd1"]))
+    assert convert([str(file), str(tmp_path / "new.safetensors")]) == 0
+    assert_same(opened(tmp_path / "new.safetensors"), opened(files["sd1"]))
+    assert sorted(os.listdir(tmp_path)) == ["new.safetensors", "old.ckpt"]
+
+
+def test_an_embeddings_pickle_becomes_a_file_that_is_taught(files: dict[str, Path], tmp_path: Path) -> None:
+    vectors = np.ones((2, 64), np.float32)
+    content = {"string_to_token": {"*": 265}, "string_to_param": {"*": tensor("0", vectors)}, "name": "easy"}
+    file = torch_file(tmp_path / "easy.pt", content, {"model/data/0": vectors.tobytes()})
+    assert convert([str(file), str(tmp_path / "easy.safetensors")]) == 0
+    sd = opened(files["sd1"], embeddings=[tmp_path / "easy.safetensors"])
+    assert sd.texts.tokenizers[0]("easy")[0][1:3] == [49408, 49409]
