@@ -1,23 +1,36 @@
-"""python -m stable_diffusion.bench samplers: how far each sampler is from the truth, for how many network calls.
+"""python -m stable_diffusion.bench: what samplers and fewer bits cost, measured.
 
-The problem is one whose optimum is known: the data are a mixture of two Gaussians in two dimensions, so that the best
-estimate at every noise level has a closed form, and where the ODE leads is found by Heun's method in 4000 steps.
+samplers: how far each sampler is from the truth, for how many network calls. The problem is one whose optimum is known:
+the data are a mixture of two Gaussians in two dimensions, so that the best estimate at every noise level has a closed
+form, and where the ODE leads is found by Heun's method in 4000 steps.
+quantized: how far nets of fewer bits are from whole ones.
 """
 
 import argparse
 import math
 import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import mlx.core as mx
+from mlx.utils import tree_flatten
 
 from .cli.options import reading
 from .cli.terminal import run
+from .config import UNetConfig
 from .diffusion.samplers import SAMPLERS
 from .diffusion.schedule import NoiseSchedule
 from .diffusion.spacing import SPACINGS
 from .diffusion.walk import walk
 from .jobs.events import Answer
+from .jobs.model import QUANTIZE
+from .models.unet import UNet2DConditionModel
+from .pipeline import StableDiffusion
+from .settings import Settings
 from .values import whole
+from .weights.quantize import quantize
+
+KINDS: tuple[int | str, ...] = (8, "mxfp8", 6, 4, "nvfp4", "mxfp4")
 
 MEANS, STDS, WEIGHTS = ((-1.0, 0.3), (0.8, -0.5)), (0.25, 0.4), (0.4, 0.6)
 STEPS = (4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -87,6 +100,53 @@ def table(errors: dict[str, list[tuple[int, float]]]) -> str:
     return "\n".join(rows)
 
 
+def quantized_table(kinds: Sequence[int | str]) -> str:
+    """What fewer bits do, as a markdown table: to SD 1.5's UNet with random weights, and to the demo's pictures."""
+    rows = ["| bits | UNet of SD 1.5 | its output, random weights | the demo's UNet | its latents after 10 steps |"]
+    rows.append("|---" * 5 + "|")
+    x, context = (
+        mx.random.normal(shape, key=mx.random.key(k)) for k, shape in enumerate(((1, 16, 16, 4), (1, 77, 768)))
+    )
+    asked = Settings(prompt="a house by a river at sunset, photo", seed=1, steps=10)
+    whole_net, exact = UNet2DConditionModel(UNetConfig()), StableDiffusion("demo", float16=False)
+    calls, latents = _recorded(exact, asked)
+    output = whole_net(x, mx.array([500.0]), context)
+    mx.eval(output)
+    for kind in kinds:
+        net, sd = UNet2DConditionModel(UNetConfig()), StableDiffusion("demo", float16=False, quantize=kind)
+        net.update(whole_net.parameters())
+        quantize(net, kind)
+        outputs = [(sd.unet(*inputs, **more), wanted) for inputs, more, wanted in calls]
+        errors = [
+            _apart([(net(x, mx.array([500.0]), context), output)]),
+            _apart(outputs),
+            _apart([(_recorded(sd, asked)[1], latents)]),
+        ]
+        size = sum(array.nbytes for _, array in tree_flatten(net.parameters()))
+        rows.append(f"| {kind} | {size / 1e9:.2f} GB | {' | '.join(f'{100 * error:.2g} %' for error in errors)} |")
+    return "\n".join(rows)
+
+
+def _recorded(sd: StableDiffusion, settings: Settings) -> tuple[list[tuple[Any, Any, mx.array]], mx.array]:
+    """What the UNet was given and gave on the way, and the last latents."""
+    calls, unet = [], sd.unet
+
+    def recording(*inputs: mx.array, **more: mx.array) -> mx.array:
+        calls.append((inputs, more, unet(*inputs, **more)))
+        return calls[-1][2]
+
+    sd.__dict__["unet"] = recording
+    *_, last = sd.sample(settings)
+    sd.__dict__["unet"] = unet
+    return calls, last.x
+
+
+def _apart(pairs: Sequence[tuple[mx.array, mx.array]]) -> float:
+    """The root mean square difference over the root mean square of what is right."""
+    wrong = sum(float(mx.square(a - b).mean()) for a, b in pairs)
+    return math.sqrt(wrong / sum(float(mx.square(b).mean()) for _, b in pairs))
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stable_diffusion.bench", description=__doc__.splitlines()[0])
     pages = parser.add_subparsers(dest="page", required=True)
@@ -94,8 +154,16 @@ def main(argv: list[str] | None = None) -> int:
     page.add_argument("--spacing", choices=sorted(SPACINGS), default="karras", help="(default: %(default)s)")
     points = reading(whole(1).strictly().read)
     page.add_argument("--points", type=points, default=1000, metavar="N", help="walks to average (default: 1000)")
+    page = pages.add_parser("quantized", help="what fewer bits do to a net's output, and to latents")
+    kind = reading(QUANTIZE.read)
+    page.add_argument("kinds", nargs="*", type=kind, default=KINDS, metavar="BITS", help="(default: all but 2 and 3)")
     args = parser.parse_args(argv)
-    return run(lambda: (Answer(text) for text in [table(samplers_error(args.spacing, args.points))]))
+
+    def answer() -> Iterator[Answer]:
+        quantized = args.page == "quantized"
+        yield Answer(quantized_table(args.kinds) if quantized else table(samplers_error(args.spacing, args.points)))
+
+    return run(answer)
 
 
 if __name__ == "__main__":

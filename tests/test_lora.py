@@ -263,7 +263,7 @@ def test_a_grid_of_loras_is_the_pictures_of_each_alone(lora: Path) -> None:
     assert same("g-column1.png", "0.png") and same("g-column2.png", "0.5.png") and not same("0.png", "0.5.png")
     assert txt("--from", "g-column2.png", "-o", "again.png") == 0
     assert same("again.png", "g-column2.png")
-    assert txt("--from", "g.png", "-o", "sheet.png") == 0
+    assert txt("--from", "g-grid.png", "-o", "sheet.png") == 0
     assert same("sheet-grid.png", "g-grid.png")
 
 
