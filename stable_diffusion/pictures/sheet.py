@@ -68,7 +68,7 @@ def strip(cells: Sequence[Cell], columns: int = 12, limit: int = LIMIT, turn: in
 
 def _evenly(cells: Sequence[Cell], most: int) -> list[Sequence[Cell]]:
     lines = max(1, -(-len(cells) // most))
-    ends = [round(i * len(cells) / lines) for i in range(lines + 1)]
+    ends = [-(-i * len(cells) // lines) for i in range(lines + 1)]
     return [cells[a:b] for a, b in pairwise(ends)]
 
 
