@@ -2,6 +2,8 @@
 
 import math
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -57,7 +59,9 @@ VALUES = {
 }
 
 
-@pytest.mark.parametrize("option", [option for option in LONG if option not in ("--help", "--version")])
+@pytest.mark.parametrize(
+    "option", [option for option in LONG if option not in ("--help", "--version", "--print-completion")]
+)
 def test_hyphens_and_underscores_are_the_same(option: str) -> None:
     action = next(a for a in parser()._actions if option in a.option_strings)
     value = VALUES.get(option, "a_b-c.png" if option == "--output" else "8")
@@ -215,3 +219,22 @@ def test_a_start_time_is_the_strength_of_its_level_with_all_steps() -> None:
     s = CompleteSettings(**{**vars(PLAIN), "strength": 0.6, "strength_mode": "full", "steps": 12})
     plan = make_plan(NoiseSchedule(), s, image=True)
     assert plan.steps_run == 12 and plan.times[0] == pytest.approx(599)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_shells_can_complete_the_options(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        image2image.main(["--print-completion", shell])
+    script = capsys.readouterr().out
+    assert caught.value.code == 0 and all(option in script for option in ("--strength", "--triangle-shape", "pyramid"))
+    if shell == "bash":
+        assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+
+
+def test_completion_without_its_library_is_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    with pytest.raises(SystemExit) as caught:
+        txt2image.main(["--print-completion", "bash"])
+    assert caught.value.code == 2 and "needs shtab: pip install shtab" in capsys.readouterr().err

@@ -137,6 +137,23 @@ class _Help(argparse.Action):
         parser.exit()
 
 
+class _Completion(argparse.Action):
+    """Prints a shell's completions of all options, and ends."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
+        try:
+            import shtab  # not at every start
+        except ImportError:
+            parser.error("--print-completion needs shtab: pip install shtab")
+        for action in parser._actions:
+            if action.metavar in ("FILE", "PNG") or action.dest == "image":
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+            if action.dest in DECLARED:
+                action.choices = DECLARED[action.dest].kind.words or None
+        print(shtab.complete(parser, shell=values))
+        parser.exit()
+
+
 class _OrList(argparse.Action):
     """Stores the value; the word `list` prints what there is instead, and ends."""
 
@@ -233,6 +250,12 @@ def add_common(parser: Parser) -> None:
     add("--no-metadata", dest="save_prompt", action="store_false", help="leave them out")
     add("--plan", action="store_true", help="print what would be done, and stop; loads no weights")
     add("-pp", "--print_parser", action="store_true", help="print the value of every option first")
+    add(
+        "--print-completion",
+        action=_Completion,
+        choices=("bash", "zsh", "tcsh"),
+        help="print what a shell needs to complete these options (see the README; needs shtab)",
+    )
     add("--version", action="version", version=f"stable-diffusion-mlx {__version__}", help="print the version")
     add("-v", "--verbose", action="store_true", help="print how long it took, and how much memory")
     add(
