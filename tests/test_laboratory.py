@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -199,7 +200,7 @@ def sketch() -> mx.array:
 
 
 @pytest.fixture(scope="module")
-def rows(demo: StableDiffusion, sketch: mx.array) -> list[list[Step]]:
+def rows(demo: StableDiffusion, sketch: mx.array) -> Sequence[list[Step]]:
     return demo.triangle(DRAWN, sketch, STRENGTHS)
 
 
@@ -209,7 +210,7 @@ def difference(a: mx.array, b: mx.array) -> float:
 
 
 def test_the_first_column_of_the_triangle_is_the_ray(
-    demo: StableDiffusion, sketch: mx.array, rows: list[list[Step]]
+    demo: StableDiffusion, sketch: mx.array, rows: Sequence[list[Step]]
 ) -> None:
     up = demo.noising(replace(DRAWN, strength=1.0), sketch, "ray")
     assert [step.sigma for step in up[1:]] == [row[0].sigma for row in rows]  # 5 steps, 5 strengths: the same levels
@@ -218,7 +219,7 @@ def test_the_first_column_of_the_triangle_is_the_ray(
 
 
 def test_the_last_cell_of_a_row_is_the_single_run(
-    demo: StableDiffusion, sketch: mx.array, rows: list[list[Step]]
+    demo: StableDiffusion, sketch: mx.array, rows: Sequence[list[Step]]
 ) -> None:
     for row, strength in zip(rows, STRENGTHS, strict=True):
         single = demo.img2img(replace(DRAWN, strength=strength), sketch)
@@ -226,7 +227,7 @@ def test_the_last_cell_of_a_row_is_the_single_run(
 
 
 def test_pictures_go_further_from_the_image_with_strength(
-    demo: StableDiffusion, sketch: mx.array, rows: list[list[Step]]
+    demo: StableDiffusion, sketch: mx.array, rows: Sequence[list[Step]]
 ) -> None:
     apart = [difference(demo.frame(row[-1])[0], sketch / 2 + 0.5) for row in rows]
     assert apart == sorted(apart)

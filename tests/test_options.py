@@ -213,7 +213,8 @@ def test_a_start_time_is_the_strength_of_its_level_with_all_steps() -> None:
     with pytest.raises(SystemExit):
         image2image.main(["in.png", "a", "--start-time", "1000"])
     parser = Parser("A test.", [])
-    add_start(parser), add_common(parser)
+    for add in (add_start, add_common):
+        add(parser)
     settings = settings_of(parser.parse_args(["--start-time", "599", "--steps", "12"]), Settings())
     assert (settings.strength, settings.strength_mode, settings.steps) == (0.6, "full", 12)
     s = CompleteSettings(**{**vars(PLAIN), "strength": 0.6, "strength_mode": "full", "steps": 12})
