@@ -4,11 +4,13 @@ import math
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import image2image
 import txt2image
+from stable_diffusion.__main__ import main as package
 from stable_diffusion.cli.arguments import arguments, settings_of
 from stable_diffusion.cli.options import Parser, add_common, add_start
 from stable_diffusion.diffusion.plan import make_plan
@@ -239,3 +241,19 @@ def test_completion_without_its_library_is_a_sentence(
     with pytest.raises(SystemExit) as caught:
         txt2image.main(["--print-completion", "bash"])
     assert caught.value.code == 2 and "needs shtab: pip install shtab" in capsys.readouterr().err
+
+
+def test_the_package_itself_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert package([]) == 2 and package(["paint"]) == 2 and package(["--help"]) == 0
+    assert capsys.readouterr().err.count("usage: python -m stable_diffusion {txt2image,image2image,bench} ...") == 3
+    with pytest.raises(SystemExit) as caught:
+        package(["image2image", "--version"])
+    assert caught.value.code == 0
+
+
+def test_a_prompt_without_a_word_that_the_demo_knows_gets_some(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for prompt, said in (("a red sports car", True), ("Houses in the fog", False), ("", False)):
+        assert txt2image.main([prompt, "--steps", "1", "-o", str(tmp_path / "a.png")]) == 0
+        assert ("knows no word of this prompt: house, mountain, sea" in capsys.readouterr().err) == said
