@@ -9,7 +9,7 @@ INTERNAL = re.compile(
     r"\w\(\) (arg|takes|got|missing)|index out of|out of range|indices must|invalid literal|could not convert|"
     r"cannot convert|cannot reshape|division by zero|not supported between|unsupported operand|must be real number|"
     r"expected (str|bytes|int|float|a |an )|codec can't|surrogates|maximum recursion|Exceeds the limit|"
-    r"^'\w+'$|\[\w+(::\w+)*\] |<class |<function |\bobject at 0x|json\.|\\x1b"
+    r"^'\w+'$|(^|: |\()\[\w+\] |<class |<function |\bobject at 0x|json\.|\\x1b"
 )
 
 

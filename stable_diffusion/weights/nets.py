@@ -141,5 +141,5 @@ def _config(kind: Any, path: Path) -> Any:
         return kind.from_diffusers(read_json(path))
     except CheckpointError:
         raise
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from None
