@@ -1,5 +1,6 @@
 """Models are found, whatever they are called, and only what is needed of them is downloaded."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,6 +185,34 @@ def test_a_hub_that_does_not_answer_is_not_waited_for_long(tmp_path: Path) -> No
         answer = ask(hub, tmp_path, "some/both", patience=0.3)
     sentence(answer.error, "some/both is not in the cache", "check the connection")
     assert answer.seconds < 2.5
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("file", "is no folder"), ("link", "is no folder"), ("closed", "can't be written to")],
+)
+def test_a_cache_that_cannot_be_used_is_not_called_a_bad_connection(
+    tmp_path: Path, kind: str, said: str, reachable: bool
+) -> None:
+    home = tmp_path / "home"
+    if kind == "file":
+        home.write_text("no folder")
+    elif kind == "link":
+        home.symlink_to(tmp_path / "file" / "nowhere")
+        (tmp_path / "file").write_text("no folder")
+    else:
+        home.mkdir(mode=0o500)
+        if os.access(home, os.W_OK):
+            pytest.skip("who may write everywhere has no such folder")
+    with fake_hub(**{"some/both": Repo(FILES)}) as hub:
+        if reachable:
+            answer = ask(hub, home, "some/both")
+    if not reachable:
+        answer = ask(hub, home, "some/both")
+    place = tmp_path / "file" if kind == "link" else home
+    sentence(answer.error, f"{place} {said}", "HF_HOME")
+    assert "connection" not in answer.error
 
 
 def test_offline_with_an_empty_cache_says_so(hub: FakeHub, tmp_path: Path) -> None:

@@ -104,6 +104,10 @@ def _check_together(parser: Parser, args: argparse.Namespace, given: Callable[[s
     for one, other in _APART:
         if given(one) and given(other):
             parser.error(f"{_spelled(parser, one)} and {_spelled(parser, other)} do not go together")
+    if getattr(args, "alpha", None) and given("mask"):
+        parser.error("--alpha and --mask do not go together: which of them is the mask?")
+    if given("fit") and given("width") != given("height"):
+        parser.error("--fit needs both --width and --height, or neither: with one of them, nothing is ever cut off")
 
 
 def request_of(args: argparse.Namespace) -> Generator[Note, None, Request]:

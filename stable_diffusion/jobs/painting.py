@@ -33,6 +33,7 @@ def show_plan(request: Request, planner: Planner, output: Output) -> Iterator[Ev
 def _show_plan(request: Request, planner: Planner, output: Output) -> Iterator[Event]:
     layout = _checked_layout(request, planner, output)
     yield from map(Answer, announcement(layout, tables=True))
+    yield from map(Note, cautions(request, layout))
     size = max((run.shape for run in layout.runs), key=math.prod)
     alike = [run for run in layout.runs if run.shape == size]
     check_memory(planner.description, alike, layout.batch_size)

@@ -94,6 +94,10 @@ class StableDiffusion:
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     @property
+    def _decoder(self) -> dict[str, nn.Module]:
+        return {"autoencoder": self.autoencoder}
+
+    @property
     def texts(self) -> TextNets:
         """The text encoders and their tokenizers."""
         encoders, tokenizers = ([getattr(self, x) for x in names] for names in (self._encoders, self._tokenizers))
@@ -182,7 +186,7 @@ class StableDiffusion:
             raise ValueError(f"the image has shape {image.shape}: it must be (H, W, 3), H and W multiples of {f}")
         dtype = self.autoencoder.encoder.conv_in.weight.dtype
         mean, _ = self.autoencoder.encode(image[None].astype(dtype))
-        return finite(mean.astype(mx.float32), "encoding the image", dtype)
+        return finite(mean.astype(mx.float32), "encoding the image", self._decoder, image)
 
     def begin(self, runs: Sequence[Run]) -> list[Run]:
         """Give runs of the same image what they start from: its latents, and the inversion where they ask for one.
@@ -207,8 +211,8 @@ class StableDiffusion:
     def inverted(self, runs: Sequence[Run]) -> list[Run]:
         """Runs that have begun, with the way up from their image along the model's own ODE."""
         found = invert_all(runs, self._estimate)
-        for inversion in found:
-            finite(inversion.latents[-1], "inverting the image", self.dtype)
+        for run, inversion in zip(runs, found, strict=True):
+            finite(inversion.latents[-1], "inverting the image", self.nets, run.original)
         return [replace(run, inversion=inversion) for run, inversion in zip(runs, found, strict=True)]
 
     def walk(self, runs: Sequence[Run], batch_size: int | None = None) -> Iterator[tuple[int, Step]]:
@@ -233,7 +237,8 @@ class StableDiffusion:
             samplers = (run.sampler(run.start, StepNoise(run.seeds, run.shape)) for run in group)
             for which, step in lockstep(self._estimate(group), samplers, batch_size):
                 mx.eval(step.x, step.clean)
-                finite(step.x, f"step {step.index + 1}", self.dtype)
+                start, remedy = group[which].start, "try a smaller cfg, or other weights"
+                finite(step.x, f"step {step.index + 1}", self.nets, start, remedy)
                 yield indices[which], step
 
     def _estimate(self, runs: Sequence[Run]) -> DenoiseRows:
@@ -247,7 +252,7 @@ class StableDiffusion:
         """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], float32."""
         dtype = self.autoencoder.decoder.conv_in.weight.dtype
         pictures = self.autoencoder.decode(latents.astype(dtype)).astype(mx.float32)
-        return mx.clip(finite(pictures, "decoding", dtype) / 2 + 0.5, 0, 1)
+        return mx.clip(finite(pictures, "decoding", self._decoder, latents) / 2 + 0.5, 0, 1)
 
     # The laboratory
 

@@ -93,20 +93,24 @@ def open_nets(description: Description, dtype: mx.Dtype) -> Nets:
     encoders, tokenizers = [], []
     for suffix, text in zip(("", "_2"), description.texts, strict=False):
         encoders.append(net(CLIPTextModel, text, f"text_encoder{suffix}", names.TEXT_ENCODER, dtype))
-        folder = description.folder / f"tokenizer{suffix}"
-        try:
-            files = read_tokenizer(folder)
-            _check_tokens(folder, files, text)
-            tokenizers.append(CLIPTokenizer(*files))
-        except (CheckpointError, TypeError, ValueError) as error:
-            message = str(error) if isinstance(error, CheckpointError) else f"{folder}: {error}"
-            raise CheckpointError(" ".join(message.split())) from None
+        tokenizers.append(open_tokenizer(description.folder / f"tokenizer{suffix}", text))
     vae = description.vae
     return Nets(
         unet=net(UNet2DConditionModel, description.unet, "unet", names.UNET, dtype),
         autoencoder=net(AutoencoderKL, vae, "vae", names.VAE, mx.float32 if vae.force_upcast else dtype),
         texts=TextNets(encoders, tokenizers, description.xl),
     )
+
+
+def open_tokenizer(folder: Path, text: CLIPTextConfig) -> CLIPTokenizer:
+    """The tokenizer of a text encoder. Raises CheckpointError, one sentence."""
+    try:
+        files = read_tokenizer(folder)
+        _check_tokens(folder, files, text)
+        return CLIPTokenizer(*files)
+    except (CheckpointError, TypeError, ValueError) as error:
+        message = str(error) if isinstance(error, CheckpointError) else f"{folder}: {error}"
+        raise CheckpointError(" ".join(message.split())) from None
 
 
 def _check_tokens(folder: Path, files: TokenizerFiles, text: CLIPTextConfig) -> None:
@@ -137,5 +141,5 @@ def _config(kind: Any, path: Path) -> Any:
         return kind.from_diffusers(read_json(path))
     except CheckpointError:
         raise
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from None
