@@ -7,7 +7,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -134,7 +134,7 @@ def _pictures(page: Page) -> dict[int, Picture]:
 
 def _packed(pictures: Sequence[Picture], room: float, floor: int) -> _Packed | None:
     """The pictures at the best quality, and then the largest side down to floor, at which they have room."""
-    largest = max(max(picture.size) for picture in pictures)
+    largest = _longest(pictures)
     sides = [largest]
     while sides[-1] > floor:
         sides.append(max(floor, round(0.88 * sides[-1])))
@@ -152,11 +152,18 @@ def _packed(pictures: Sequence[Picture], room: float, floor: int) -> _Packed | N
 def _webp(picture: Picture, scale: float, quality: int) -> bytes:
     picture = picture.convert("RGB")
     if scale < 1:
-        size = max(1, round(scale * picture.width)), max(1, round(scale * picture.height))
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
+        picture = picture.resize(_scaled(picture, scale), Image.Resampling.LANCZOS)
     data = io.BytesIO()
     picture.save(data, "WEBP", lossless=quality == LOSSLESS, quality=quality, method=4)
     return data.getvalue()
+
+
+def _scaled(picture: Picture, scale: float) -> tuple[int, int]:
+    return max(1, round(scale * picture.width)), max(1, round(scale * picture.height))
+
+
+def _longest(pictures: Iterable[Picture]) -> int:
+    return max(max(picture.size) for picture in pictures)
 
 
 def _said(shown: Page, packed: _Packed, page: Page) -> str:
@@ -164,7 +171,7 @@ def _said(shown: Page, packed: _Packed, page: Page) -> str:
     kept, all_ = (sum(len(line.frames) for line in of.lines) for of in (shown, page))
     pictures = _pictures(page).values()
     widest = max(picture.width for picture in pictures)
-    side = max(max(picture.size) for picture in pictures)
+    side = _longest(pictures)
     number = f"{kept} of {all_} frames" if kept < all_ else ""
     scaled = f"{round(widest * packed.side / side)} of {widest} pixels wide" if packed.side < side else ""
     return ", ".join(filter(None, (number, scaled if number or not scaled else f"frames {scaled}")))
@@ -196,6 +203,7 @@ def _data(shown: Page, packed: _Packed, page: Page) -> dict[str, Any]:
     """What page.js reads. Pictures are told by their place in one list; width and height are what they were."""
     pictures = _pictures(shown)
     places = {key: place for place, key in enumerate(pictures)}
+    largest = _longest(pictures.values())
     return {
         "title": shown.title,
         "kind": shown.kind,
@@ -207,7 +215,12 @@ def _data(shown: Page, packed: _Packed, page: Page) -> dict[str, Any]:
         "exact": packed.quality == LOSSLESS,
         "said": _said(shown, packed, page),
         "pictures": [
-            {"width": picture.width, "height": picture.height, "webp": base64.b64encode(data).decode()}
+            {
+                "width": picture.width,
+                "height": picture.height,
+                "inside": _scaled(picture, packed.side / largest),
+                "webp": base64.b64encode(data).decode(),
+            }
             for picture, data in zip(pictures.values(), packed.data, strict=True)
         ],
     }

@@ -663,8 +663,7 @@ function showMarks() {
       const [x, y] = [Math.min(one.x, two.x) - by, Math.min(one.y, two.y) - by];
       return `M${x} ${y}H${Math.max(one.x, two.x) + one.w + by}V${Math.max(one.y, two.y) + one.h + by}H${x}Z`;
     });
-    const cut = places.map(({ x, y, w, h }) => `M${x} ${y}v${h}h${w}v${-h}Z`);
-    marks.push(shape("path", { class: "way", d: path.join("") }), shape("path", { class: "windows", d: cut.join("") }));
+    $("way").firstElementChild.setAttribute("d", path.join(""));
   }
   if (view.a) marks.push(box(placeOf(view.a), 1, "pinned"));
   if (hovered) marks.push(box(placeOf(hovered), 0, "hovered"));
