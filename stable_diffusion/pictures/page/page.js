@@ -1,253 +1,236 @@
 "use strict";
 
-// Data in, nothing else: what is shown is text or pixels, never HTML.
+// What is shown is text or pixels, never HTML made of data.
 const data = JSON.parse(document.getElementById("data").textContent);
 const { kind, lines } = data;
 const isLadder = kind === "triangle" || kind === "pyramid"; // its lines are strengths
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 const $ = (id) => document.getElementById(id);
+const all = (selector) => [...document.querySelectorAll(selector)];
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 const range = (count) => Array.from({ length: count }, (_, i) => i);
-
-function element(name, attributes = {}, text = "") {
-  const made = document.createElement(name);
+const filled = (made, attributes, text) => {
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   made.textContent = text;
   return made;
-}
-
-function shape(name, attributes = {}, text = "") {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.textContent = text;
-  return made;
-}
+};
+const element = (name, attributes = {}, text = "") => filled(document.createElement(name), attributes, text);
+const shape = (name, attributes = {}, text = "") =>
+  filled(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, text);
 
 // Cells: a line and one of its frames. Each line begins at the original, where there is one.
 
-for (const line of lines) {
-  if (data.original !== null && line.frames[0].label !== "original") {
-    const step = Math.min(0, line.frames[0].step) - 1;
-    line.frames.unshift({ label: "original", sigma: 0, step, noisy: data.original });
-  }
+for (const { frames } of lines) {
+  if (data.original === null || frames[0].label === "original") continue;
+  frames.unshift({ label: "original", sigma: 0, step: Math.min(0, frames[0].step) - 1, noisy: data.original });
 }
 
 const ladder = range(lines.length).sort((a, b) => (lines[a].strength ?? 0) - (lines[b].strength ?? 0));
 const frameOf = (cell) => lines[cell.line].frames[cell.frame];
-const isOriginal = (cell) => frameOf(cell).label === "original";
-const isLast = (cell) => cell.frame === lines[cell.line].frames.length - 1;
 const lastOf = (line) => ({ line, frame: lines[line].frames.length - 1 });
-const startOf = (line) => lines[line].frames.findIndex((frame) => frame.step >= 0);
-const sharesOriginal = (a, b) => kind === "triangle" && isOriginal(a) && isOriginal(b);
-const isSame = (a, b) => Boolean(a && b) && ((a.line === b.line && a.frame === b.frame) || sharesOriginal(a, b));
-const indexIn = (cells, cell) => cells.findIndex((other) => isSame(other, cell));
+const startOf = (line) => Math.max(0, lines[line].frames.findIndex((frame) => frame.step >= 0));
+const isOriginal = (cell) => frameOf(cell).label === "original";
+const isShared = (cell) => kind === "triangle" && isOriginal(cell); // by all lines, at the foot
+const isSame = (a, b) => Boolean(a && b) && ((a.line === b.line && a.frame === b.frame) || (isShared(a) && isShared(b)));
+const hasWayIn = (line) => lines[line].frames.some((frame) => frame.step < 0 && frame.label !== "original");
+const hasBoth = (cell) => "clean" in frameOf(cell) && "noisy" in frameOf(cell);
+const anyHasBoth = lines.some((line, i) => line.frames.some((_, frame) => hasBoth({ line: i, frame })));
+const pictureOf = (cell, clean) =>
+  clean ? frameOf(cell).clean ?? frameOf(cell).noisy : frameOf(cell).noisy ?? frameOf(cell).clean;
 
-/** The way of a line: from the original to its start, and through its steps. In a triangle without ways in of their
- * own, the starts of the weaker lines are the way in: the L. */
+/** The way of a line: from the original to its start, and through its steps. In a triangle, where lines have no ways in
+ * of their own, the starts of the weaker lines are the way in: the L. */
 function wayOf(line) {
-  const { frames, strength } = lines[line];
-  const own = frames.map((_, frame) => ({ line, frame }));
-  if (kind !== "triangle" || frames.some((frame) => frame.step < 0 && frame.label !== "original")) return own;
-  const weaker = ladder.filter((other) => lines[other].strength < strength && lines[other].frames.some((f) => f.step === 0));
-  const start = Math.max(0, startOf(line));
-  return [...own.slice(0, start), ...weaker.map((other) => ({ line: other, frame: startOf(other) })), ...own.slice(start)];
+  const own = lines[line].frames.map((_, frame) => ({ line, frame }));
+  if (kind !== "triangle" || hasWayIn(line)) return own;
+  const weaker = ladder.filter((other) => lines[other].strength < lines[line].strength && lines[other].strength > 0);
+  const starts = weaker.map((other) => ({ line: other, frame: startOf(other) }));
+  return [...own.slice(0, startOf(line)), ...starts, ...own.slice(startOf(line))];
 }
 
-/** The frame of a line that is most like a moment: "original", "finished", or the number of a step. */
+/** What stays where the line changes: "original", "finished", or the number of a step. */
+function momentOf(cell) {
+  if (isOriginal(cell)) return "original";
+  return cell.frame === lastOf(cell.line).frame ? "finished" : frameOf(cell).step;
+}
+
 function matching(line, moment) {
-  const { frames } = lines[line];
-  if (moment === "finished") return frames.length - 1;
-  if (moment === "original") return 0;
-  const distances = frames.map((frame) => (frame.label === "original" ? Infinity : Math.abs(frame.step - moment)));
-  return distances.indexOf(Math.min(...distances));
+  if (moment === "finished") return lastOf(line);
+  const apart = lines[line].frames.map(({ label, step }) => (label === "original" ? Infinity : Math.abs(step - moment)));
+  return { line, frame: moment === "original" ? 0 : apart.indexOf(Math.min(...apart)) };
 }
-
-const momentOf = (cell) => (isOriginal(cell) ? "original" : isLast(cell) ? "finished" : frameOf(cell).step);
-const pictureOf = (cell, clean) => {
-  const frame = frameOf(cell);
-  return (clean ? frame.clean ?? frame.noisy : frame.noisy ?? frame.clean);
-};
-const hasBoth = lines.some((line) => line.frames.some((frame) => "clean" in frame && "noisy" in frame));
 
 // The view: what the address says, and what lasts a moment.
 
 const MODES = ["off", "wipe", "difference", "flicker"];
 const GAINS = [1, 2, 4, 8, 16];
-const first = lastOf(isLadder ? ladder[Math.floor(lines.length / 2)] : 0);
+const first = lastOf(isLadder ? ladder[lines.length >> 1] : 0);
 const view = { cell: first, way: first.line, clean: false, a: null, mode: "off", wipe: 0.5, gain: 4, zoom: 1, x: 0.5, y: 0.5 };
-let moment = momentOf(first); // what stays where the line changes
+let moment = momentOf(first);
 let hovered = null; // a cell under the mouse
 let blend = null; // { from, to, share }: between two cells
-let other = false; // flicker shows A
-let playing = null;
+let isFlipped = false; // flicker shows A
+let playing = null; // { axis, at, since }
 
-function show(cell, way = cell.line, keep = false) {
-  view.cell = cell;
-  view.way = way;
-  if (!keep) moment = momentOf(cell);
+const shown = () => hovered ?? view.cell;
+
+function show(cell, way = cell.line, keepsMoment = false) {
+  [view.cell, view.way] = [cell, way];
+  if (!keepsMoment) moment = momentOf(cell);
   hovered = blend = null;
   update();
 }
-
-const shown = () => hovered ?? view.cell;
 
 function toHash() {
   const words = [`cell=${view.cell.line}.${view.cell.frame}`];
   if (view.way !== view.cell.line) words.push(`way=${view.way}`);
   if (view.clean) words.push("clean=1");
   if (view.a) words.push(`a=${view.a.line}.${view.a.frame}${view.a.clean ? ".clean" : ""}`);
-  if (view.mode !== "off") words.push(`mode=${view.mode}`);
-  if (view.mode === "wipe") words.push(`wipe=${view.wipe.toFixed(3)}`);
-  if (view.mode === "difference") words.push(`gain=${view.gain}`);
+  if (view.mode !== "off") words.push(`mode=${view.mode}`, `wipe=${view.wipe.toFixed(3)}`, `gain=${view.gain}`);
   if (view.zoom !== 1) words.push(`zoom=${[view.zoom, view.x, view.y].map((n) => +n.toFixed(4)).join(",")}`);
-  return words.join("&");
+  return `#${words.join("&")}`;
 }
 
 /** Take from the address what can be understood; the rest is as at the beginning. */
 function fromHash() {
   const words = new Map(location.hash.slice(1).split("&").map((word) => word.split("=")));
-  const cellIn = (word = "") => {
-    const found = /^(\d+)\.(\d+)(\.clean)?$/.exec(word);
-    const there = found && lines[+found[1]]?.frames[+found[2]];
-    return there ? { line: +found[1], frame: +found[2], clean: Boolean(found[3]) } : null;
+  const said = (name) => words.get(name) ?? "";
+  const cellOf = (word) => {
+    const [, line, frame, clean] = /^(\d+)\.(\d+)(\.clean)?$/.exec(word) ?? [];
+    return lines[line]?.frames[frame] ? { line: +line, frame: +frame, clean: Boolean(clean) } : null;
   };
-  const number = (word, low, high, otherwise) =>
-    /^\d+(\.\d+)?$/.test(word ?? "") ? clamp(Number(word), low, high) : otherwise;
-  const cell = cellIn(words.get("cell")) ?? first;
+  const number = (word, low, high, otherwise) => (/^\d+(\.\d+)?$/.test(word ?? "") ? clamp(+word, low, high) : otherwise);
+  const cell = cellOf(said("cell")) ?? first;
+  const way = /^\d+$/.test(said("way")) && lines[said("way")] ? Number(said("way")) : cell.line;
   view.cell = { line: cell.line, frame: cell.frame };
-  view.way = cell.line;
-  const way = /^\d+$/.test(words.get("way") ?? "") ? Number(words.get("way")) : cell.line;
-  if (lines[way] && indexIn(wayOf(way), view.cell) >= 0) view.way = way;
-  view.clean = hasBoth && words.get("clean") === "1";
-  view.a = cellIn(words.get("a"));
-  view.mode = view.a && MODES.includes(words.get("mode")) ? words.get("mode") : "off";
-  view.wipe = number(words.get("wipe"), 0, 1, 0.5);
-  view.gain = GAINS.includes(Number(words.get("gain"))) ? Number(words.get("gain")) : 4;
-  const [zoom, x, y] = (words.get("zoom") ?? "").split(",");
-  [view.zoom, view.x, view.y] = [number(zoom, 0.01, 400, 1), number(x, 0, 1, 0.5), number(y, 0, 1, 0.5)];
+  view.way = wayOf(way).some((stop) => isSame(stop, cell)) ? way : cell.line;
+  view.clean = anyHasBoth && said("clean") === "1";
+  view.a = cellOf(said("a"));
+  view.mode = view.a && MODES.includes(said("mode")) ? said("mode") : "off";
+  view.wipe = number(said("wipe"), 0, 1, 0.5);
+  view.gain = GAINS.includes(Number(said("gain"))) ? Number(said("gain")) : 4;
+  const [zoom, x, y] = said("zoom").split(",");
+  [view.zoom, view.x, view.y] = [number(zoom, 0.01, 1000, 1), number(x, 0, 1, 0.5), number(y, 0, 1, 0.5)];
   moment = momentOf(view.cell);
-  hovered = blend = null;
-  halt();
+  hovered = blend = playing = null;
   update();
 }
 
-let hashTimer = 0;
-function keepHash() {
-  clearTimeout(hashTimer); // browsers refuse an address that changes all the time
-  hashTimer = setTimeout(() => history.replaceState(null, "", `#${toHash()}`), 250);
+/** Do something a while after it was asked for last. */
+function later(milliseconds, action) {
+  let timer = 0;
+  return (...given) => {
+    clearTimeout(timer);
+    timer = setTimeout(action, milliseconds, ...given);
+  };
+}
+
+const keepHash = later(250, () => history.replaceState(null, "", toHash())); // browsers refuse it all the time
+const announce = later(400, (text) => ($("live").textContent = text));
+const endToast = later(2500, () => $("toast").classList.remove("shown"));
+function toast(text) {
+  $("toast").textContent = text;
+  $("toast").classList.add("shown");
+  endToast();
 }
 
 // Pictures, decoded when they are wanted.
 
 const images = new Map();
-function image(number) {
-  let entry = images.get(number);
-  if (!entry) {
+async function load(number) {
+  if (!images.has(number)) {
     const img = new Image();
-    entry = { img, ready: false };
-    images.set(number, entry);
     img.src = `data:image/webp;base64,${data.pictures[number].webp}`;
-    entry.done = img.decode().then(() => {
-      entry.ready = true;
-      paint();
-    }, () => announce("A picture of this page is damaged."));
+    images.set(number, { img, isReady: false, done: img.decode() });
+    images.get(number).done.then(paint, () => toast("A picture in this page is damaged"));
   }
-  return entry.ready ? entry.img : null;
+  const entry = images.get(number);
+  await entry.done;
+  entry.isReady = true;
+  return entry.img;
 }
 
-async function load(number) {
-  image(number);
-  await images.get(number).done;
-  return image(number);
+function imageOf(cell, clean) {
+  const number = pictureOf(cell, clean);
+  load(number).then(() => {}, () => {});
+  return images.get(number).isReady ? images.get(number).img : null;
 }
 
 // The stage: a canvas that is painted whole, at most once a frame.
 
 const stage = $("stage");
-const canvas = $("canvas");
-const context = canvas.getContext("2d");
+const context = $("canvas").getContext("2d");
 let last = null; // the picture painted last, for as long as the next one is not decoded
-let wanted = false;
+let isDue = false;
 
 function paint() {
-  if (!wanted) requestAnimationFrame(painted);
-  wanted = true;
+  if (!isDue) requestAnimationFrame(painted);
+  isDue = true;
 }
 
 const density = () => window.devicePixelRatio || 1;
+const fitScale = (img) => Math.min(stage.clientWidth / img.naturalWidth, stage.clientHeight / img.naturalHeight);
+const actualZoom = (img) => 1 / (fitScale(img) * density()); // at which a pixel is a pixel
+const limited = (zoom, img) => clamp(zoom, Math.min(1, actualZoom(img)), Math.max(8, 64 * actualZoom(img)));
 
-/** Where the picture lies on the stage, in CSS pixels; scale: CSS pixels per pixel of the picture. */
-function frameRect(img) {
-  const [width, height] = [stage.clientWidth, stage.clientHeight];
-  const scale = fitScale(img) * view.zoom;
+/** Where the picture lies on the stage, in CSS pixels; scale: of them, for each of the picture's. */
+function rectOf(img) {
+  const scale = fitScale(img) * limited(view.zoom, img);
   const [w, h] = [img.naturalWidth * scale, img.naturalHeight * scale];
-  const place = (at, size, room) => (size <= room ? (room - size) / 2 : clamp(room / 2 - at * size, room - size, 0));
-  return { left: place(view.x, w, width), top: place(view.y, h, height), w, h, scale };
+  const start = (at, size, room) => (size <= room ? (room - size) / 2 : clamp(room / 2 - at * size, room - size, 0));
+  return { left: start(view.x, w, stage.clientWidth), top: start(view.y, h, stage.clientHeight), w, h, scale };
 }
 
-const fitScale = (img) => Math.min(stage.clientWidth / img.naturalWidth, stage.clientHeight / img.naturalHeight);
-
 function painted() {
-  wanted = false;
+  isDue = false;
   const [width, height, ratio] = [stage.clientWidth, stage.clientHeight, density()];
-  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
-    [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
-  }
-  const from = image(pictureOf(blend ? blend.from : shown(), view.clean));
-  const to = blend && image(pictureOf(blend.to, view.clean));
-  const a = view.a && image(pictureOf(view.a, view.a.clean));
-  const b = from ?? last;
-  if (!b) return;
+  sized($("canvas"), width, height);
+  const a = view.a && imageOf(view.a, view.a.clean);
+  const b = imageOf(blend ? blend.from : shown(), view.clean) ?? last;
+  const to = blend && imageOf(blend.to, view.clean);
   last = b;
+  if (!b) return;
+  const rect = rectOf(b);
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
-  const rect = frameRect(b);
-  // Pixels are shown as what they are once somebody looks at them closely.
-  context.imageSmoothingEnabled = view.zoom < 2 || rect.scale * ratio < 4;
+  context.imageSmoothingEnabled = view.zoom < 2 || rect.scale * ratio < 4; // looked at closely, pixels are squares
   context.imageSmoothingQuality = "high";
-  const draw = (img) => context.drawImage(img, rect.left, rect.top, rect.w, rect.h);
-  if (view.mode === "difference" && a) {
-    draw(difference(a, b));
-  } else if (view.mode === "flicker" && a && other) {
+  const draw = (img, alpha = 1) => {
+    context.globalAlpha = alpha;
+    context.drawImage(img, rect.left, rect.top, rect.w, rect.h);
+  };
+  const showsA = a && view.mode === "flicker" && isFlipped;
+  draw(a && view.mode === "difference" ? difference(a, b) : showsA ? a : b);
+  if (to && !showsA && view.mode !== "difference") draw(to, blend.share);
+  if (a && view.mode === "wipe") {
+    context.save();
+    context.beginPath();
+    context.rect(0, 0, wipeLine(rect).at, height);
+    context.clip();
     draw(a);
-  } else {
-    draw(b);
-    if (to) {
-      context.globalAlpha = blend.share;
-      draw(to);
-      context.globalAlpha = 1;
-    }
-    if (view.mode === "wipe" && a) {
-      context.save();
-      context.beginPath();
-      context.rect(0, 0, wipeLine(rect), height);
-      context.clip();
-      draw(a);
-      context.restore();
-    }
+    context.restore();
   }
-  placeWipe(rect);
+  $("wipe").style.left = `${wipeLine(rect).at}px`;
   stage.classList.toggle("zoomed", rect.w > width + 1 || rect.h > height + 1);
   $("zoom").textContent = `${Math.round(100 * rect.scale * ratio)} %`;
-  $("zoom").title = "Pixels of the screen for each of the picture";
+}
+
+function sized(canvas, width, height) {
+  const [w, h] = [Math.round(width * density()), Math.round(height * density())];
+  if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
 }
 
 /** The line between A and B crosses what is seen of the picture. */
 function wipeLine(rect) {
   const [left, right] = [Math.max(0, rect.left), Math.min(stage.clientWidth, rect.left + rect.w)];
-  return left + view.wipe * (right - left);
-}
-
-function placeWipe(rect) {
-  $("wipe").style.left = `${wipeLine(rect)}px`;
-  $("wipe").setAttribute("aria-valuenow", Math.round(100 * view.wipe));
+  return { at: left + view.wipe * (right - left), left, right };
 }
 
 let differed = {};
 /** |A - B|, amplified, at the size of B; and how large it is, in words. */
 function difference(a, b) {
-  if (differed.a === a && differed.b === b && differed.gain === view.gain) return differed.result;
+  if (differed.a === a && differed.b === b && differed.gain === view.gain) return differed.canvas;
   const [width, height] = [b.naturalWidth, b.naturalHeight];
   const flat = element("canvas", { width, height }).getContext("2d", { willReadFrequently: true });
   const [one, two] = [a, b].map((img) => {
@@ -256,212 +239,164 @@ function difference(a, b) {
   });
   let [sum, squares] = [0, 0];
   for (let i = 0; i < one.data.length; i++) {
-    if (i % 4 === 3) continue;
+    if (i % 4 === 3) continue; // opacity
     const apart = Math.abs(one.data[i] - two.data[i]);
-    sum += apart;
-    squares += apart * apart;
+    [sum, squares] = [sum + apart, squares + apart * apart];
     two.data[i] = apart * view.gain;
   }
-  const count = 3 * width * height;
-  const decibels = squares ? `PSNR ${(10 * Math.log10((255 * 255 * count) / squares)).toFixed(1)} dB` : "no difference";
   flat.putImageData(two, 0, 0);
-  differed = { a, b, gain: view.gain, result: flat.canvas, words: `mean ${((100 * sum) / count / 255).toFixed(2)} %, ${decibels}` };
+  const count = 3 * width * height;
+  const decibels = squares ? `PSNR ${(10 * Math.log10((255 ** 2 * count) / squares)).toFixed(1)} dB` : "no difference";
+  const words = `mean ${((100 * sum) / count / 255).toFixed(2)} %, ${decibels}`;
+  differed = { a, b, gain: view.gain, canvas: flat.canvas, words };
   showTags();
-  return differed.result;
-}
-
-function showTags() {
-  const [a, b] = [view.a && `A  ${described(view.a, view.a.clean)}`, described(shown(), view.clean)];
-  const compares = view.mode !== "off" && view.a;
-  const set = (id, text) => {
-    $(id).hidden = !text;
-    $(id).textContent = text || "";
-  };
-  set("tag-a", compares && !(view.mode === "flicker" && !other) ? a : "");
-  const apart = view.mode === "difference" && differed.words ? `B − A × ${view.gain}: ${differed.words}` : `B  ${b}`;
-  set("tag-b", compares ? (view.mode === "flicker" && other ? "" : apart) : hovered ? b : "");
+  return flat.canvas;
 }
 
 // Zoom and pan: view.x, view.y is the point of the picture in the middle of the stage.
 
-const current = () => image(pictureOf(shown(), view.clean)) ?? last;
-const actualZoom = (img) => 1 / (fitScale(img) * density());
-
-function settle(img) {
-  view.zoom = clamp(view.zoom, Math.min(1, actualZoom(img)), Math.max(8, 64 * actualZoom(img)));
-  const rect = frameRect(img);
-  const middle = (start, size, room) => (size <= room ? 0.5 : (room / 2 - start) / size);
-  view.x = middle(rect.left, rect.w, stage.clientWidth);
-  view.y = middle(rect.top, rect.h, stage.clientHeight);
+/** Zoom by a factor about a point of the stage, which moves by some pixels. */
+function zoomAt(x, y, factor, dx = 0, dy = 0) {
+  if (!last) return;
+  const before = rectOf(last);
+  view.zoom = limited(limited(view.zoom, last) * factor, last);
+  const { w, h } = rectOf(last);
+  view.x = (stage.clientWidth / 2 - x - dx) / w + (x - before.left) / before.w;
+  view.y = (stage.clientHeight / 2 - y - dy) / h + (y - before.top) / before.h;
+  const { left, top } = rectOf(last); // not beyond the edges
+  view.x = w <= stage.clientWidth ? 0.5 : (stage.clientWidth / 2 - left) / w;
+  view.y = h <= stage.clientHeight ? 0.5 : (stage.clientHeight / 2 - top) / h;
   paint();
   keepHash();
-}
-
-/** Zoom by a factor about a point of the stage, and move by some pixels. */
-function zoomAt(x, y, factor, dx = 0, dy = 0) {
-  const img = current();
-  if (!img) return;
-  const before = frameRect(img);
-  view.zoom = clamp(view.zoom * factor, Math.min(1, actualZoom(img)), Math.max(8, 64 * actualZoom(img)));
-  const after = frameRect(img);
-  view.x = (stage.clientWidth / 2 - (x + dx) + ((x - before.left) / before.w) * after.w) / after.w;
-  view.y = (stage.clientHeight / 2 - (y + dy) + ((y - before.top) / before.h) * after.h) / after.h;
-  settle(img);
 }
 
 const zoomBy = (factor) => zoomAt(stage.clientWidth / 2, stage.clientHeight / 2, factor);
 const pan = (dx, dy) => zoomAt(0, 0, 1, dx * stage.clientWidth, dy * stage.clientHeight);
 const fit = () => zoomBy(1 / view.zoom);
-const actual = () => current() && zoomBy(actualZoom(current()) / view.zoom);
+const actual = () => last && zoomBy(actualZoom(last) / view.zoom);
 
-const pointers = new Map();
-let tap = { time: 0 };
+const fingers = new Map();
+let tap = { time: -1e9 };
 
 /** The middle of the fingers, and how far they are apart. */
 function grip() {
-  const [one, two = one] = [...pointers.values()];
+  const [one, two = one] = [...fingers.values()];
   return { x: (one.x + two.x) / 2, y: (one.y + two.y) / 2, spread: Math.hypot(one.x - two.x, one.y - two.y) || 1 };
 }
 
-function pointAt(event) {
-  const box = stage.getBoundingClientRect();
-  return { x: event.clientX - box.left, y: event.clientY - box.top };
+function within(box, event) {
+  const { left, top } = box.getBoundingClientRect();
+  return { x: event.clientX - left, y: event.clientY - top };
 }
 
 stage.addEventListener("pointerdown", (event) => {
   if (event.button || event.target.closest("#wipe")) return;
   stage.setPointerCapture(event.pointerId);
-  pointers.set(event.pointerId, pointAt(event));
-  const at = pointAt(event);
-  const isSecond = event.timeStamp - tap.time < 350 && Math.hypot(at.x - tap.x, at.y - tap.y) < 24;
-  tap = { ...at, time: isSecond || pointers.size > 1 ? 0 : event.timeStamp };
-  if (!isSecond || pointers.size > 1 || !current()) return;
-  const near = Math.max(4, actualZoom(current()));
-  zoomAt(at.x, at.y, view.zoom > 1.01 ? 1 / view.zoom : near / view.zoom);
+  const at = within(stage, event);
+  fingers.set(event.pointerId, at);
+  const isSecond = event.timeStamp - tap.time < 350 && Math.hypot(at.x - tap.x, at.y - tap.y) < 24 && fingers.size === 1;
+  tap = { ...at, time: isSecond ? -1e9 : event.timeStamp };
+  if (isSecond && last) zoomAt(at.x, at.y, (view.zoom > 1.01 ? 1 : Math.max(4, actualZoom(last))) / view.zoom);
 });
 stage.addEventListener("pointermove", (event) => {
-  if (!pointers.has(event.pointerId)) return;
+  if (!fingers.has(event.pointerId)) return;
   const before = grip();
-  pointers.set(event.pointerId, pointAt(event));
+  fingers.set(event.pointerId, within(stage, event));
   const after = grip();
-  stage.classList.add("dragged");
   zoomAt(before.x, before.y, after.spread / before.spread, after.x - before.x, after.y - before.y);
 });
-for (const name of ["pointerup", "pointercancel"]) {
-  stage.addEventListener(name, (event) => {
-    pointers.delete(event.pointerId);
-    stage.classList.toggle("dragged", pointers.size > 0);
-  });
-}
+for (const name of ["pointerup", "pointercancel"]) stage.addEventListener(name, (event) => fingers.delete(event.pointerId));
 stage.addEventListener("wheel", (event) => {
   event.preventDefault();
-  const lines = event.deltaMode === 1 ? 20 : 1;
-  const { x, y } = pointAt(event);
-  zoomAt(x, y, Math.exp(-clamp(event.deltaY * lines, -120, 120) * (event.ctrlKey ? 0.01 : 0.002)));
+  const { x, y } = within(stage, event);
+  const by = clamp(event.deltaY * (event.deltaMode ? 20 : 1), -120, 120);
+  zoomAt(x, y, Math.exp(-by * (event.ctrlKey ? 0.01 : 0.002))); // a pinch on a touchpad comes as ctrl and wheel
 }, { passive: false });
 
 // Comparing
 
 function compare(mode) {
   // What one mostly wants to compare with is the original.
-  if (!view.a) view.a = data.original !== null || isOriginal({ line: view.way, frame: 0 })
-    ? { line: view.way, frame: 0, clean: false }
-    : { ...view.cell, clean: view.clean };
+  const foot = { line: view.way, frame: 0, clean: false };
+  view.a ??= isOriginal(foot) ? foot : { ...view.cell, clean: view.clean };
   view.mode = view.mode === mode ? "off" : mode;
-  other = false;
+  isFlipped = false;
   update();
 }
 
+const isPinned = () => isSame(view.a, view.cell) && view.a.clean === view.clean;
 function pin() {
-  const unpins = view.a && isSame(view.a, view.cell) && view.a.clean === view.clean;
-  view.a = unpins ? null : { ...view.cell, clean: view.clean };
-  if (unpins) view.mode = "off";
+  view.a = isPinned() ? null : { ...view.cell, clean: view.clean };
+  if (!view.a) view.mode = "off";
   update();
 }
 
 function swap() {
-  if (view.mode !== "flicker") return;
-  other = !other;
+  isFlipped = view.mode === "flicker" && !isFlipped;
   showTags();
   paint();
 }
+setInterval(() => view.mode === "flicker" && !calm.matches && swap(), 500); // far slower than what may harm anybody
 
 function amplify(by) {
   view.gain = GAINS[clamp(GAINS.indexOf(view.gain) + by, 0, GAINS.length - 1)];
   update();
 }
 
-setInterval(() => !calm.matches && !document.hidden && swap(), 500); // far below what may harm anybody
-
 function wipeTo(share) {
   view.wipe = clamp(share, 0, 1);
+  $("wipe").setAttribute("aria-valuenow", Math.round(100 * view.wipe));
   paint();
   keepHash();
 }
 
-const handle = $("wipe");
-handle.addEventListener("pointerdown", (event) => handle.setPointerCapture(event.pointerId));
-handle.addEventListener("pointermove", (event) => {
-  if (!handle.hasPointerCapture(event.pointerId) || !last) return;
-  const rect = frameRect(last);
-  const [left, right] = [Math.max(0, rect.left), Math.min(stage.clientWidth, rect.left + rect.w)];
-  wipeTo((pointAt(event).x - left) / (right - left));
+$("wipe").addEventListener("pointerdown", (event) => $("wipe").setPointerCapture(event.pointerId));
+$("wipe").addEventListener("pointermove", (event) => {
+  if (!$("wipe").hasPointerCapture(event.pointerId)) return;
+  const { left, right } = wipeLine(rectOf(last));
+  wipeTo((within(stage, event).x - left) / (right - left));
 });
-handle.addEventListener("keydown", (event) => {
-  const by = { ArrowLeft: -0.02, ArrowDown: -0.02, ArrowRight: 0.02, ArrowUp: 0.02, Home: -1, End: 1 }[event.key];
-  if (!by) return;
-  event.preventDefault();
-  event.stopPropagation();
-  wipeTo(view.wipe + by);
-});
+onArrows($("wipe"), (by) => wipeTo(view.wipe + 0.02 * by));
+
+/** What the keys of a slider do: by 1 or -1, and by more than it is long for Home and End. */
+function onArrows(slider, action) {
+  slider.addEventListener("keydown", (event) => {
+    const by = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -1e6, End: 1e6 }[event.key];
+    if (!by || event.shiftKey || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    action(by);
+  });
+}
 
 // Axes: each has a scrubber, and a cell at every stop.
 
-const lastCells = (chosen) => chosen.map((line) => ({ line, frame: matching(line, moment) }));
-const among = (alike) => range(lines.length).filter((line) => alike(lines[line], lines[view.cell.line]));
-const axes = [{ name: "Step", cells: () => wayOf(view.way), word: (cell) => frameOf(cell).label, isWay: true }];
-if (isLadder) {
-  const at = () => (kind === "triangle" && moment === "original" ? 0 : moment); // whose one original all lines share
-  axes.push({
+const across = (sought, chosen) => chosen.map((line) => matching(line, sought));
+const alike = (side, other) => range(lines.length).filter((line) => lines[line][side] === lines[view.cell.line][side])
+  .sort((a, b) => lines[a][other] - lines[b][other]);
+const word = (names, side) => ({ line }) => names[lines[line][side]] ?? lines[line].heading;
+const strengthOf = (line) => String(lines[line].strength ?? lines[line].heading);
+const STEP = { name: "Step", cells: () => wayOf(view.way), word: (cell) => frameOf(cell).label };
+const AXES = {
+  ladder: [{
     name: "Strength",
-    cells: () => ladder.map((line) => ({ line, frame: matching(line, at()) })),
-    word: (cell) => String(lines[cell.line].strength ?? lines[cell.line].heading),
-  });
-} else if (kind === "grid") {
-  const sorted = (side) => (a, b) => lines[a][side] - lines[b][side];
-  axes.push({
-    name: "Column",
-    cells: () => lastCells(among((a, b) => a.row === b.row).sort(sorted("column"))),
-    word: (cell) => data.columns[lines[cell.line].column] ?? lines[cell.line].heading,
-  }, {
-    name: "Row",
-    cells: () => lastCells(among((a, b) => a.column === b.column).sort(sorted("row"))),
-    word: (cell) => data.rows[lines[cell.line].row] ?? lines[cell.line].heading,
-  });
-} else {
-  axes.push({ name: "Picture", cells: () => lastCells(range(lines.length)), word: (cell) => lines[cell.line].heading });
-}
-
-const indexOn = (axis) => {
-  const cells = axis.cells();
-  const index = axis.isWay ? indexIn(cells, view.cell) : cells.findIndex((cell) => cell.line === view.cell.line);
-  return Math.max(0, index);
+    cells: () => across(kind === "triangle" && moment === "original" ? 0 : moment, ladder),
+    word: ({ line }) => strengthOf(line),
+  }],
+  grid: [
+    { name: "Column", cells: () => across(moment, alike("row", "column")), word: word(data.columns, "column") },
+    { name: "Row", cells: () => across(moment, alike("column", "row")), word: word(data.rows, "row") },
+  ],
+  list: [{ name: "Picture", cells: () => across(moment, range(lines.length)), word: ({ line }) => lines[line].heading }],
 };
+const axes = [STEP, ...(AXES[isLadder ? "ladder" : kind] ?? AXES.list)];
+const indexOn = (axis) =>
+  Math.max(0, axis.cells().findIndex((cell) => (axis === STEP ? isSame(cell, view.cell) : cell.line === view.cell.line)));
 
 function goTo(axis, index) {
   const cells = axis.cells();
   const cell = cells[clamp(index, 0, cells.length - 1)];
-  show(cell, axis.isWay ? view.way : cell.line, !axis.isWay);
-}
-
-/** A place between two stops: what is near is chosen, and both are seen. */
-function scrubTo(axis, value) {
-  const cells = axis.cells();
-  const low = clamp(Math.floor(value), 0, cells.length - 1);
-  const share = value - low;
-  goTo(axis, Math.round(value));
-  if (share > 0.02 && share < 0.98 && low + 1 < cells.length) blend = { from: cells[low], to: cells[low + 1], share };
-  paint();
+  show(cell, axis === STEP ? view.way : cell.line, axis !== STEP);
 }
 
 for (const [number, axis] of axes.entries()) {
@@ -471,417 +406,352 @@ for (const [number, axis] of axes.entries()) {
   axis.output = element("output", { for: id });
   axis.row.append(element("label", { for: id }, axis.name), axis.input, axis.output);
   $("scrubbers").append(axis.row);
-  axis.input.addEventListener("input", () => {
-    axis.dragged = true;
-    halt();
-    scrubTo(axis, Number(axis.input.value));
+  axis.input.addEventListener("input", () => { // between two stops the nearer one is chosen, and both are seen
+    const [value, cells] = [Number(axis.input.value), axis.cells()];
+    [axis.isDragged, playing] = [true, null];
+    goTo(axis, Math.round(value));
+    const low = Math.floor(value);
+    if (value > low) blend = { from: cells[low], to: cells[low + 1], share: value - low };
   });
   axis.input.addEventListener("change", () => {
-    axis.dragged = false;
+    axis.isDragged = false;
     goTo(axis, Math.round(Number(axis.input.value)));
   });
-  axis.input.addEventListener("keydown", (event) => {
-    const by = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -1e6, End: 1e6 }[event.key];
-    if (!by || event.shiftKey || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    event.stopPropagation();
-    halt();
+  onArrows(axis.input, (by) => {
+    playing = null;
     goTo(axis, indexOn(axis) + by);
   });
 }
 
 function showScrubbers() {
   for (const axis of axes) {
-    const cells = axis.cells();
-    const index = indexOn(axis);
+    const [cells, index] = [axis.cells(), indexOn(axis)];
+    const text = axis.word(cells[index]);
+    const turn = axis === STEP ? cells.findIndex((cell) => cell.line === view.way && frameOf(cell).step === 0) : -1;
     axis.row.hidden = cells.length < 2;
     axis.input.max = cells.length - 1;
-    if (!axis.dragged) axis.input.value = index;
-    axis.output.textContent = axis.word(cells[index]);
-    axis.output.title = axis.output.textContent;
-    axis.input.setAttribute("aria-valuetext", axis.output.textContent);
+    if (!axis.isDragged) axis.input.value = index;
+    axis.input.setAttribute("aria-valuetext", text);
+    axis.output.textContent = axis.output.title = text;
     axis.input.style.setProperty("--gaps", Math.max(1, cells.length - 1));
-    const turn = axis.isWay ? cells.findIndex((cell) => cell.line === view.way && frameOf(cell).step === 0) : -1;
     axis.input.style.setProperty("--turn", turn > 0 ? turn / (cells.length - 1) : -9);
   }
 }
 
-// Playing: along the way, or, where it is one picture, along the next axis.
+// Playing: along the way, or, where that is one picture, along the next axis.
 
-const playAxis = () => axes.find((axis) => axis.cells().length > 1);
 const HOLD = 1200; // milliseconds, at both ends
+const playAxis = () => axes.find((axis) => axis.cells().length > 1);
 
-function play() {
+function togglePlay() {
   const axis = playAxis();
-  if (!axis) return;
-  playing = { axis, at: indexOn(axis) };
-  if (playing.at === axis.cells().length - 1) goTo(axis, playing.at = 0);
-  playing.since = performance.now();
-  requestAnimationFrame(tick);
+  playing = playing || !axis ? null : { axis, at: indexOn(axis), since: performance.now() };
+  if (playing && playing.at === axis.cells().length - 1) goTo(axis, (playing.at = 0));
+  if (playing) requestAnimationFrame(tick);
+  blend = null;
   update();
-}
-
-function halt() {
-  playing = null;
 }
 
 function tick(now) {
   if (!playing) return;
-  const { axis } = playing;
+  const { axis, at, since } = playing;
   const cells = axis.cells();
-  const isEnd = playing.at === cells.length - 1;
-  const share = ((now - playing.since - (isEnd || !playing.at ? HOLD : 0)) * Number($("speed").value)) / 1000;
+  const isEnd = at === cells.length - 1;
+  const share = ((now - since - (isEnd || !at ? HOLD : 0)) * Number($("speed").value)) / 1000;
   if (isEnd ? share > 0 : share >= 1) {
-    playing.at = isEnd ? 0 : playing.at + 1;
-    playing.since = now;
+    Object.assign(playing, { at: isEnd ? 0 : at + 1, since: now });
     goTo(axis, playing.at);
   } else if (share > 0 && !calm.matches) {
-    blend = { from: cells[playing.at], to: cells[playing.at + 1], share };
+    blend = { from: cells[at], to: cells[at + 1], share };
     paint();
   }
   requestAnimationFrame(tick);
 }
 
-const togglePlay = () => {
-  if (!playing) return play();
-  halt();
-  blend = null;
-  update();
+// The map: small pictures on a canvas, the way under it, marks over it.
+
+const headings = { beside: [], above: [] };
+const places = []; // { line, frame, column, row } of each cell that is on it, and { x, y, w, h, gap } in CSS pixels
+const put = (line, row, column, from = lastOf(line).frame) => {
+  for (const i of range(lines[line].frames.length - from)) places.push({ line, frame: from + i, row, column: column + i });
 };
-
-// The map: small pictures on a canvas, and the way under and over them.
-
-let places = []; // { line, frame, column, row } of each cell that is on it, and { x, y, w, h } in CSS pixels
-let texts = { beside: [], above: [] };
-
-function sheetOf() {
-  if (kind === "triangle") {
+const SHEETS = {
+  triangle() {
     const rows = [...ladder].reverse();
-    places = rows.flatMap((line, row) => range(lines[line].frames.length - startOf(line))
-      .map((column) => ({ line, frame: startOf(line) + column, column, row })));
-    if (isOriginal({ line: rows[0], frame: 0 })) places.push({ line: rows[0], frame: 0, column: 0, row: rows.length });
-    texts = { beside: [...rows.map((line) => String(lines[line].strength ?? lines[line].heading)), "0"], above: [] };
-  } else if (kind === "pyramid") {
+    for (const [row, line] of rows.entries()) put(line, row, 0, startOf(line));
+    const foot = { line: ladder[0], frame: 0, row: rows.length, column: 0 };
+    headings.beside = [...rows.map(strengthOf), ""];
+    if (isOriginal(foot) && lines[ladder[0]].frames.length > 1) places.push(foot);
+  },
+  pyramid() {
     const left = Math.max(...ladder.map(startOf));
-    places = ladder.flatMap((line, row) => lines[line].frames
-      .map((_, frame) => ({ line, frame, column: left + frame - startOf(line), row })));
-    texts = { beside: ladder.map((line) => String(lines[line].strength ?? lines[line].heading)), above: [] };
-  } else if (kind === "grid") {
-    places = lines.map(({ row, column }, line) => ({ ...lastOf(line), row, column }));
-    texts = { beside: data.rows, above: data.columns };
-  } else {
+    for (const [row, line] of ladder.entries()) put(line, row, left - startOf(line), 0);
+    headings.beside = ladder.map(strengthOf);
+  },
+  grid() {
+    for (const [line, { row, column }] of lines.entries()) put(line, row, column);
+    [headings.beside, headings.above] = [data.rows, data.columns];
+  },
+  list() {
     const parents = range(lines.length).filter((line) => kind === "family" && lines[line].row === 0);
     const rest = range(lines.length).filter((line) => !parents.includes(line));
-    const across = Math.max(parents.length, clamp(Math.ceil(Math.sqrt(1.4 * rest.length)), 1, 10));
-    const down = parents.length ? 1 : 0;
-    places = [
-      ...parents.map((line, i) => ({ ...lastOf(line), row: 0, column: i + (across - parents.length) / 2 })),
-      ...rest.map((line, i) => ({ ...lastOf(line), row: down + Math.floor(i / across), column: i % across })),
-    ];
-  }
-}
+    const columns = Math.max(parents.length, clamp(Math.ceil(Math.sqrt(1.4 * rest.length)), 1, 10));
+    for (const [i, line] of parents.entries()) put(line, 0, i + (columns - parents.length) / 2);
+    for (const [i, line] of rest.entries()) put(line, Math.floor(i / columns) + (parents.length ? 1 : 0), i % columns);
+  },
+};
+const em = () => parseFloat(getComputedStyle(document.body).fontSize);
 
-/** Headings to be read, and the largest cells that there is room for. */
+/** Headings that can be read, and the largest cells that there is room for. */
 function layMap() {
-  const width = $("map").clientWidth;
-  const em = parseFloat(getComputedStyle(document.body).fontSize);
-  const columns = 1 + Math.max(...places.map((place) => place.column));
-  const rows = 1 + Math.max(...places.map((place) => place.row));
-  const longest = Math.max(0, ...texts.beside.map((text) => text.length));
-  const left = longest ? clamp(longest * 0.55 * em + 0.6 * em, 1.6 * em, 0.26 * width) : 3;
-  const top = texts.above.length ? 2.5 * em : 3;
+  const [width, e] = [$("map").clientWidth, em()];
+  const [columns, rows] = ["column", "row"].map((side) => 1 + Math.max(...places.map((place) => place[side])));
+  const longest = Math.max(0, ...headings.beside.map((text) => text.length));
+  const left = longest ? clamp((0.55 * longest + 0.6) * e, 1.8 * e, 0.26 * width) : 4;
+  const top = headings.above.length ? 2.6 * e : 4;
   const gap = width / columns > 30 ? 4 : 2;
-  const w = Math.min((width - left - 3) / columns - gap, (kind === "family" || kind === "pictures" ? 11 : 9) * em);
-  const aspect = Math.max(...places.map((place) => {
-    const { width: W, height: H } = data.pictures[pictureOf(place)];
-    return H / W;
-  }));
-  const h = Math.min(w * aspect, 2 * w);
+  const w = Math.min((width - left - 4) / columns - gap, 11 * e);
+  const sizes = places.map((place) => data.pictures[pictureOf(place)]);
+  const h = w * Math.min(2, Math.max(...sizes.map((size) => size.height / size.width)));
   for (const place of places) {
     const [x, y] = [left + place.column * (w + gap), top + place.row * (h + gap)];
     Object.assign(place, { x, y, w, h, gap, drawn: null });
   }
-  const height = top + rows * (h + gap);
-  $("map").style.height = `${height}px`;
-  const thumbs = $("thumbs");
-  [thumbs.width, thumbs.height] = [Math.round(width * density()), Math.round(height * density())];
-  [thumbs.style.width, thumbs.style.height] = [`${width}px`, `${height}px`];
-  const heading = (text, of, at, box) => {
-    const made = element("div", { class: of, title: text }, text);
-    made.dataset.at = at;
-    for (const [side, value] of Object.entries(box)) made.style[side] = `${value}px`;
+  $("map").style.height = `${top + rows * (h + gap)}px`;
+  sized($("thumbs"), width, top + rows * (h + gap));
+  const heading = (side, text, at, box) => {
+    const made = element("div", { class: side, title: text, "data-at": at }, text);
+    for (const [name, value] of Object.entries(box)) made.style[name] = `${value}px`;
     return made;
   };
+  const middle = Math.max(0, h / 2 - 0.5 * e);
   $("headings").replaceChildren(
-    ...texts.beside.map((text, row) => heading(text, "beside", row,
-      { left: 0, width: left - 0.45 * em, top: top + row * (h + gap) + Math.max(0, h / 2 - 0.5 * em), maxHeight: h })),
-    ...texts.above.map((text, column) => heading(text, "above", column,
-      { left: left + column * (w + gap), width: w, top: 0, maxHeight: top })),
-  );
+    ...headings.beside.map((text, row) => heading("beside", text, row,
+      { left: 0, width: left - 0.5 * e, top: top + row * (h + gap) + middle, maxHeight: Math.max(h, 1.1 * e) })),
+    ...headings.above.map((text, column) => heading("above", text, column,
+      { left: left + column * (w + gap), width: w, top: 0, maxHeight: top })));
   drawThumbs();
 }
 
-let thumbing = 0;
+let turns = 0;
 async function drawThumbs() {
-  const turn = ++thumbing; // another one may begin before this ends
+  const turn = ++turns; // another one may begin before this one ends
   const drawn = $("thumbs").getContext("2d");
   for (const place of places) {
-    const number = pictureOf(place, view.clean);
-    if (place.drawn === number) continue;
-    const img = image(number) ?? (await load(number));
-    if (turn !== thumbing) return;
+    const img = await load(pictureOf(place, view.clean));
+    if (turn !== turns) return;
+    if (place.drawn === img) continue;
     const scale = Math.min(place.w / img.naturalWidth, place.h / img.naturalHeight);
     const [w, h] = [img.naturalWidth * scale, img.naturalHeight * scale];
     drawn.setTransform(density(), 0, 0, density(), 0, 0);
     drawn.imageSmoothingQuality = "high";
     drawn.clearRect(place.x, place.y, place.w, place.h);
     drawn.drawImage(img, place.x + (place.w - w) / 2, place.y + (place.h - h) / 2, w, h);
-    place.drawn = number;
+    place.drawn = img;
   }
 }
 
-/** Where a cell is on the map; on the way in of a triangle that has its own, between the original and the start. */
+/** Where a cell is on the map. What has no place of its own: in a triangle, between the original and the start. */
 function placeOf(cell) {
   const found = places.find((place) => isSame(place, cell));
   if (found) return found;
-  if (kind !== "triangle") return places.find((place) => place.line === cell.line);
-  const [from, to] = [places[places.length - 1], places.find((place) => place.line === cell.line)];
-  return { ...to, y: from.y + (to.y - from.y) * (cell.frame / startOf(cell.line)) };
+  const own = places.find((place) => place.line === cell.line);
+  if (kind !== "triangle" || cell.frame >= startOf(cell.line)) return own;
+  const foot = places[places.length - 1];
+  return { ...own, y: foot.y + ((own.y - foot.y) * cell.frame) / startOf(cell.line) };
 }
 
 function showMarks() {
-  const marks = [];
-  const box = (place, by, name) => shape("rect", {
-    class: name, x: place.x - by, y: place.y - by, width: place.w + 2 * by, height: place.h + 2 * by,
-  });
-  if (isLadder) {
-    // Boxes around each two neighbours, as wide as the gap: together they are a frame around the way.
-    const way = wayOf(view.way).map(placeOf);
-    const by = way[0].gap;
-    const path = way.slice(0, -1).concat(way.length > 1 ? [] : way).map((one, i) => {
-      const two = way[i + 1] ?? one;
-      const [x, y] = [Math.min(one.x, two.x) - by, Math.min(one.y, two.y) - by];
-      return `M${x} ${y}H${Math.max(one.x, two.x) + one.w + by}V${Math.max(one.y, two.y) + one.h + by}H${x}Z`;
-    });
-    $("way").firstElementChild.setAttribute("d", path.join(""));
-  }
-  if (view.a) marks.push(box(placeOf(view.a), 1, "pinned"));
-  if (hovered) marks.push(box(placeOf(hovered), 0, "hovered"));
+  const box = (place, by, name) => shape("rect",
+    { class: name, x: place.x - by, y: place.y - by, width: place.w + 2 * by, height: place.h + 2 * by });
+  const way = isLadder ? wayOf(view.way).map(placeOf) : [];
+  // Boxes around each two neighbours, by as much as the gap: together they are the frame of the way.
+  $("way").replaceChildren(...way.map((one, i) => {
+    const two = way[i + 1] ?? one;
+    const [x, y, by] = [Math.min(one.x, two.x), Math.min(one.y, two.y), one.gap];
+    return box({ x, y, w: Math.max(one.x, two.x) + one.w - x, h: Math.max(one.y, two.y) + one.h - y }, by, "");
+  }));
   const here = placeOf(view.cell);
-  marks.push(box(here, 1.5, "under"), box(here, 1.5, "here"));
-  $("marks").replaceChildren(...marks);
+  $("marks").replaceChildren(
+    ...(view.a ? [box(placeOf(view.a), 1.5, "under"), box(placeOf(view.a), 1.5, "pinned")] : []),
+    ...(hovered ? [box(placeOf(hovered), 0, "hovered")] : []),
+    box(here, 1.5, "under"), box(here, 1.5, "here"));
   for (const heading of $("headings").children) {
-    const of = heading.className.startsWith("beside") ? here.row : here.column;
-    heading.classList.toggle("chosen", Number(heading.dataset.at) === of);
+    const at = heading.className.startsWith("beside") ? here.row : here.column;
+    heading.classList.toggle("chosen", Number(heading.dataset.at) === at);
   }
-  $("map").setAttribute("aria-label", `Map of ${places.length} pictures, now ${described(view.cell, view.clean)}. Arrow keys move.`);
+  $("map").setAttribute("aria-label", `Map of ${places.length} pictures: ${described(view.cell, view.clean)}`);
 }
 
 function cellUnder(event) {
-  const box = $("map").getBoundingClientRect();
-  const [x, y] = [event.clientX - box.left, event.clientY - box.top];
-  const reach = (place) => place.gap / 2 + 0.5;
-  const found = places.find((place) => x >= place.x - reach(place) && x < place.x + place.w + reach(place)
-    && y >= place.y - reach(place) && y < place.y + place.h + reach(place));
-  if (!found) return null;
-  return sharesOriginal(found, found) ? { line: view.way, frame: 0 } : { line: found.line, frame: found.frame };
+  const { x, y } = within($("map"), event);
+  const found = places.find((place) => Math.abs(x - place.x - place.w / 2) <= (place.w + place.gap) / 2
+    && Math.abs(y - place.y - place.h / 2) <= (place.h + place.gap) / 2);
+  return found ? (isShared(found) ? { line: view.way, frame: 0 } : { line: found.line, frame: found.frame }) : null;
 }
 
-$("map").addEventListener("pointermove", (event) => {
-  if (event.pointerType !== "mouse") return;
-  const cell = cellUnder(event);
+function hover(cell) {
   if (isSame(cell, hovered) || cell === hovered) return;
-  hovered = cell;
-  blend = null;
+  [hovered, blend] = [cell, null];
   update();
-});
-$("map").addEventListener("pointerleave", () => {
-  if (!hovered) return;
-  hovered = null;
-  update();
-});
+}
+
+$("map").addEventListener("pointermove", (event) => event.pointerType === "mouse" && hover(cellUnder(event)));
+$("map").addEventListener("pointerleave", () => hover(null));
 $("map").addEventListener("click", (event) => {
   const cell = cellUnder(event);
-  halt();
+  playing = null;
   if (cell) show(cell);
 });
 
 // The plan: sigma of every level on a log axis, the way in before it.
 
 function showPlan() {
-  const line = lines[view.way];
-  const way = wayOf(view.way);
-  const stops = way.map((cell) => ({ cell, sigma: frameOf(cell).sigma, step: frameOf(cell).step }));
+  const { levels, heading } = lines[view.way];
+  const stops = wayOf(view.way).map((cell) => ({ cell, sigma: frameOf(cell).sigma, step: frameOf(cell).step }));
   const start = Math.max(0, stops.findIndex((stop) => stop.step >= 0 && stop.cell.line === view.way));
   for (const [i, stop] of stops.entries()) stop.x = i < start ? i : start + stop.step;
-  const levels = line.levels.map((sigma, i) => ({ x: start + i, sigma }));
-  const points = [...stops.slice(0, start), ...(levels.length ? levels : stops.slice(start))];
-  const positive = points.map((point) => point.sigma).filter((sigma) => sigma > 0);
-  const svg = $("plan");
-  $("plan-part").hidden = !positive.length;
-  if (!positive.length) return;
-  const [width, height] = [svg.clientWidth, svg.clientHeight];
-  const em = parseFloat(getComputedStyle(document.body).fontSize);
-  const [left, right, top, low, zero] = [3 * em, 0.6 * em, 0.7 * em, height - 3.1 * em, height - 1.7 * em];
-  const [least, most] = [Math.min(...positive), Math.max(...positive)].map(Math.log10);
-  const high = most + 0.04 * (most - least || 1);
-  const atX = (x) => left + ((width - left - right) * x) / Math.max(1, ...points.map((point) => point.x));
+  const ahead = levels.length ? levels.map((sigma, i) => ({ x: start + i, sigma })) : stops.slice(start);
+  const points = [...stops.slice(0, start), ...ahead];
+  const logs = points.filter((point) => point.sigma > 0).map((point) => Math.log10(point.sigma));
+  $("plan-part").hidden = !logs.length;
+  if (!logs.length) return;
+  const [width, height, e] = [$("plan").clientWidth, $("plan").clientHeight, em()];
+  const [left, right, top, low, zero] = [3 * e, width - 0.6 * e, 0.6 * e, height - 3.3 * e, height - 1.8 * e];
+  const [least, most, end] = [Math.min(...logs), Math.max(...logs), Math.max(1, ...points.map((point) => point.x))];
+  const atX = (x) => left + ((right - left) * x) / end;
+  const atLog = (log) => low - ((log - least) / (most - least || 1)) * (low - top);
   // Nothing is infinitely far down a log axis: zero has a line of its own, below a break.
-  const atY = (sigma) => (sigma === null ? top : sigma <= 0 ? zero
-    : low - ((Math.log10(sigma) - least) / (high - least || 1)) * (low - top));
-  const made = [];
-  const wide = most - least;
-  const digits = wide > 2.2 ? [1] : wide > 0.9 ? [1, 3] : [1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9];
-  const marks = range(9).flatMap((i) => digits.map((digit) => digit * 10 ** (i - 4)))
-    .filter((sigma) => Math.log10(sigma) >= least - 0.001 && Math.log10(sigma) <= high);
-  for (const sigma of [...marks, 0]) {
-    made.push(shape("line", { class: "rule", x1: left, x2: width - right, y1: atY(sigma), y2: atY(sigma) }),
-      shape("text", { x: left - 0.5 * em, y: atY(sigma) + 0.28 * em, "text-anchor": "end" }, `${+sigma.toPrecision(3)}`));
+  const atY = (sigma) => (sigma === null ? top : sigma <= 0 ? zero : atLog(Math.log10(sigma)));
+  const ticks = [];
+  for (const log of range(60).map((i) => (Math.floor(i / 3) - 6) + Math.log10([1, 2, 5][i % 3]))) {
+    const isApart = ticks.every((tick) => Math.abs(atLog(log) - atY(tick)) > 1.2 * e);
+    if (log >= least - 0.05 && log <= most + 0.05 && isApart) ticks.push(10 ** log);
   }
-  made.push(shape("line", { class: "break", x1: left, x2: width - right, y1: (low + zero) / 2, y2: (low + zero) / 2 }),
-    shape("text", { x: 0, y: top + 0.28 * em }, "σ"),
-    shape("polyline", { class: "curve", points: points.map((point) => `${atX(point.x)},${atY(point.sigma)}`).join(" ") }));
-  for (const { x, sigma } of levels) {
-    made.push(shape("line", { class: "level", x1: atX(x), x2: atX(x), y1: atY(sigma) - 3, y2: atY(sigma) + 3 }));
+  const text = (x, y, anchor, words) => shape("text", { x, y: y + 0.28 * e, "text-anchor": anchor }, words);
+  const across = (y, name) => shape("line", { class: name, x1: left, x2: right, y1: y, y2: y });
+  const made = [...ticks, 0].flatMap((sigma) =>
+    [across(atY(sigma), "rule"), text(left - 0.5 * e, atY(sigma), "end", String(+sigma.toPrecision(2)))]);
+  made.push(across((low + zero) / 2, "break"), text(0, top, "start", "σ"));
+  made.push(shape("polyline", { class: "curve", points: points.map(({ x, sigma }) => `${atX(x)},${atY(sigma)}`).join(" ") }));
+  const wide = atX(1) - atX(0);
+  for (const { x, sigma } of ahead) made.push(shape("circle", { class: "level", cx: atX(x), cy: atY(sigma), r: 1.5 }));
+  for (const { cell, x, sigma } of stops) {
+    const target = shape("rect", { class: "target", x: atX(x) - wide / 2, y: 0, width: wide, height });
+    target.append(shape("title", {}, `${frameOf(cell).label}: σ ${rounded(sigma)}`));
+    target.addEventListener("click", () => show(cell, view.way));
+    made.push(shape("circle", { class: "stop", cx: atX(x), cy: atY(sigma), r: clamp(wide / 4, 1.5, 3.5) }), target);
   }
-  const gapX = Math.abs(atX(1) - atX(0));
   const now = stops.find((stop) => isSame(stop.cell, shown()));
-  for (const stop of stops) {
-    const at = { cx: atX(stop.x), cy: atY(stop.sigma) };
-    made.push(shape("circle", { class: "stop", ...at, r: clamp(gapX / 4, 1.5, 3.5) }));
-    const target = shape("rect", { class: "target", x: at.cx - gapX / 2, y: 0, width: gapX, height });
-    target.append(shape("title", {}, `${frameOf(stop.cell).label}: σ ${rounded(stop.sigma)}`));
-    target.addEventListener("click", () => (halt(), show(stop.cell, view.way)));
-    made.push(target);
-  }
   if (now) made.push(shape("circle", { class: "now", cx: atX(now.x), cy: atY(now.sigma), r: 5.5 }));
-  const name = (x, text, anchor = "middle") =>
-    made.push(shape("text", { x: atX(x), y: height - 0.35 * em, "text-anchor": anchor }, text));
-  const end = Math.max(...points.map((point) => point.x));
-  if (start > 0) name(0, "original", "start");
-  if (atX(start) - atX(0) > 6 * em || start === 0) name(start, "start", start ? "middle" : "start");
-  if (end > start) name(end, levels.length > 1 ? `${levels.length - 1} steps` : "end", "end");
-  svg.replaceChildren(...made);
-  $("plan-note").textContent = isLadder || lines.length > 1 ? line.heading : "";
-  svg.setAttribute("aria-label", `Noise levels: ${line.levels.map(rounded).join(", ")}`);
+  const foot = (x, words, anchor) => made.push(text(atX(x), height - 0.5 * e, anchor, words));
+  if (start > 0) foot(0, "original", "start");
+  if (start === 0 || atX(start) - left > 6 * e) foot(start, "start", start ? "middle" : "start");
+  if (ahead.length > 1 && right - atX(start) > 6 * e) foot(end, ahead.length === 2 ? "1 step" : `${ahead.length - 1} steps`, "end");
+  $("plan").replaceChildren(...made);
+  $("plan").setAttribute("aria-label", `Noise levels: ${levels.map(rounded).join(", ")}`);
+  $("plan-note").textContent = heading;
 }
 
 // Words
 
-const rounded = (value) => (value === null ? "∞" : value === 0 ? "0" : Number(value.toPrecision(value < 0.1 ? 3 : 4)).toString());
+const rounded = (value) => (value === null ? "∞" : String(Number(value.toPrecision(value < 0.1 ? 3 : 4))));
 
 function described(cell, clean) {
-  const frame = frameOf(cell);
   const heading = isOriginal(cell) ? "" : lines[cell.line].heading;
-  return [heading, frame.label, clean && "clean" in frame && "noisy" in frame ? "clean" : ""].filter(Boolean).join(", ");
+  return [heading, frameOf(cell).label, clean && hasBoth(cell) ? "clean" : ""].filter(Boolean).join(", ");
 }
 
-function showReadout() {
-  const [cell, frame] = [shown(), frameOf(shown())];
-  const { heading, times } = lines[cell.line];
-  const parts = isOriginal(cell) ? [] : [frame.label, `σ ${rounded(frame.sigma)}`];
-  const time = frame.step >= 0 ? times[frame.step] : undefined;
-  if (time !== undefined && time !== null && parts.length) parts.push(`t ${Math.round(10 * time) / 10}`);
-  $("readout").replaceChildren(element("b", {}, isOriginal(cell) ? "original" : heading || frame.label),
-    ...parts.map((part) => element("span", {}, part)));
+function showTags() {
+  const isComparing = view.mode !== "off";
+  const b = described(shown(), view.clean);
+  const apart = view.mode === "difference" && differed.words ? `|A − B| × ${view.gain}: ${differed.words}` : `B: ${b}`;
+  const isA = isComparing && (view.mode !== "flicker" || isFlipped);
+  const isB = isComparing ? view.mode !== "flicker" || !isFlipped : hovered;
+  $("tag-a").textContent = isA ? `A: ${described(view.a, view.a.clean)}` : "";
+  $("tag-b").textContent = isB ? (isComparing ? apart : b) : "";
+  for (const tag of [$("tag-a"), $("tag-b")]) tag.hidden = !tag.textContent;
 }
 
-function showSettings() {
-  const line = lines[view.cell.line];
-  $("about").replaceChildren(...line.about.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
-  $("command").textContent = line.command;
-  const { width, height, inside } = data.pictures[pictureOf(view.cell, view.clean)];
-  const isSmaller = inside[0] < width;
-  const size = `${inside[0]} × ${inside[1]}`;
+function showWords() {
+  const cell = shown();
+  const { label, sigma, step } = frameOf(cell);
+  const { heading, times, about, command } = lines[cell.line];
+  const time = step >= 0 ? times[step] ?? null : null;
+  const parts = isOriginal(cell) ? [] : [label, `σ ${rounded(sigma)}`, ...(time === null ? [] : [`t ${Math.round(10 * time) / 10}`])];
+  const name = element("b", {}, isOriginal(cell) ? label : heading);
+  $("readout").replaceChildren(name, ...parts.map((part) => element("span", {}, part)));
+  $("about").replaceChildren(...about.flatMap(([key, value]) => [element("dt", {}, key), element("dd", {}, value)]));
+  $("command").textContent = command;
+  const { width, height, inside } = data.pictures[pictureOf(cell, view.clean)];
+  const [size, isSmaller] = [`${inside[0]} × ${inside[1]}`, inside[0] < width];
   $("save").textContent = isSmaller ? `Save PNG, ${size}` : "Save PNG";
   $("fineprint").textContent = [
-    isSmaller ? `In this page pictures are smaller than they were: this one ${size} of ${width} × ${height} pixels.`
-      : data.exact ? `In this page pictures are exact, pixel for pixel: this one ${size}.`
-        : `In this page pictures are of their full size, ${size}, and compressed.`,
-    /\d of \d+ frames/.test(data.said) ? `It shows ${data.said}.` : "",
-    isSmaller || !data.exact ? "The command makes the picture itself." : "",
+    isSmaller ? `Pictures in this page are smaller than they were: this one ${size} of ${width} × ${height} pixels.`
+      : `This picture is of its full size, ${size} pixels, ${data.exact ? "and exact" : "and compressed"}.`,
+    data.said && `The page shows ${data.said}.`,
+    data.exact ? "" : "The command makes the picture itself.",
   ].filter(Boolean).join(" ");
-}
-
-let announcing = 0;
-function announce(text) {
-  clearTimeout(announcing);
-  announcing = setTimeout(() => ($("live").textContent = text), 400);
-}
-
-let toasting = 0;
-function toast(text) {
-  $("toast").textContent = text;
-  $("toast").classList.add("shown");
-  clearTimeout(toasting);
-  toasting = setTimeout(() => $("toast").classList.remove("shown"), 2500);
 }
 
 async function copy(text, what) {
   try {
     await navigator.clipboard.writeText(text);
-  } catch { // it is missing, or forbidden, in pages from a disk
-    const area = element("textarea", { readonly: "" });
-    area.value = text;
-    document.body.append(area);
+  } catch { // missing or forbidden, in a page from a disk
+    const area = document.body.appendChild(element("textarea", {}, text));
     const before = document.activeElement;
     area.select();
-    const worked = document.execCommand("copy");
+    const isCopied = document.execCommand("copy");
     area.remove();
-    before?.focus();
-    if (!worked) return toast("This browser does not let pages copy: mark the text");
+    before.focus();
+    if (!isCopied) return toast("This browser does not let pages copy: mark the text");
   }
-  toast(`${what} copied`);
+  return toast(`${what} copied`);
 }
 
 // A PNG with the texts and chunks that belong to it: before the pixels, each with its check sum.
 
-const CRC = range(256).map((n) => range(8).reduce((c) => (c & 1 ? 0xedb88320 ^ (c >>> 1) : c >>> 1), n) >>> 0);
-const crc = (bytes) => (bytes.reduce((c, byte) => CRC[(c ^ byte) & 255] ^ (c >>> 8), 0xffffffff) ^ 0xffffffff) >>> 0;
+const CRCS = range(256).map((n) => range(8).reduce((c) => (c & 1 ? 0xedb88320 ^ (c >>> 1) : c >>> 1), n));
+const crc = (bytes) => ~bytes.reduce((c, byte) => CRCS[(c ^ byte) & 255] ^ (c >>> 8), -1) >>> 0;
 const latin = (text) => Uint8Array.from(text, (letter) => letter.charCodeAt(0));
-const joined = (...parts) => Uint8Array.from(parts.flatMap((part) => [...part]));
 
 function chunk(name, content) {
-  const named = joined(latin(name), content);
-  const made = new Uint8Array(named.length + 8);
+  const made = new Uint8Array(content.length + 12);
+  made.set(latin(name), 4);
+  made.set(content, 8);
   new DataView(made.buffer).setUint32(0, content.length);
-  made.set(named, 4);
-  new DataView(made.buffer).setUint32(named.length + 4, crc(named));
+  new DataView(made.buffer).setUint32(content.length + 8, crc(made.subarray(4, -4)));
   return made;
 }
 
-function textChunk(keyword, text) {
-  if (/^[\u0000-\u00ff]*$/.test(text)) return chunk("tEXt", joined(latin(`${keyword}\0`), latin(text)));
-  return chunk("iTXt", joined(latin(`${keyword}\0\0\0\0\0`), new TextEncoder().encode(text)));
+function textChunk([keyword, text]) {
+  if (/^[\u0000-\u00ff]*$/.test(text)) return chunk("tEXt", latin(`${keyword}\0${text}`));
+  return chunk("iTXt", new TextEncoder().encode(`${keyword}\0\0\0\0\0${text}`));
 }
 
-function nameOf(cell) {
-  const { strength, row, column } = lines[cell.line];
-  const frame = frameOf(cell);
-  const count = Math.abs(frame.step).toString().padStart(3, "0");
-  const line = isLadder ? `-strength${strength}` : kind === "grid" ? `-row${row + 1}-column${column + 1}` : `-${cell.line + 1}`;
+function fileName(cell) {
   if (isOriginal(cell)) return `${kind}-original.png`;
-  const clean = view.clean && "clean" in frame && "noisy" in frame ? "-clean" : "";
-  return `${kind}${line}-${frame.step < 0 ? "noised" : "step"}${count}${clean}.png`;
+  const { strength, row, column } = lines[cell.line];
+  const { step } = frameOf(cell);
+  const grid = kind === "grid" ? `row${row + 1}-column${column + 1}` : `picture${cell.line + 1}`;
+  const count = `${step < 0 ? "noised" : "step"}${String(Math.abs(step)).padStart(3, "0")}`;
+  return `${kind}-${isLadder ? `strength${strength}` : grid}-${count}${view.clean && hasBoth(cell) ? "-clean" : ""}.png`;
 }
 
 async function save() {
   const { cell } = view;
-  const [name, img] = [nameOf(cell), await load(pictureOf(cell, view.clean))];
+  const [name, img, line] = [fileName(cell), await load(pictureOf(cell, view.clean)), lines[cell.line]];
   const flat = element("canvas", { width: img.naturalWidth, height: img.naturalHeight });
   flat.getContext("2d", { alpha: false }).drawImage(img, 0, 0);
-  const blob = await new Promise((done) => flat.toBlob(done, "image/png"));
-  const bytes = new Uint8Array(await blob.arrayBuffer());
+  const bytes = new Uint8Array(await (await new Promise((done) => flat.toBlob(done))).arrayBuffer());
+  const chunks = [...Object.entries(line.texts).map(textChunk),
+    ...Object.entries(data.chunks).map(([letters, content]) => chunk(letters, latin(atob(content))))];
+  const head = 33; // the signature and IHDR
   // The original was not made by what made the others.
-  const more = isOriginal(cell) ? [] : [
-    ...Object.entries(lines[cell.line].texts).map(([keyword, text]) => textChunk(keyword, text)),
-    ...Object.entries(data.chunks).map(([letters, content]) => chunk(letters, latin(atob(content)))),
-  ];
-  const head = 33; // the signature and the first chunk, IHDR
-  const file = new Blob([bytes.subarray(0, head), ...more, bytes.subarray(head)], { type: "image/png" });
-  const link = element("a", { href: URL.createObjectURL(file), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  const parts = [bytes.subarray(0, head), ...(isOriginal(cell) ? [] : chunks), bytes.subarray(head)];
+  const href = URL.createObjectURL(new Blob(parts, { type: "image/png" }));
+  element("a", { href, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 60000);
   toast(`${name} saved`);
 }
 
@@ -890,131 +760,114 @@ async function save() {
 /** To the next cell on the map. */
 function move(dx, dy) {
   const { cell } = view;
-  if (isLadder && dx) {
-    const isFirst = kind === "triangle" && wayOf(cell.line)[cell.frame]?.frame !== cell.frame;
-    const frame = cell.frame + dx;
-    const low = kind === "triangle" && wayOf(cell.line).length > lines[cell.line].frames.length ? startOf(cell.line) : 0;
-    if (isOriginal(cell) && kind === "triangle") return dx > 0 ? goTo(axes[0], 1) : undefined;
-    if (frame < low || frame >= lines[cell.line].frames.length || isFirst) return undefined;
-    return show({ line: cell.line, frame });
-  }
   const here = placeOf(cell);
-  const ahead = places.filter((place) => (dx
-    ? place.row === here.row && (place.column - here.column) * dx > 0
-    : (place.row - here.row) * dy > 0));
+  if (isLadder && dx && !isShared(cell)) {
+    const low = kind === "triangle" && !hasWayIn(cell.line) ? startOf(cell.line) : 0;
+    return show({ line: cell.line, frame: clamp(cell.frame + dx, low, lastOf(cell.line).frame) });
+  }
+  const ahead = places.filter((place) =>
+    dx ? place.row === here.row && (place.column - here.column) * dx > 0 : (place.row - here.row) * dy > 0);
   const far = (place) => 1000 * Math.abs(place.row - here.row) + Math.abs(place.column - here.column);
-  const next = ahead.sort((a, b) => far(a) - far(b))[0];
+  const [next] = ahead.sort((a, b) => far(a) - far(b));
   if (!next) return undefined;
-  if (sharesOriginal(next, next)) return show({ line: view.way, frame: 0 }, view.way);
-  const sought = sharesOriginal(cell, cell) ? 0 : moment;
-  if (sought !== moment) moment = sought;
-  return show({ line: next.line, frame: matching(next.line, sought) }, next.line, true);
+  if (isShared(next)) return show({ line: view.way, frame: 0 });
+  if (isShared(cell)) moment = 0;
+  return show(matching(next.line, moment), next.line, true);
 }
 
-const walk = (by) => goTo(axes[0], indexOn(axes[0]) + by);
-function toggleClean(clean = !view.clean) {
-  if (!hasBoth) return;
-  view.clean = clean;
+function toggleClean(isClean = !view.clean) {
+  view.clean = anyHasBoth && isClean;
   update();
   drawThumbs();
 }
 
-const KEYS = [
-  [["←", "→", "↑", "↓"], "along the map: steps and strengths, or rows and columns"],
-  [["Shift ←", "Shift →"], "walk the way: from the original to the noise, and out again"],
-  [["Home", "End"], "the beginning and the end of the way"],
-  [["Space"], "play, pause"],
-  [["C"], "noisy or clean frames"],
-  [["A"], "pin this picture as A, to compare with; once more: let it go"],
-  [["W", "D", "F"], "wipe, difference, flicker between A and this picture"],
-  [["[", "]", "X"], "amplify the difference less, more; swap the flickering"],
-  [["+", "−", "0", "1"], "zoom in, out, all of it, pixel by pixel"],
-  [["H", "J", "K", "L"], "move the zoomed picture left, down, up, right"],
-  [["S"], "save this picture as PNG, with its settings"],
-  [["Esc", "?"], "compare no more; these keys"],
+function leave() {
+  [view.mode, hovered] = ["off", null];
+  update();
+}
+
+const walk = (by) => goTo(STEP, indexOn(STEP) + by);
+const help = () => $("help").showModal();
+const KEYS = [ // what the help says, and what each key does
+  ["← → ↑ ↓", "along the map: steps and strengths, or rows and columns", {
+    ArrowLeft: () => move(-1, 0), ArrowRight: () => move(1, 0), ArrowUp: () => move(0, -1), ArrowDown: () => move(0, 1) }],
+  ["Shift+← Shift+→", "along the way: from the original up to the noise, and out again", {
+    "Shift+ArrowLeft": () => walk(-1), "Shift+ArrowDown": () => walk(-1),
+    "Shift+ArrowRight": () => walk(1), "Shift+ArrowUp": () => walk(1) }],
+  ["Home End", "to both ends of the way", { Home: () => walk(-1e6), End: () => walk(1e6) }],
+  ["Space", "play, pause", { " ": togglePlay }],
+  ["C", "frames with their noise, or the clean picture that each step aims at", { c: () => toggleClean() }],
+  ["A", "pin this picture as A, to compare with; let it go", { a: pin }],
+  ["W D F", "wipe, difference and flicker between A and this picture", {
+    w: () => compare("wipe"), d: () => compare("difference"), f: () => compare("flicker") }],
+  ["[ ] X", "amplify the difference less, more; swap what flickers", {
+    "[": () => amplify(-1), "]": () => amplify(1), x: swap }],
+  ["+ − 0 1", "zoom in, zoom out, all of it, pixel by pixel", {
+    "+": () => zoomBy(1.25), "=": () => zoomBy(1.25), "-": () => zoomBy(0.8), 0: fit, 1: actual }],
+  ["H J K L", "move over the zoomed picture: left, down, up, right", {
+    h: () => pan(0.1, 0), j: () => pan(0, -0.1), k: () => pan(0, 0.1), l: () => pan(-0.1, 0) }],
+  ["S", "save this picture as PNG, with its settings", { s: save }],
+  ["Esc ?", "compare no more; these keys", { Escape: leave, "?": help }],
 ];
-const ACTIONS = {
-  ArrowLeft: () => move(-1, 0), ArrowRight: () => move(1, 0), ArrowUp: () => move(0, -1), ArrowDown: () => move(0, 1),
-  "Shift ArrowLeft": () => walk(-1), "Shift ArrowDown": () => walk(-1),
-  "Shift ArrowRight": () => walk(1), "Shift ArrowUp": () => walk(1),
-  Home: () => walk(-1e6), End: () => walk(1e6), " ": togglePlay,
-  c: () => toggleClean(), a: pin, w: () => compare("wipe"), d: () => compare("difference"), f: () => compare("flicker"),
-  "[": () => amplify(-1), "]": () => amplify(1), x: swap, s: save,
-  "+": () => zoomBy(1.25), "=": () => zoomBy(1.25), "-": () => zoomBy(0.8), 0: fit, 1: actual,
-  h: () => pan(0.1, 0), l: () => pan(-0.1, 0), k: () => pan(0, 0.1), j: () => pan(0, -0.1),
-  Escape: () => ((view.mode = "off"), (hovered = null), update()), "?": () => $("help").showModal(),
-};
+const ACTIONS = Object.assign({}, ...KEYS.map(([, , actions]) => actions));
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
-  const at = event.target;
-  const isArrow = event.key.startsWith("Arrow");
-  if (at.matches("select") && (isArrow || event.key.length === 1 || event.key === "Home" || event.key === "End")) return;
-  if (at.matches("button") && event.key === " ") return;
+  const [at, isArrow] = [event.target, event.key.startsWith("Arrow")];
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  const action = ACTIONS[event.shiftKey && isArrow ? `Shift ${key}` : key];
-  if (!action) return;
+  const action = ACTIONS[event.shiftKey && isArrow ? `Shift+${key}` : key];
+  const isTheirs = at.matches("select") || (at.matches("button") && key === " "); // such keys mean something there
+  if (!action || isTheirs || event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
   event.preventDefault();
-  if (isArrow || key === "Home" || key === "End") halt();
+  if (isArrow || key === "Home" || key === "End") playing = null;
   action();
 });
 
 // All of it
 
 function update() {
-  const isOff = view.mode === "off";
   showScrubbers();
-  showReadout();
+  showWords();
   showMarks();
   showPlan();
-  showSettings();
   showTags();
-  $("wipe").hidden = view.mode !== "wipe";
-  $("gain-label").hidden = view.mode !== "difference";
-  $("gain").value = view.gain;
-  $("swap").hidden = view.mode !== "flicker";
-  $("kinds").hidden = !hasBoth;
-  $("play").setAttribute("aria-pressed", Boolean(playing));
-  $("play").disabled = !playAxis();
-  $("play").lastChild.textContent = playing ? "Pause" : "Play";
-  $("pin").textContent = view.a && isSame(view.a, view.cell) && view.a.clean === view.clean ? "Unpin A" : "Pin A";
-  $("pin").setAttribute("aria-pressed", Boolean(view.a));
-  for (const button of document.querySelectorAll("[data-mode]")) button.setAttribute("aria-pressed", button.dataset.mode === view.mode);
-  for (const button of document.querySelectorAll("[data-clean]")) button.setAttribute("aria-pressed", (button.dataset.clean === "1") === view.clean);
   const words = described(shown(), view.clean);
-  stage.setAttribute("aria-label", isOff ? words : `${view.mode}: A is ${described(view.a, view.a.clean)}, B is ${words}`);
+  const isOff = view.mode === "off";
+  stage.setAttribute("aria-label", isOff ? words : `${view.mode}: A ${described(view.a, view.a.clean)}, B ${words}`);
+  for (const [id, mode] of [["wipe", "wipe"], ["gain-label", "difference"], ["swap", "flicker"]]) $(id).hidden = view.mode !== mode;
+  const press = (button, isPressed) => button.setAttribute("aria-pressed", isPressed);
+  for (const button of all("[data-mode]")) press(button, button.dataset.mode === view.mode);
+  for (const button of all("[data-clean]")) press(button, Boolean(button.dataset.clean) === view.clean);
+  press($("play"), Boolean(playing));
+  press($("pin"), Boolean(view.a));
+  $("pin").textContent = isPinned() ? "Unpin A" : "Pin A";
+  $("play").lastChild.textContent = playing ? "Pause" : "Play";
+  $("play").disabled = !playAxis();
+  $("kinds").hidden = !anyHasBoth;
+  $("gain").value = view.gain;
   if (!hovered && !playing) announce(words);
   keepHash();
   paint();
 }
 
-const on = (id, action) => $(id).addEventListener("click", () => action());
-on("play", togglePlay);
-on("pin", pin);
-on("swap", swap);
-on("save", save);
-on("fit", fit);
-on("actual", actual);
-on("smaller", () => zoomBy(0.8));
-on("larger", () => zoomBy(1.25));
-on("ask", () => $("help").showModal());
-on("copy-command", () => copy(lines[view.cell.line].command, "Command"));
-on("copy-settings", () => copy(lines[view.cell.line].about.map((pair) => pair.join(": ")).join("\n"), "Settings"));
-for (const button of document.querySelectorAll("[data-mode]")) button.addEventListener("click", () => compare(button.dataset.mode));
-for (const button of document.querySelectorAll("[data-clean]")) button.addEventListener("click", () => toggleClean(button.dataset.clean === "1"));
-$("gain").addEventListener("change", () => ((view.gain = Number($("gain").value)), update()));
-for (const [names, meaning] of KEYS) {
+const CLICKS = {
+  play: togglePlay, pin, swap, save, fit, actual, smaller: () => zoomBy(0.8), larger: () => zoomBy(1.25), ask: help,
+  "copy-command": () => copy(lines[view.cell.line].command, "Command"),
+  "copy-settings": () => copy(lines[view.cell.line].about.map((pair) => pair.join(": ")).join("\n"), "Settings"),
+};
+for (const [id, action] of Object.entries(CLICKS)) $(id).addEventListener("click", action);
+for (const button of all("[data-mode]")) button.addEventListener("click", () => compare(button.dataset.mode));
+for (const button of all("[data-clean]")) button.addEventListener("click", () => toggleClean(Boolean(button.dataset.clean)));
+$("gain").addEventListener("change", () => amplify(GAINS.indexOf(Number($("gain").value)) - GAINS.indexOf(view.gain)));
+for (const [keys, meaning] of KEYS) {
   const name = element("dt");
-  for (const key of names) name.append(element("kbd", {}, key), " ");
+  for (const key of keys.split(" ")) name.append(element("kbd", {}, key), " ");
   $("keys").append(name, element("dd", {}, meaning));
 }
 
 $("title").textContent = data.title;
-sheetOf();
+(SHEETS[kind] ?? SHEETS.list)();
+layMap();
 fromHash();
-window.addEventListener("hashchange", fromHash);
-new ResizeObserver(() => {
-  layMap();
-  update();
-}).observe($("map"));
+window.addEventListener("hashchange", () => (fromHash(), drawThumbs()));
+new ResizeObserver(() => (layMap(), update())).observe($("map"));
 new ResizeObserver(paint).observe(stage);
