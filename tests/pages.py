@@ -8,14 +8,14 @@ from PIL import Image
 
 from stable_diffusion.pictures.page import Frame, Line, Page
 
-TITLE = "a \"photo\" of <script>alert(1)</script> & </script><!-- {{data}} 日本 🌄"
+TITLE = 'a "photo" of <script>alert(1)</script> & </script><!-- {{data}} 日本 🌄'
 W, H = 96, 64
 
 
 def picture(red: int, green: int, noise: float = 0.0, size: tuple[int, int] = (W, H)) -> Image.Image:
     """Red and green are the same everywhere, blue grows to the right. noise: of 1, nothing else is left."""
     w, h = size
-    y, x = np.mgrid[:h, :w]
+    x = np.arange(w)[None].repeat(h, 0)
     plain = np.stack([np.full((h, w), red), np.full((h, w), green), 255 * x / w], axis=-1)
     random = np.random.default_rng(green).uniform(0, 255, plain.shape)
     return Image.fromarray(((1 - noise) * plain + noise * random).astype(np.uint8))

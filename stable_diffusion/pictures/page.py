@@ -8,7 +8,9 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -112,13 +114,31 @@ def save_page(page: Page, path: Path, megabytes: float = 10.0, overwrite: bool =
 
 def _attempts(page: Page, room: float) -> Iterator[tuple[Page, _Packed]]:
     """What may fit, the best first."""
+    pictures = list(_pictures(page).values())
+    largest, sample = _longest(pictures), pictures[:: -(-len(pictures) // SAMPLE)]
+
+    @cache
+    def mean(side: int, quality: int) -> float:
+        """The bytes of a picture."""
+        return sum(map(len, _webps(sample, side / largest, quality))) / len(sample)
+
     for floor in FLOORS:
         for every in THINNING:
             shown = replace(page, lines=[replace(line, frames=_thinned(line.frames, every)) for line in page.lines])
             pictures = list(_pictures(shown).values())
-            around = len(_text(shown, _Packed([b""] * len(pictures), 0, 0), page))
-            if packed := _packed(pictures, 3 / 4 * (room - around), floor):
-                yield shown, packed
+            around = len(_text(shown, _Packed([b""] * len(pictures), largest, LOSSLESS), page))
+            for side, quality in _sizes(largest, min(floor, largest)):
+                if 4 / 3 * mean(side, quality) * len(pictures) < 1.02 * (room - around):
+                    yield shown, _Packed(_webps(pictures, side / largest, quality), side, quality)
+
+
+def _sizes(largest: int, floor: int) -> Iterator[tuple[int, int]]:
+    """Longer sides with qualities, the best first."""
+    yield from ((largest, quality) for quality in QUALITIES)
+    side = largest
+    while side > floor:
+        side = max(floor, round(0.9 * side))
+        yield side, QUALITIES[-1]
 
 
 def _thinned(frames: Sequence[Frame], every: int) -> list[Frame]:
@@ -132,21 +152,9 @@ def _pictures(page: Page) -> dict[int, Picture]:
     return {id(picture): picture for picture in [*found, *([page.original] if page.original else [])]}
 
 
-def _packed(pictures: Sequence[Picture], room: float, floor: int) -> _Packed | None:
-    """The pictures at the best quality, and then the largest side down to floor, at which they have room."""
-    largest = _longest(pictures)
-    sides = [largest]
-    while sides[-1] > floor:
-        sides.append(max(floor, round(0.88 * sides[-1])))
-    attempts = [*((largest, quality) for quality in QUALITIES), *((side, QUALITIES[-1]) for side in sides[1:])]
-    sample = pictures[:: -(-len(pictures) // SAMPLE)]
-    for side, quality in attempts:
-        expected = sum(len(_webp(picture, side / largest, quality)) for picture in sample) * len(pictures) / len(sample)
-        if expected < 1.1 * room:
-            data = [_webp(picture, side / largest, quality) for picture in pictures]
-            if sum(map(len, data)) <= room:
-                return _Packed(data, side, quality)
-    return None
+def _webps(pictures: Sequence[Picture], scale: float, quality: int) -> list[bytes]:
+    with ThreadPoolExecutor() as threads:  # which the encoder lets run side by side
+        return list(threads.map(lambda picture: _webp(picture, scale, quality), pictures))
 
 
 def _webp(picture: Picture, scale: float, quality: int) -> bytes:

@@ -517,8 +517,13 @@ function layMap() {
     const [x, y] = [left + place.column * (w + gap), top + place.row * (h + gap)];
     Object.assign(place, { x, y, w, h, gap, drawn: null });
   }
-  $("map").style.height = `${top + rows * (h + gap)}px`;
-  sized($("thumbs"), width, top + rows * (h + gap));
+  const height = top + rows * (h + gap);
+  $("map").style.height = `${height}px`;
+  sized($("thumbs"), width, height);
+  const empty = $("thumbs").getContext("2d");
+  empty.setTransform(density(), 0, 0, density(), 0, 0);
+  empty.fillStyle = getComputedStyle(stage).backgroundColor;
+  for (const place of places) empty.fillRect(place.x, place.y, w, h);
   const heading = (side, text, at, box) => {
     const made = element("div", { class: side, title: text, "data-at": at }, text);
     for (const [name, value] of Object.entries(box)) made.style[name] = `${value}px`;
@@ -529,7 +534,7 @@ function layMap() {
     ...headings.beside.map((text, row) => heading("beside", text, row,
       { left: 0, width: left - 0.5 * e, top: top + row * (h + gap) + middle, maxHeight: Math.max(h, 1.1 * e) })),
     ...headings.above.map((text, column) => heading("above", text, column,
-      { left: left + column * (w + gap), width: w, top: 0, maxHeight: top })));
+      { left: left + column * (w + gap), width: w, bottom: height - top + 3 })));
   drawThumbs();
 }
 
@@ -537,7 +542,8 @@ let turns = 0;
 async function drawThumbs() {
   const turn = ++turns; // another one may begin before this one ends
   const drawn = $("thumbs").getContext("2d");
-  for (const place of places) {
+  for (const [i, place] of places.entries()) {
+    if (places[i + 8]) load(pictureOf(places[i + 8], view.clean)); // several at once
     const img = await load(pictureOf(place, view.clean));
     if (turn !== turns) return;
     if (place.drawn === img) continue;
@@ -618,9 +624,10 @@ function showPlan() {
   if (!logs.length) return;
   const [width, height, e] = [$("plan").clientWidth, $("plan").clientHeight, em()];
   const [left, right, top, low, zero] = [3 * e, width - 0.6 * e, 0.6 * e, height - 3.3 * e, height - 1.8 * e];
-  const [least, most, end] = [Math.min(...logs), Math.max(...logs), Math.max(1, ...points.map((point) => point.x))];
+  const [middle, spread] = [(Math.max(...logs) + Math.min(...logs)) / 2, Math.max(0.25, (Math.max(...logs) - Math.min(...logs)) / 2)];
+  const [least, most, end] = [middle - spread, middle + spread, Math.max(1, ...points.map((point) => point.x))];
   const atX = (x) => left + ((right - left) * x) / end;
-  const atLog = (log) => low - ((log - least) / (most - least || 1)) * (low - top);
+  const atLog = (log) => low - ((log - least) / (most - least)) * (low - top);
   // Nothing is infinitely far down a log axis: zero has a line of its own, below a break.
   const atY = (sigma) => (sigma === null ? top : sigma <= 0 ? zero : atLog(Math.log10(sigma)));
   const ticks = [];
