@@ -1,5 +1,4 @@
 "use strict";
-
 // What is shown is text or pixels, never HTML made of data.
 const data = JSON.parse(document.getElementById("data").textContent);
 const { kind, lines } = data;
@@ -28,7 +27,7 @@ const lastOf = (line) => ({ line, frame: lines[line].frames.length - 1 });
 const startOf = (line) => Math.max(0, lines[line].frames.findIndex((frame) => frame.step >= 0));
 const isOriginal = (cell) => frameOf(cell).label === "original";
 const isShared = (cell) => kind === "triangle" && isOriginal(cell); // by all lines, at the foot
-const isSame = (a, b) => Boolean(a && b) && ((a.line === b.line && a.frame === b.frame) || (isShared(a) && isShared(b)));
+const isSame = (a, b) => Boolean(a && b) && (isShared(a) ? isShared(b) : a.line === b.line && a.frame === b.frame);
 const hasWayIn = (line) => lines[line].frames.some((frame) => frame.step < 0 && frame.label !== "original");
 const hasBoth = (cell) => "clean" in frameOf(cell) && "noisy" in frameOf(cell);
 const anyHasBoth = lines.some((line, i) => line.frames.some((_, frame) => hasBoth({ line: i, frame })));
@@ -50,7 +49,7 @@ const momentOf = (cell) =>
   isOriginal(cell) ? "original" : cell.frame === lastOf(cell.line).frame ? "finished" : frameOf(cell).step;
 function matching(line, moment) {
   if (moment === "finished") return lastOf(line);
-  const apart = lines[line].frames.map(({ label, step }) => (label === "original" ? Infinity : Math.abs(step - moment)));
+  const apart = lines[line].frames.map(({ label, step }) => (label === "original" ? 1e9 : Math.abs(step - moment)));
   return { line, frame: moment === "original" ? 0 : apart.indexOf(Math.min(...apart)) };
 }
 
@@ -58,7 +57,8 @@ function matching(line, moment) {
 const MODES = ["off", "wipe", "difference", "flicker"];
 const GAINS = [1, 2, 4, 8, 16];
 const first = lastOf(isLadder ? ladder[lines.length >> 1] : 0);
-const view = { cell: first, way: first.line, clean: false, a: null, mode: "off", wipe: 0.5, gain: 4, zoom: 1, x: 0.5, y: 0.5 };
+const view = { cell: first, way: first.line, clean: false, zoom: 1, x: 0.5, y: 0.5 }; // x, y: see zoomAt
+Object.assign(view, { a: null, mode: "off", wipe: 0.5, gain: 4 }); // a: a cell, and whether it is clean
 let moment = momentOf(first);
 let hovered = null; // a cell under the mouse
 let blend = null; // { from, to, share }: between two cells
@@ -90,7 +90,7 @@ function fromHash() {
     const [, line, frame, clean] = /^(\d+)\.(\d+)(\.clean)?$/.exec(word) ?? [];
     return lines[line]?.frames[frame] ? { line: +line, frame: +frame, clean: Boolean(clean) } : null;
   };
-  const number = (word, low, high, otherwise) => (/^\d+(\.\d+)?$/.test(word ?? "") ? clamp(+word, low, high) : otherwise);
+  const number = (word, low, high, other) => (/^\d+(\.\d+)?$/.test(word ?? "") ? clamp(+word, low, high) : other);
   const cell = cellOf(said("cell")) ?? first;
   const way = /^\d+$/.test(said("way")) && lines[said("way")] ? Number(said("way")) : cell.line;
   view.cell = { line: cell.line, frame: cell.frame };
@@ -115,11 +115,7 @@ const later = (milliseconds, action, timer = 0) => (...given) => {
 const keepHash = later(250, () => history.replaceState(null, "", toHash())); // browsers refuse it all the time
 const announce = later(400, (text) => ($("live").textContent = text));
 const endToast = later(2500, () => $("toast").classList.remove("shown"));
-function toast(text) {
-  $("toast").textContent = text;
-  $("toast").classList.add("shown");
-  endToast();
-}
+const toast = (text) => (($("toast").textContent = text), $("toast").classList.add("shown"), endToast());
 
 // Pictures, decoded when they are wanted.
 const images = new Map();
@@ -234,8 +230,7 @@ function zoomAt(x, y, factor, dx = 0, dy = 0) {
   keepHash();
 }
 const zoomBy = (factor) => zoomAt(stage.clientWidth / 2, stage.clientHeight / 2, factor);
-const smaller = () => zoomBy(0.8);
-const larger = () => zoomBy(1.25);
+const [smaller, larger] = [() => zoomBy(0.8), () => zoomBy(1.25)];
 const pan = (dx, dy) => zoomAt(0, 0, 1, dx * stage.clientWidth, dy * stage.clientHeight);
 const fit = () => zoomBy(1 / view.zoom);
 const actual = () => last && zoomBy(actualZoom(last) / view.zoom);
@@ -249,12 +244,14 @@ function grip() {
 }
 const within = (part, event, box = part.getBoundingClientRect()) =>
   ({ x: event.clientX - box.left, y: event.clientY - box.top });
+const release = (event) => fingers.delete(event.pointerId);
 stage.addEventListener("pointerdown", (event) => {
   if (event.button || event.target.closest("#wipe")) return;
   stage.setPointerCapture(event.pointerId);
   const at = within(stage, event);
   fingers.set(event.pointerId, at);
-  const isSecond = event.timeStamp - tap.time < 350 && Math.hypot(at.x - tap.x, at.y - tap.y) < 24 && fingers.size === 1;
+  const isNear = Math.hypot(at.x - tap.x, at.y - tap.y) < 24 && fingers.size === 1;
+  const isSecond = isNear && event.timeStamp - tap.time < 350;
   tap = { ...at, time: isSecond ? -1e9 : event.timeStamp };
   if (isSecond && last) zoomAt(at.x, at.y, (view.zoom > 1.01 ? 1 : Math.max(4, actualZoom(last))) / view.zoom);
 });
@@ -265,7 +262,7 @@ stage.addEventListener("pointermove", (event) => {
   const after = grip();
   zoomAt(before.x, before.y, after.spread / before.spread, after.x - before.x, after.y - before.y);
 });
-for (const name of ["pointerup", "pointercancel"]) stage.addEventListener(name, (event) => fingers.delete(event.pointerId));
+for (const end of ["pointerup", "pointercancel"]) stage.addEventListener(end, release);
 stage.addEventListener("wheel", (event) => {
   event.preventDefault();
   const { x, y } = within(stage, event);
@@ -290,7 +287,6 @@ function pin() {
 }
 const swap = () => ((isFlipped = view.mode === "flicker" && !isFlipped), showTags(), paint());
 setInterval(() => view.mode === "flicker" && !calm.matches && swap(), 500); // far slower than what may harm anybody
-
 const amplify = (by) => ((view.gain = GAINS[clamp(GAINS.indexOf(view.gain) + by, 0, GAINS.length - 1)]), update());
 const wipeTo = (share) => ((view.wipe = clamp(share, 0, 1)), paint(), keepHash());
 $("wipe").addEventListener("pointerdown", (event) => $("wipe").setPointerCapture(event.pointerId));
@@ -300,7 +296,6 @@ $("wipe").addEventListener("pointermove", (event) => {
   wipeTo((within(stage, event).x - left) / (right - left));
 });
 onArrows($("wipe"), (by) => wipeTo(view.wipe + 0.02 * by));
-
 /** What the keys of a slider do: by 1 or -1, and by more than it is long for Home and End. */
 function onArrows(slider, action) {
   slider.addEventListener("keydown", (event) => {
@@ -326,14 +321,13 @@ const AXES = {
     { name: "Column", cells: () => across(moment, alike("row", "column")), word: word(data.columns, "column") },
     { name: "Row", cells: () => across(moment, alike("column", "row")), word: word(data.rows, "row") },
   ],
-  list: [{ name: "Picture", cells: () => across(moment, range(lines.length)), word: ({ line }) => lines[line].heading }],
+  list: [{ name: "Picture", cells: () => across(moment, range(lines.length)), word: word([], "row") }],
 };
 const axes = [STEP, ...(AXES[isLadder ? "ladder" : kind] ?? AXES.list)];
-const indexOn = (axis) =>
-  Math.max(0, axis.cells().findIndex((cell) => (axis === STEP ? isSame(cell, view.cell) : cell.line === view.cell.line)));
+const indexOn = (axis) => Math.max(0, axis.cells().findIndex((cell) =>
+  axis === STEP ? isSame(cell, view.cell) : cell.line === view.cell.line));
 function goTo(axis, index) {
-  const cells = axis.cells();
-  const cell = cells[clamp(index, 0, cells.length - 1)];
+  const cell = axis.cells()[clamp(index, 0, axis.cells().length - 1)];
   show(cell, axis === STEP ? view.way : cell.line, axis !== STEP);
 }
 for (const [number, axis] of axes.entries()) {
@@ -576,14 +570,13 @@ function showPlan() {
 
 // Words
 const rounded = (value) => (value === null ? "∞" : String(Number(value.toPrecision(value < 0.1 ? 3 : 4))));
-function described(cell, clean) {
-  const heading = isOriginal(cell) ? "" : lines[cell.line].heading;
-  return [heading, frameOf(cell).label, clean && hasBoth(cell) ? "clean" : ""].filter(Boolean).join(", ");
-}
+const described = (cell, clean) => [isOriginal(cell) ? "" : lines[cell.line].heading, frameOf(cell).label,
+  clean && hasBoth(cell) ? "clean" : ""].filter(Boolean).join(", ");
 function showTags() {
   const isComparing = view.mode !== "off";
   const b = described(shown(), view.clean);
-  const apart = view.mode === "difference" && differed.words ? `|A − B| × ${view.gain}: ${differed.words}` : `B: ${b}`;
+  const isApart = view.mode === "difference" && differed.words;
+  const apart = isApart ? `|A − B| × ${view.gain}: ${differed.words}` : `B: ${b}`;
   const isA = isComparing && (view.mode !== "flicker" || isFlipped);
   const isB = isComparing ? view.mode !== "flicker" || !isFlipped : hovered;
   $("tag-a").textContent = isA ? `A: ${described(view.a, view.a.clean)}` : "";
@@ -604,7 +597,7 @@ function showWords() {
   const [size, isSmaller] = [`${inside[0]} × ${inside[1]}`, inside[0] < width];
   $("save").textContent = isSmaller ? `Save PNG, ${size}` : "Save PNG";
   $("fineprint").textContent = [
-    isSmaller ? `Pictures in this page are smaller than they were: this one ${size} of ${width} × ${height} pixels.`
+    isSmaller ? `Pictures here are smaller than they were: this one ${size} of ${width} × ${height} pixels.`
       : `This picture is of its full size, ${size} pixels, ${data.exact ? "and exact" : "and compressed"}.`,
     data.said && `The page shows ${data.said}.`,
     data.exact ? "" : "The command makes the picture itself.",
@@ -638,17 +631,17 @@ function chunk(name, content) {
   numbers.setUint32(content.length + 8, crc(made.subarray(4, -4)));
   return made;
 }
-function textChunk([keyword, text]) {
-  if (/^[\u0000-\u00ff]*$/.test(text)) return chunk("tEXt", latin(`${keyword}\0${text}`));
-  return chunk("iTXt", new TextEncoder().encode(`${keyword}\0\0\0\0\0${text}`));
-}
+const isLatin = (text) => /^[\u0000-\u00ff]*$/.test(text);
+const textChunk = ([keyword, text]) => isLatin(text) ? chunk("tEXt", latin(`${keyword}\0${text}`))
+  : chunk("iTXt", new TextEncoder().encode(`${keyword}\0\0\0\0\0${text}`));
 function fileName(cell) {
   if (isOriginal(cell)) return `${kind}-original.png`;
   const { strength, row, column } = lines[cell.line];
   const { step } = frameOf(cell);
   const grid = kind === "grid" ? `row${row + 1}-column${column + 1}` : `picture${cell.line + 1}`;
   const count = `${step < 0 ? "noised" : "step"}${String(Math.abs(step)).padStart(3, "0")}`;
-  return `${kind}-${isLadder ? `strength${strength}` : grid}-${count}${view.clean && hasBoth(cell) ? "-clean" : ""}.png`;
+  const name = `${kind}-${isLadder ? `strength${strength}` : grid}-${count}`;
+  return `${name}${view.clean && hasBoth(cell) ? "-clean" : ""}.png`;
 }
 async function save() {
   const { cell } = view;
@@ -703,7 +696,7 @@ const KEYS = [ // what the help says, and what each key does
     keys([["w", "wipe"], ["d", "difference"], ["f", "flicker"]], compare)],
   ["[ ]", "amplify the difference less, more", keys([["[", -1], ["]", 1]], amplify)],
   ["X", "swap what flickers", { x: swap }],
-  ["+ − 0 1", "zoom in, zoom out, all of it, pixel by pixel", { "+": larger, "=": larger, "-": smaller, 0: fit, 1: actual }],
+  ["+ − 0 1", "zoom in, out, all of it, pixels", { "+": larger, "=": larger, "-": smaller, 0: fit, 1: actual }],
   ["H J K L", "move over the zoomed picture: left, down, up, right",
     keys([["h", 0.1, 0], ["j", 0, -0.1], ["k", 0, 0.1], ["l", -0.1, 0]], pan)],
   ["S", "save this picture as PNG, with its settings", { s: save }],
@@ -722,12 +715,13 @@ document.addEventListener("keydown", (event) => {
 });
 
 // All of it
+const EXTRAS = { wipe: "wipe", difference: "gain", flicker: "swap" }; // what is there in a mode alone
 function update() {
   for (const part of [showScrubbers, showWords, showMarks, showPlan, showTags]) part();
   const words = described(shown(), view.clean);
   const compared = view.mode === "off" ? "" : `${view.mode}: A ${described(view.a, view.a.clean)}, B `;
   stage.setAttribute("aria-label", compared + words);
-  for (const [id, mode] of [["wipe", "wipe"], ["gain", "difference"], ["swap", "flicker"]]) $(id).hidden = view.mode !== mode;
+  for (const [mode, id] of Object.entries(EXTRAS)) $(id).hidden = view.mode !== mode;
   const press = (button, isPressed) => button.setAttribute("aria-pressed", isPressed);
   for (const button of all("[data-mode]")) press(button, button.dataset.mode === view.mode);
   for (const button of all("[data-clean]")) press(button, Boolean(button.dataset.clean) === view.clean);
@@ -744,8 +738,8 @@ const CLICKS = {
   "copy-settings": () => copy(lines[view.cell.line].about.map((pair) => pair.join(": ")).join("\n"), "Settings"),
 };
 for (const [id, action] of Object.entries(CLICKS)) $(id).addEventListener("click", action);
-for (const button of all("[data-mode]")) button.addEventListener("click", () => compare(button.dataset.mode));
-for (const button of all("[data-clean]")) button.addEventListener("click", () => toggleClean(Boolean(button.dataset.clean)));
+for (const button of all("[data-mode]")) button.onclick = () => compare(button.dataset.mode);
+for (const button of all("[data-clean]")) button.onclick = () => toggleClean(button.dataset.clean === "1");
 $("gain").addEventListener("change", () => amplify(GAINS.indexOf(Number($("gain").value)) - GAINS.indexOf(view.gain)));
 for (const [names, meaning] of KEYS) {
   const name = element("dt");
