@@ -162,7 +162,10 @@ def _webp(picture: Picture, scale: float, quality: int) -> bytes:
     if scale < 1:
         picture = picture.resize(_scaled(picture, scale), Image.Resampling.LANCZOS)
     data = io.BytesIO()
-    picture.save(data, "WEBP", lossless=quality == LOSSLESS, quality=quality, method=4)
+    if quality == LOSSLESS:  # where quality is effort, of which more takes long and saves next to nothing
+        picture.save(data, "WEBP", lossless=True, quality=50, method=2)
+    else:
+        picture.save(data, "WEBP", quality=quality, method=4)
     return data.getvalue()
 
 
