@@ -81,6 +81,11 @@ def word(text: Any) -> str:
     return text if isinstance(text, str) and len(text) <= 60 and text.isidentifier() else repr(text)[:60]
 
 
+def line(text: str) -> str:
+    """A text on one line, as a terminal may show it: what could move its cursor, or do worse, is escaped."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
 def thawed(values: Any, declarations: Mapping[str, Row], every: bool = False) -> dict[str, Any]:
     """The fields that JSON holds, as a dataclass of these rows takes them.
 

@@ -18,6 +18,7 @@ import image2image
 import txt2image
 from stable_diffusion.cli import command
 from stable_diffusion.cli.options import Parser
+from stable_diffusion.jobs import painting
 from stable_diffusion.jobs.request import Request
 from tests.commands import SD1
 from tests.sentences import check_sentence
@@ -89,7 +90,7 @@ def _in_a_folder_with_files(tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def seen() -> Iterator[list[Request]]:
     """The requests that are planned meanwhile."""
     found: list[Request] = []
-    whole = command.show_plan
+    whole = painting.show_plan
 
     def noted(request: Request, *rest: Any) -> Any:
         found.append(request)
@@ -128,7 +129,7 @@ def options(name: str) -> dict[str, Any]:
     """The options of a command, by the longest of their spellings."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "_main", lambda parser, argv: parser)
-        parser: Parser = getattr(command, name)([])  # type: ignore[assignment]
+        parser: Parser = getattr(command, name)([])
     return {action.option_strings[-1]: action for action in parser._actions if action.option_strings}
 
 

@@ -55,6 +55,15 @@ def test_warnings_are_notes_and_only_while_it_runs(capsys: pytest.CaptureFixture
     assert warnings.showwarning is before
 
 
+def test_what_a_strangers_file_says_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    def job() -> Job:
+        yield Note("note: a\x1b[2Jb\nerror: c é日")
+        raise ValueError("d\r\u202ee")
+
+    assert run(job) == 1
+    assert capsys.readouterr().err == "note: a\\x1b[2Jb\\nerror: c é日\nerror: d\\r\\u202ee\n"
+
+
 def test_what_was_asked_for_goes_one_way_and_what_is_said_besides_another(capsys: pytest.CaptureFixture[str]) -> None:
     def job() -> Job:
         yield Note("note: small")

@@ -14,7 +14,7 @@ from ..jobs.model import MODEL_ROWS
 from ..jobs.view import READERS, VIEW_ROWS, read_strengths
 from ..presets import DEFAULT_MODEL, PRESETS
 from ..settings import AMOUNT, ROWS, read_perturbation
-from ..values import number
+from ..values import line, number
 from ..version import __version__
 
 Reader = Callable[[str], Any]
@@ -125,7 +125,7 @@ class Parser(argparse.ArgumentParser):
             near = get_close_matches(word.partition("=")[0].replace("_", "-"), self._spellings(), n=1)
             if word.startswith("-") and not unknown and near:
                 message += f"; did you mean {near[0]}?"
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: {line(message)} (see {self.prog} --help)\n")
 
 
 class _Help(argparse.Action):

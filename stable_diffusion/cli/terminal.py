@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from .. import backend
 from ..jobs.events import Answer, Event, Note, Progress
+from ..values import line
 
 INTERRUPTED = 130  # the shell's own status for Ctrl-C
 TERMINATED = 143  # and for SIGTERM
@@ -56,7 +57,7 @@ _streams = _Streams()
 
 def note(text: str) -> None:
     """One line for the person, out of the way of what may be piped."""
-    _streams.write(text, "stderr")
+    _streams.write(line(text), "stderr")
 
 
 def tell(text: str) -> None:

@@ -213,7 +213,7 @@ def _record(arrays: dict[str, mx.array], about: dict[str, Any], recipe: Recipe) 
     if original is not None:
         grey = None if mask is None else _picture(mask).convert("L")
         name = view.get("name")
-        if not _is_text(name) or (grey is not None and grey.size != _picture(original).size):
+        if not isinstance(name, str) or (grey is not None and grey.size != _picture(original).size):
             raise ValueError("its original has no name, or a mask of another size")
         originals = Originals(_picture(original), grey, name)
     if arrays:
