@@ -429,7 +429,7 @@ function layMap() {
   const longest = Math.max(0, ...headings.beside.map((text) => text.length));
   const left = longest ? clamp((0.55 * longest + 0.6) * e, 1.8 * e, 0.26 * width) : 4;
   const top = headings.above.length ? 2.6 * e : 4;
-  const gap = width / columns > 30 ? 4 : 2;
+  const gap = width / columns > 2 * e ? Math.round(0.29 * e) : 2;
   const w = Math.min((width - left - 4) / columns - gap, 11 * e);
   const sizes = places.map((place) => data.pictures[pictureOf(place)]);
   const h = w * Math.min(2, Math.max(...sizes.map((size) => size.height / size.width)));
@@ -554,10 +554,10 @@ function showPlan() {
     const target = shape("rect", { class: "target", x: atX(x) - wide / 2, y: 0, width: wide, height });
     target.append(shape("title", {}, `${frameOf(cell).label}: σ ${rounded(sigma)}`));
     target.addEventListener("click", () => (halt(), show(cell, view.way)));
-    made.push(shape("circle", { class: "stop", cx: atX(x), cy: atY(sigma), r: clamp(wide / 4, 1.5, 3.5) }), target);
+    made.push(shape("circle", { class: "stop", cx: atX(x), cy: atY(sigma), r: clamp(wide / 4, 1.5, 0.25 * e) }), target);
   }
   const now = stops.find((stop) => isSame(stop.cell, shown()));
-  if (now) made.push(shape("circle", { class: "now", cx: atX(now.x), cy: atY(now.sigma), r: 5.5 }));
+  if (now) made.push(shape("circle", { class: "now", cx: atX(now.x), cy: atY(now.sigma), r: 0.4 * e }));
   const foot = (x, words, anchor) => made.push(text(atX(x), height - 0.5 * e, anchor, words));
   if (start > 0) foot(0, "original", "start");
   if (start === 0 || atX(start) - left > 6 * e) foot(start, "start", start ? "middle" : "start");
