@@ -9,7 +9,7 @@ INTERNAL = re.compile(
     r"\w\(\) (arg|takes|got|missing)|index out of|out of range|indices must|invalid literal|could not convert|"
     r"cannot convert|cannot reshape|division by zero|not supported between|unsupported operand|must be real number|"
     r"expected (str|bytes|int|float|a |an )|codec can't|surrogates|maximum recursion|Exceeds the limit|"
-    r"^'\w+'$|(^|: |\()\[\w+\] |<class |<function |\bobject at 0x|json\.|\\x1b"
+    r"^(error: )?''$|\(''\)|(^|: |\()\[\w+\] |<class |<function |\bobject at 0x|json\."
 )
 
 
@@ -22,6 +22,6 @@ def check_sentence(text: str, *parts: str) -> None:
     for part in parts:
         assert part in text, f"{part!r} is not in {text!r}"
         own = own.replace(part, "FILE")
-    own = re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", "''", own)
+    own = re.sub(r"(?<!\w)(['\"])(?:[^\\]|\\.)*?\1(?!\w)", "''", own)
     assert text and "\n" not in text and len(re.sub(r"\S{50,}", "", own)) <= 700, text
     assert not (found := INTERNAL.search(own)), f"{found!r} in {text!r}"
