@@ -325,7 +325,8 @@ def add_start(parser: Parser) -> None:
     add(
         "--fit",
         action="store_true",
-        help="scale the picture to fit into --width x --height, or the model's own size, instead of filling it",
+        help="scale the picture to fit into --width x --height, instead of filling it; a side that is not named is "
+        "that of the model's own pictures",
     )
     add(
         "--full-size",
