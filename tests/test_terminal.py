@@ -5,6 +5,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from stable_diffusion.cli.terminal import run
 from stable_diffusion.jobs.events import Answer, Event, Note, Progress, Written
@@ -105,3 +106,33 @@ def test_a_job_that_is_stopped_says_what_it_finishes(
     assert run(job) == 130
     out, err = capsys.readouterr()
     assert out == "one\ntwo\nthree\n" and "stopped" in err
+
+
+def test_a_signal_that_comes_while_a_line_is_said_stops_the_job(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Late:
+        """A lock that a signal comes in place of, and that is let go all the same."""
+
+        calls = 0
+
+        def acquire(self, *_: object) -> None:
+            self.calls += 1
+            if self.calls == 1:
+                raise KeyboardInterrupt
+
+        def release(self) -> None:
+            self.calls += 1
+            if self.calls == 2:
+                raise RuntimeError("cannot release un-acquired lock")
+
+    def job() -> Job:
+        try:
+            yield Note("first")
+        except KeyboardInterrupt:
+            yield Note("kept")
+            raise
+
+    monkeypatch.setattr(tqdm, "_lock", Late())
+    assert run(job) == 130
+    assert capsys.readouterr().err.splitlines()[-2:] == ["kept", "stopped"]
