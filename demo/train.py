@@ -1,4 +1,4 @@
-"""Draw the scenes and train the demo checkpoint: `python demo/train.py draw|vae|text|unet|export|resume --work DIR`.
+"""Draw the scenes and train the demo checkpoint: `draw|vae|decoder|text|unet|export|resume --work DIR`.
 
 Every command picks up where it was stopped when it is given again. A training has a budget of minutes, not of steps:
 the learning rate falls along a cosine of the time spent, so that a run ends well, and when it is meant to, anywhere.
@@ -18,6 +18,7 @@ from dataclasses import asdict
 from itertools import chain
 from multiprocessing import Pool
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scenes
@@ -33,24 +34,28 @@ WORDINGS = 4
 WIDTH = 128  # of the text encoder
 CONTEXT = 77  # tokens, as in every Stable Diffusion
 TRAIN_STEPS = 1000
+ALIKE, PLEASING = 1.0, 0.3  # the shares of the discriminator's features and of its verdict beside the pixels
+SHARPENED = 0.5  # the share of the decoder so taught in the mean that is exported; the rest is the one before
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+BFLOAT16 = DEVICE.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()  # elsewhere ten times slower
 
 
 # --- the loop ---
 
 
 def fit(
-    net: nn.Module, loss: Callable[[float], Tensor], work: Path, name: str, minutes: float, lr: float, decay: float
-) -> nn.Module:
+    net: nn.Module, loss: Callable[[float], Tensor], work: Path, name: str, minutes: float, lr: float, decay: float,
+    momentum: float = 0.9, pace: dict[str, float] | None = None,
+) -> nn.Module:  # fmt: skip
     """Train `net` on `loss(progress)` for `minutes` in all, stopped time not counted; returns the averaged net.
 
     Progress runs from 0 to 1. State goes to `work/NAME.pt` every two minutes and comes from there when it exists.
-    Adam W, a warm-up of 2 % of the budget, then a cosine down to nothing.
+    Adam W, a warm-up of 2 % of the budget, then a cosine down to nothing; `pace` has the parts that learn faster.
     """
     net.to(DEVICE).train()
     average = deepcopy(net).requires_grad_(False).eval()
-    optimizer = torch.optim.AdamW(net.parameters(), lr, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(paced(net, pace or {}), lr, betas=(momentum, 0.99), weight_decay=0.01)
     step, spent, running, path = 0, 0.0, 0.0, work / f"{name}.pt"
     if path.exists():
         state = torch.load(path, map_location=DEVICE, weights_only=True)
@@ -63,9 +68,10 @@ def fit(
     began, saved = time.monotonic() - spent, time.monotonic()
     while spent < 60 * minutes:
         progress = spent / (60 * minutes)
+        rate = lr * min(1.0, progress / 0.02 + 0.01) * 0.5 * (1 + math.cos(math.pi * progress))
         for group in optimizer.param_groups:
-            group["lr"] = lr * min(1.0, progress / 0.02 + 0.01) * 0.5 * (1 + math.cos(math.pi * progress))
-        with torch.autocast(DEVICE.type, torch.bfloat16):
+            group["lr"] = group["pace"] * rate
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=BFLOAT16):
             value = loss(progress)
         optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
@@ -85,6 +91,14 @@ def fit(
             path.with_suffix(".part").replace(path)
             saved = time.monotonic()
     return average
+
+
+def paced(net: nn.Module, pace: dict[str, float]) -> list[dict[str, Any]]:
+    """The groups of an optimizer: every part of `net` that `pace` names, and all the rest at pace 1."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, value in net.named_parameters():
+        groups.setdefault(pace.get(name.split(".")[0], 1.0), []).append(value)
+    return [{"params": values, "pace": rate} for rate, values in groups.items()]
 
 
 def averaged(work: Path, name: str) -> dict[str, Tensor]:
@@ -182,6 +196,74 @@ def train_vae(work: Path, minutes: float, batch: int, lr: float) -> AutoencoderK
 
     average = fit(vae, loss, work, "vae", minutes, lr, decay=0.998)
     assert isinstance(average, AutoencoderKL)
+    return average
+
+
+def new_discriminator() -> nn.Sequential:
+    """(B, 6, H, W) -> (B, 1, H / 4, W / 4): whether a patch of 26 pixels is drawn (above 0) or decoded (below).
+
+    Beside the picture it sees what the decoder made of the same latents before: what can be foretold from that, as
+    the halo of a sharpening filter can, gives a picture away. It norms groups of channels, not the batch: what a
+    picture looks like must not depend on its neighbours.
+    """
+    layers: list[nn.Module] = [nn.Sequential(nn.Conv2d(6, 32, 4, 2, 1), nn.LeakyReLU(0.2))]
+    for before, kernel, stride in ((32, 4, 2), (64, 3, 1)):
+        convolution = nn.Conv2d(before, 64, kernel, stride, 1, bias=False)
+        layers.append(nn.Sequential(convolution, nn.GroupNorm(8, 64), nn.LeakyReLU(0.2)))
+    return nn.Sequential(*layers, nn.Conv2d(64, 1, 3, 1, 1))
+
+
+def judged(discriminator: nn.Sequential, x: Tensor, before: Tensor) -> list[Tensor]:
+    """The features of every layer, and last the verdict on every patch."""
+    x, out = torch.cat([x, before], 1), []
+    for layer in discriminator:
+        x = layer(x)
+        out.append(x)
+    return out
+
+
+def train_decoder(work: Path, minutes: float, batch: int, lr: float) -> nn.ModuleDict:
+    """The decoder learns to please a discriminator of patches too (Esser et al. 2021); the encoder stays as it is.
+
+    For the first twentieth only pixels count, while the discriminator looks on. Then its hinge loss does too, and the
+    distance between its features of what is drawn and of what is decoded, which stands for the perceptual loss of the
+    original: no pretrained net is needed. Both are weighed by what they do to the last layer, as a share of what the
+    pixels do to it.
+    """
+    torch.manual_seed(0)
+    vae, data = new_vae(), pictures(work, "scenes")
+    vae.load_state_dict(averaged(work, "vae"))
+    old = deepcopy(vae).to(DEVICE).eval().requires_grad_(False)
+    net = nn.ModuleDict({
+        "decoder": vae.decoder, "post_quant_conv": vae.post_quant_conv, "discriminator": new_discriminator()
+    }).requires_grad_(True)  # fmt: skip
+    discriminator, last = net["discriminator"], vae.decoder.conv_out.weight
+    assert isinstance(discriminator, nn.Sequential)
+
+    def loss(progress: float) -> Tensor:
+        x = as_input(data[torch.randint(0, len(data), (batch,)).numpy()])
+        x = torch.where(torch.rand(batch, 1, 1, 1, device=DEVICE) < 0.5, x.flip(3), x)
+        with torch.no_grad():
+            latents = old.encode(x).latent_dist.sample()
+            before = old.decode(latents).sample
+        y = vae.decode(latents).sample
+        pixels = F.l1_loss(y.float(), x)
+        value = pixels
+        if progress > 0.05:
+            discriminator.requires_grad_(False)
+            with torch.no_grad():
+                wanted = judged(discriminator, x, before)[:-1]
+            *features, verdict = judged(discriminator, y, before)
+            alike = torch.stack([F.l1_loss(a.float(), b.float()) for a, b in zip(features, wanted, strict=True)]).sum()
+            for share, other in ((ALIKE, alike), (PLEASING, -verdict.float().mean())):
+                ours, theirs = (torch.autograd.grad(v, last, retain_graph=True)[0].norm() for v in (pixels, other))
+                value = value + share * (ours / (theirs + 1e-6)).clamp(max=1000) * other
+            discriminator.requires_grad_(True)
+        drawn, decoded = (judged(discriminator, v, before)[-1].float() for v in (x, y.detach()))
+        return value + 0.5 * (F.relu(1 - drawn).mean() + F.relu(1 + decoded).mean())
+
+    average = fit(net, loss, work, "decoder", minutes, lr, 0.998, momentum=0.5, pace={"discriminator": 4})
+    assert isinstance(average, nn.ModuleDict)
     return average
 
 
@@ -330,7 +412,7 @@ def encode(vae: AutoencoderKL, work: Path) -> Tensor:
             parts = []
             for i in range(0, len(data), 32):
                 x = as_input(data[i : i + 32])
-                with torch.autocast(DEVICE.type, torch.bfloat16):
+                with torch.autocast(DEVICE.type, torch.bfloat16, enabled=BFLOAT16):
                     parts.append(vae.encode(x.flip(3) if flip else x).latent_dist.mean.float().cpu())
             both.append(torch.cat(parts))
         torch.save(torch.stack(both), path)
@@ -373,10 +455,21 @@ def train_unet(work: Path, minutes: float, batch: int, lr: float) -> nn.ModuleDi
 
 
 def load_vae(work: Path) -> AutoencoderKL:
-    """The averaged autoencoder as far as it is trained, its scale measured: 1 / std of the scenes' latents."""
+    """The averaged autoencoder as far as it is trained, its scale measured: 1 / std of the scenes' latents.
+
+    Where its decoder was sharpened, its weights are the mean of before and after (Wang et al. 2018, ESRGAN), which
+    keeps crisp edges and loses most of the halos. The scale of an exported checkpoint is kept: its UNet knows no other.
+    """
     vae = new_vae()
     vae.load_state_dict(averaged(work, "vae"))
+    if (work / "decoder.pt").exists():
+        sharper, weights = averaged(work, "decoder"), vae.state_dict()
+        known = {name: weights[name].lerp(value, SHARPENED) for name, value in sharper.items() if name in weights}
+        vae.load_state_dict({**weights, **known})
     vae.to(DEVICE).eval().requires_grad_(False)
+    if (work / "scale.json").exists():
+        vae.register_to_config(scaling_factor=json.loads((work / "scale.json").read_text()))
+        return vae
     data = pictures(work, "scenes")[::20]
     with torch.inference_mode():
         parts = [vae.encode(as_input(data[i : i + 32])).latent_dist.mean for i in range(0, len(data), 32)]
@@ -412,6 +505,7 @@ def resume(work: Path, folder: Path) -> None:
     pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, requires_safety_checker=False)
     net = nn.ModuleDict({"text_encoder": pipeline.text_encoder, "unet": pipeline.unet}).float()
     torch.save({"average": pipeline.vae.float().state_dict()}, work / "vae.pt")
+    (work / "scale.json").write_text(json.dumps(pipeline.vae.config["scaling_factor"]))
     state = {"net": net.state_dict(), "average": net.state_dict(), "step": 0, "spent": 0.0, "running": 0.0}
     torch.save(state, work / "unet.pt")
     shutil.copytree(folder / "tokenizer", work / "tokenizer", dirs_exist_ok=True)
@@ -422,16 +516,18 @@ def resume(work: Path, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("draw", "vae", "text", "unet", "export", "resume"))
+    parser.add_argument("command", choices=("draw", "vae", "decoder", "text", "unet", "export", "resume"))
     parser.add_argument(
         "--work", type=Path, required=True, metavar="DIR", help="scenes, latents, training states, logs"
     )
     parser.add_argument("--scenes", type=int, default=10_000, help="draw: how many (default: %(default)s)")
     parser.add_argument(
-        "--minutes", type=float, default=40.0, help="vae, text, unet: the whole budget (default: %(default)s)"
+        "--minutes", type=float, default=40.0, help="vae, decoder, text, unet: the whole budget (default: %(default)s)"
     )
-    parser.add_argument("--batch", type=int, help="vae, text, unet: scenes a step (default: 8, 64, 16)")
-    parser.add_argument("--lr", type=float, help="vae, text, unet: highest learning rate (default: 2e-3, 1e-3, 1e-3)")
+    parser.add_argument("--batch", type=int, help="vae, decoder, text, unet: scenes a step (default: 8, 4, 64, 16)")
+    parser.add_argument(
+        "--lr", type=float, help="vae, decoder, text, unet: highest learning rate (default: 2e-3, 2e-4, 1e-3, 1e-3)"
+    )
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="export: where to (default: DIR/export)")
     parser.add_argument("--start", type=Path, metavar="FOLDER", help="resume: the checkpoint to go on from")
     args = parser.parse_args()
@@ -442,6 +538,9 @@ def main() -> None:
     elif args.command == "vae":
         vae = train_vae(args.work, args.minutes, args.batch or 8, args.lr or 2e-3)
         log(args.work, "psnr", unseen=psnr(vae, pictures(args.work, "unseen")))
+    elif args.command == "decoder":
+        train_decoder(args.work, args.minutes, args.batch or 4, args.lr or 2e-4)
+        log(args.work, "psnr", unseen=psnr(load_vae(args.work), pictures(args.work, "unseen")))
     elif args.command == "text":
         train_text(args.work, args.minutes, args.batch or 64, args.lr or 1e-3)
     elif args.command == "unet":

@@ -1,11 +1,16 @@
 """python -m stable_diffusion txt2image|image2image|bench ...: the commands, where their scripts are not at hand."""
 
 import sys
+from collections.abc import Callable
 
 from . import bench
 from .cli.command import image2image, txt2image
 
-COMMANDS = {"txt2image": txt2image, "image2image": image2image, "bench": bench.main}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "txt2image": txt2image,
+    "image2image": image2image,
+    "bench": bench.main,
+}
 
 
 def main(argv: list[str]) -> int:

@@ -9,7 +9,7 @@ quantized: how far nets of fewer bits are from whole ones.
 import argparse
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -22,7 +22,7 @@ from .diffusion.samplers import SAMPLERS
 from .diffusion.schedule import NoiseSchedule
 from .diffusion.spacing import SPACINGS
 from .diffusion.walk import walk
-from .jobs.events import Answer
+from .jobs.events import Answer, Event
 from .jobs.model import QUANTIZE
 from .models.unet import UNet2DConditionModel
 from .pipeline import StableDiffusion
@@ -122,7 +122,8 @@ def quantized_table(kinds: Sequence[int | str]) -> str:
             _apart(outputs),
             _apart([(_recorded(sd, asked)[1], latents)]),
         ]
-        size = sum(array.nbytes for _, array in tree_flatten(net.parameters()))
+        arrays: dict[str, mx.array] = dict(tree_flatten(net.parameters()))
+        size = sum(array.nbytes for array in arrays.values())
         rows.append(f"| {kind} | {size / 1e9:.2f} GB | {' | '.join(f'{100 * error:.2g} %' for error in errors)} |")
     return "\n".join(rows)
 
@@ -159,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     page.add_argument("kinds", nargs="*", type=kind, default=KINDS, metavar="BITS", help="(default: all but 2 and 3)")
     args = parser.parse_args(argv)
 
-    def answer() -> Iterator[Answer]:
+    def answer() -> Generator[Event, None, None]:
         quantized = args.page == "quantized"
         yield Answer(quantized_table(args.kinds) if quantized else table(samplers_error(args.spacing, args.points)))
 

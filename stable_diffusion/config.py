@@ -33,15 +33,22 @@ def _per_level(value: Any, levels: int, key: str) -> tuple[Any, ...]:
     """One number per level, from a number or a list; or, in the list, one for each layer of a level."""
     if isinstance(value, int):
         return (value,) * levels
-    if len(value) != levels:
-        raise ValueError(f"{key} has {len(value)} entries for {levels} levels: {list(value)}")
-    return tuple(tuple(entry) if isinstance(entry, list) else entry for entry in value)
+    if len(listed := _listed(value, key)) != levels:
+        raise ValueError(f"{key} has {len(listed)} entries for {levels} levels: {value!r:.200}")
+    return tuple(tuple(entry) if isinstance(entry, list) else entry for entry in listed)
 
 
-def _known(kind: str, types: list[str] | tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
-    for name in types:
+def _listed(value: Any, key: str) -> tuple[Any, ...]:
+    """A list of a config. Raises ValueError for anything else."""
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{key} is {value!r:.200}: it must be a list")
+    return tuple(value)
+
+
+def _known(kind: str, types: Any, known: tuple[str, ...]) -> tuple[str, ...]:
+    for name in _listed(types, f"{kind} types"):
         if name not in known:
-            raise ValueError(f"unknown {kind} type {name!r}: this package knows {', '.join(known)}")
+            raise ValueError(f"unknown {kind} type {name!r:.200}: this package knows {', '.join(known)}")
     return tuple(types)
 
 
@@ -49,7 +56,7 @@ def _refuse_others(net: str, config: Config, only: Mapping[str, tuple[object, ..
     """Raise for a key whose value asks for a net that is not implemented here."""
     for key, values in only.items():
         if key in config and config[key] not in values:
-            raise ValueError(f"{net} config: {key} = {config[key]!r} is not supported (only {values[0]!r})")
+            raise ValueError(f"{net} config: {key} = {config[key]!r:.200} is not supported (only {values[0]!r})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +104,7 @@ class UNetConfig:
     @classmethod
     def from_diffusers(cls, config: Config) -> "UNetConfig":
         """Read a diffusers `unet/config.json`. Raises ValueError for a layer type or an option that is not known."""
-        channels = tuple(config.get("block_out_channels", cls.block_out_channels))
+        channels = _listed(config.get("block_out_channels", cls.block_out_channels), "block_out_channels")
         levels = len(channels)
         _refuse_others(
             "unet",
@@ -131,9 +138,13 @@ class UNetConfig:
         known = {key: config[key] for key in _SAME_IN_UNET if config.get(key) is not None}
         if isinstance(size := config.get("sample_size", cls.sample_size), int):
             size = (size, size)
-        if len(size) != 2:
-            raise ValueError(f"sample_size is {size}: it must be one number or two")
-        if isinstance(width := known.get("cross_attention_dim"), list) and len(set(width)) == 1:
+        if len(size := _listed(size, "sample_size")) != 2:
+            raise ValueError(f"sample_size is {size!r:.200}: it must be one number or two")
+        if (
+            isinstance(width := known.get("cross_attention_dim"), list)
+            and width
+            and width.count(width[0]) == len(width)
+        ):
             known["cross_attention_dim"] = width[0]  # one for each level, and all the same
         down = _known(
             "unet down block",
@@ -158,7 +169,7 @@ class UNetConfig:
             raise ValueError(f"transformer_layers_per_block ends in {depths[-1]}: the mid block needs one number")
         unet = cls(
             **known,
-            sample_size=tuple(size),
+            sample_size=size,
             down_block_types=down,
             up_block_types=up,
             block_out_channels=channels,
@@ -226,7 +237,7 @@ class VAEConfig:
         _known("vae up block", config.get("up_block_types", ()), ("UpDecoderBlock2D",))
         known = {key: config[key] for key in cls.__dataclass_fields__ if config.get(key) is not None}
         if "block_out_channels" in known:
-            known["block_out_channels"] = tuple(known["block_out_channels"])
+            known["block_out_channels"] = _listed(known["block_out_channels"], "block_out_channels")
         return cls(**known)
 
 
@@ -293,7 +304,7 @@ class CLIPTextConfig:
     def from_diffusers(cls, config: Config) -> "CLIPTextConfig":
         """Read a transformers `text_encoder/config.json`. Raises ValueError for a model or an option not known."""
         plain, projected = "CLIPTextModel", "CLIPTextModelWithProjection"
-        architecture = (config.get("architectures") or [plain])[0]
+        architecture = (*_listed(config.get("architectures") or (), "architectures"), plain)[0]
         _known("text encoder", (architecture,), (plain, projected))
         _known("text encoder activation", (config.get("hidden_act", "quick_gelu"),), ("quick_gelu", "gelu"))
         known = {key: config[key] for key in cls.__dataclass_fields__ if config.get(key) is not None}

@@ -76,6 +76,16 @@ def _short(value: Any) -> str:
     return shown if len(shown) <= 200 else f"{shown[:197]}..."
 
 
+def word(text: Any) -> str:
+    """A name from a file as it is shown: in quotes, and not all of it, where it is no plain one."""
+    return text if isinstance(text, str) and len(text) <= 60 and text.isidentifier() else repr(text)[:60]
+
+
+def line(text: str) -> str:
+    """A text on one line, as a terminal may show it: what could move its cursor, or do worse, is escaped."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
 def thawed(values: Any, declarations: Mapping[str, Row], every: bool = False) -> dict[str, Any]:
     """The fields that JSON holds, as a dataclass of these rows takes them.
 
@@ -84,7 +94,7 @@ def thawed(values: Any, declarations: Mapping[str, Row], every: bool = False) ->
     if not isinstance(values, Mapping):
         raise ValueError(f"{str(values)[:40]!r} is no object")
     if unknown := sorted(set(values) - declarations.keys()):
-        raise ValueError(f"there are no settings {', '.join(map(str, unknown))}")
+        raise ValueError(f"there are no settings {', '.join(map(word, unknown[:5]))}")
     if every and (missing := sorted(declarations.keys() - values.keys())):
         raise ValueError(f"there is no {', '.join(missing)}")
     return {name: declarations[name].kind.thaw(_tuples(value)) for name, value in values.items()}

@@ -238,9 +238,11 @@ def full_size() -> dict[str, Names]:
     }
 
 
-def sparse(file: Path, names: Mapping[str, Shape], kind: str = "F16", size: int = 2, **metadata: str) -> Path:
+def sparse(
+    file: Path, names: Mapping[str, Shape], kind: str = "F16", size: int = 2, metadata: Mapping[str, str] | None = None
+) -> Path:
     """A file of zeros with these tensors, which takes no room on the disk."""
-    header: dict[str, object] = {"__metadata__": metadata} if metadata else {}
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     at = 0
     for name, shape in names.items():
         length = size * int(np.prod(shape, dtype=np.int64))

@@ -25,7 +25,8 @@ def parsed(text: str) -> tuple[str, Settings]:
     if name == "image2image":
         parser.add_argument("image", nargs="?")
     parser.add_argument("prompt", nargs="?")
-    add_start(parser), add_common(parser), add_variations(parser)
+    for add in (add_start, add_common, add_variations):
+        add(parser)
     args = parser.parse_args(words)
     found = settings_of(args, Settings())
     return name, replace(found, width=args.width, height=args.height, perturb=tuple(args.variation or ()))

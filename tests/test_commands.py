@@ -176,6 +176,10 @@ def test_a_picture_that_does_not_fit_is_told(capsys: pytest.CaptureFixture[str])
     assert Image.open("out.png").size == (48, 64)
     assert img("in.png", "a", "--width", "64", "--height", "40", "--fit", "-o", "b.png") == 0
     assert Image.open("b.png").size == (32, 40)
+    for words, size in ((["--width", "32"], (32, 48)), (["--height", "32"], (24, 32)), ([], (48, 64))):
+        # A side that is not named is the model's own, 64.
+        assert img("in.png", "a", *words, "--fit", "--overwrite", "-o", "c.png") == 0
+        assert Image.open("c.png").size == size
 
 
 def test_a_photo_is_brought_to_the_models_own_size_unless_more_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

@@ -145,7 +145,7 @@ def test_a_grid_is_one_lockstep(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--source-prompt", "a"], "--source-prompt does nothing without"),
         (["--strength-mode", "full", "--start-step", "1"], "do not go together"),
         (["--pure-noise", "--show-noising", "ray"], "--pure-noise and --show-noising do not go together"),
-        (["--fit", "--width", "32"], "--fit needs both"),
+        (["--fit", "--full-size"], "--full-size and --fit do not go together"),
         (["--feather", "-1"], "-1 is not a number above 0"),
         (["--redraw", "a.safetensors", "--seed", "1"], "does nothing with it"),
         (["--perturb", "0.5", "--variation-slider", "0.5"], "not allowed with"),
@@ -302,3 +302,41 @@ def test_kept_pixels_are_kept_in_every_finished_picture(family: str) -> None:
     for name in finished:
         assert np.array_equal(pixels(name)[:, :32], pixels("in.png")[:, :32]), name
         assert np.abs(pixels(name) - pixels("in.png"))[:, 44:].mean() > 5, name
+
+
+def test_sheets_have_films_too() -> None:
+    assert img("in.png", "a", "-gt", "0.5,1", "--highlight", "1", "--animate", "film.webp", "--no-captions") == 0
+    assert {"film.webp", "film-path.webp"} < set(made())
+    # Each way from the original, which is held, over its start and its steps; the starts below are on the path.
+    assert len(frames_of("film.webp")) == (1 + 1 + 2) + (1 + 1 + 4)
+    assert len(frames_of("film-path.webp")) == 1 + 1 + 1 + 4
+    assert txt("a", "--grid", "cfg=1,3", "--animate", "grid.apng", "--fps", "4") == 0
+    assert {"grid-column1.apng", "grid-column2.apng", "grid-grid.apng"} < set(made())
+    assert len(frames_of("grid-grid.apng")) == 1 + 4
+    with Image.open("grid-grid.apng") as film:
+        film.seek(1)
+        assert film.info["duration"] == 250 and film.width > 2 * 32
+
+
+def test_the_rows_of_a_pyramid_meet_in_the_noise() -> None:
+    words = ["-gt", "0.5,1", "--triangle-shape", "pyramid", "--animate", "film.webp", "--no-captions", "--save-latents"]
+    assert img("in.png", "a", *words) == 0
+    frames = frames_of("film.webp")
+    assert len(frames) == 4 + 1 + 4
+    assert image2image.main(["--redraw", "out.safetensors", "--animate", "again.webp", "--no-captions"]) == 0
+    for one, other in zip(frames, frames_of("again.webp"), strict=True):
+        assert np.abs(one - other).max() <= 1
+
+
+def test_a_triangle_is_drawn_again_as_a_pyramid_by_its_autoencoder_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert img("in.png", "a", "--seed", "4", "-gt", "0.5,1", "--triangle-shape", "pyramid", "-o", "one.png") == 0
+    assert img("in.png", "a", "--seed", "4", "-gt", "0.5,1", "--save-latents", "-o", "two.png") == 0
+    monkeypatch.setattr(UNet2DConditionModel, "__call__", None)
+    assert image2image.main(["--redraw", "two.safetensors", "--triangle-shape", "pyramid", "-o", "again.png"]) == 0
+    assert np.abs(pixels("one-triangle.png") - pixels("again-triangle.png")).max() <= 1
+
+
+def test_what_is_no_triangle_is_no_pyramid(capsys: pytest.CaptureFixture[str]) -> None:
+    assert txt("a", "--grid", "cfg=1,3", "--save-latents") == 0
+    assert image2image.main(["--redraw", "out.safetensors", "--triangle-shape", "pyramid"]) == 1
+    assert "has no triangle that could be drawn as a pyramid" in capsys.readouterr().err

@@ -72,9 +72,11 @@ def test_pictures_have_seeds_that_follow_each_other(planner: Planner) -> None:
 def test_children_share_their_parents_seed_and_lineage(planner: Planner) -> None:
     settings = Settings(seed=7, n_images=2, perturb=((1, 0.5),))
     layout = layout_of(Request(settings=settings, view=View(perturb=0.3)), planner)
-    assert [run.settings.seed for run in layout.runs] == [7, 7]
-    assert all(run.settings.perturb[0] == (1, 0.5) and run.settings.perturb[1][1] == 0.3 for run in layout.runs)
-    assert layout.runs[0].settings.perturb != layout.runs[1].settings.perturb
+    assert [run.settings.seed for run in layout.runs] == [7, 7, 7]
+    parent, one, other = (run.settings.perturb for run in layout.runs)
+    assert parent == ((1, 0.5),) and one != other
+    assert all(lineage[0] == (1, 0.5) and lineage[1][1] == 0.3 for lineage in (one, other))
+    assert layout.endings == ["-parent", "-child1", "-child2"]
     assert layout.base.perturb == ((1, 0.5),)
 
 
@@ -130,4 +132,4 @@ def test_variations_of_a_sheet_keep_to_its_mask_when_it_is_made_again(planner: P
     first = layout_of(Request(settings=Settings(n_images=2), inputs=mask, view=View(perturb=0.3)), planner)
     again = layout_of(Request(settings=replace(first.base, n_images=2), view=first.view), planner)
     assert [run.settings for run in again.runs] == [run.settings for run in first.runs]
-    assert len(again.runs[0].settings.perturb[0]) == 3
+    assert len(again.runs[1].settings.perturb[0]) == 3

@@ -1,5 +1,6 @@
 """Models are found, whatever they are called, and only what is needed of them is downloaded."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import safetensors.numpy
 from stable_diffusion import CheckpointError, Settings, StableDiffusion
 from stable_diffusion.pipeline import Planner
 from stable_diffusion.presets import DEMO
-from stable_diffusion.weights.locate import locate, needed
+from stable_diffusion.weights.locate import locate, locate_extra, needed
 from stable_diffusion.weights.nets import describe
 from tests.fake_hub import FakeHub, Repo, ask, fake_hub
 
@@ -186,6 +187,34 @@ def test_a_hub_that_does_not_answer_is_not_waited_for_long(tmp_path: Path) -> No
     assert answer.seconds < 2.5
 
 
+@pytest.mark.parametrize("reachable", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("file", "is no folder"), ("link", "is no folder"), ("closed", "can't be written to")],
+)
+def test_a_cache_that_cannot_be_used_is_not_called_a_bad_connection(
+    tmp_path: Path, kind: str, said: str, reachable: bool
+) -> None:
+    home = tmp_path / "home"
+    if kind == "file":
+        home.write_text("no folder")
+    elif kind == "link":
+        home.symlink_to(tmp_path / "file" / "nowhere")
+        (tmp_path / "file").write_text("no folder")
+    else:
+        home.mkdir(mode=0o500)
+        if os.access(home, os.W_OK):
+            pytest.skip("who may write everywhere has no such folder")
+    with fake_hub(**{"some/both": Repo(FILES)}) as hub:
+        if reachable:
+            answer = ask(hub, home, "some/both")
+    if not reachable:
+        answer = ask(hub, home, "some/both")
+    place = tmp_path / "file" if kind == "link" else home
+    sentence(answer.error, f"{place} {said}", "HF_HOME")
+    assert "connection" not in answer.error
+
+
 def test_offline_with_an_empty_cache_says_so(hub: FakeHub, tmp_path: Path) -> None:
     answer = ask(hub, tmp_path, "some/both", offline=True)
     sentence(answer.error, "some/both is not in the cache", "HF_HUB_OFFLINE")
@@ -234,8 +263,33 @@ def test_what_can_be_no_repo_is_not_looked_for_on_the_hub(model: str) -> None:
         locate(model, half=False)
 
 
-def test_a_single_file_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_single_file_is_itself(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     file.touch()
-    with pytest.raises(CheckpointError, match=r"model\.safetensors is one file"):
-        locate(str(file), half=False)
+    assert locate(str(file), half=False) == file
+
+
+def test_a_file_in_a_repo_is_downloaded_alone(tmp_path: Path) -> None:
+    repo = Repo({"a/model.safetensors": b"one", "model_index.json": b"{}", "b.safetensors": b"two"})
+    with fake_hub(**{"some/files": repo}) as hub:
+        answer = ask(hub, tmp_path, "some/files/a/model.safetensors")
+        assert answer.folder and answer.folder.read_bytes() == b"one" and hub.given == ["a/model.safetensors"]
+        missing = ask(hub, tmp_path, "some/files/c.safetensors")
+        assert "some/files" in missing.error
+    gone = FakeHub(port=hub.port)
+    assert ask(gone, tmp_path, "some/files/a/model.safetensors").folder == answer.folder
+
+
+def test_an_extra_is_a_repos_only_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for names, wanted in ((["a"], "a"), (["a", "pytorch_lora_weights"], "pytorch_lora_weights")):
+        folder = tmp_path / "-".join(names)
+        folder.mkdir()
+        for name in names:
+            (folder / f"{name}.safetensors").touch()
+        assert locate_extra(str(folder), "a LoRA") == folder / f"{wanted}.safetensors"
+    (tmp_path / "none").mkdir()
+    with pytest.raises(CheckpointError, match=r"none has no \.safetensors file that could be a LoRA"):
+        locate_extra(str(tmp_path / "none"), "a LoRA")
+    for name in ("nowhere", "./nowhere", "a/b/c", "nowhere.safetensors"):
+        with pytest.raises(CheckpointError, match=f"there is no file {name!r}, which is to be a LoRA"):
+            locate_extra(name, "a LoRA")

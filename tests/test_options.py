@@ -2,11 +2,15 @@
 
 import math
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 import image2image
 import txt2image
+from stable_diffusion.__main__ import main as package
 from stable_diffusion.cli.arguments import arguments, settings_of
 from stable_diffusion.cli.options import Parser, add_common, add_start
 from stable_diffusion.diffusion.plan import make_plan
@@ -53,11 +57,15 @@ VALUES = {
     "--sampler": "euler_a",
     "--spacing": "karras",
     "--discretize": "schedule",
+    "--prediction": "epsilon",
     "-o": "a_b.png",
 }
+LISTED = {"--lora": "[('8', 1.0, 1.0, None)]", "--embedding": "[('8', None)]"}  # what 8 is to them
 
 
-@pytest.mark.parametrize("option", [option for option in LONG if option not in ("--help", "--version")])
+@pytest.mark.parametrize(
+    "option", [option for option in LONG if option not in ("--help", "--version", "--print-completion")]
+)
 def test_hyphens_and_underscores_are_the_same(option: str) -> None:
     action = next(a for a in parser()._actions if option in a.option_strings)
     value = VALUES.get(option, "a_b-c.png" if option == "--output" else "8")
@@ -76,6 +84,7 @@ def test_hyphens_and_underscores_are_the_same(option: str) -> None:
         f"({value}.0,)",
         "True",
         "False",
+        LISTED.get(option),
     )  # the value itself is left alone
 
 
@@ -209,9 +218,45 @@ def test_a_start_time_is_the_strength_of_its_level_with_all_steps() -> None:
     with pytest.raises(SystemExit):
         image2image.main(["in.png", "a", "--start-time", "1000"])
     parser = Parser("A test.", [])
-    add_start(parser), add_common(parser)
+    for add in (add_start, add_common):
+        add(parser)
     settings = settings_of(parser.parse_args(["--start-time", "599", "--steps", "12"]), Settings())
     assert (settings.strength, settings.strength_mode, settings.steps) == (0.6, "full", 12)
     s = CompleteSettings(**{**vars(PLAIN), "strength": 0.6, "strength_mode": "full", "steps": 12})
     plan = make_plan(NoiseSchedule(), s, image=True)
     assert plan.steps_run == 12 and plan.times[0] == pytest.approx(599)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_shells_can_complete_the_options(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        image2image.main(["--print-completion", shell])
+    script = capsys.readouterr().out
+    assert caught.value.code == 0 and all(option in script for option in ("--strength", "--triangle-shape", "pyramid"))
+    if shell == "bash":
+        assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+
+
+def test_completion_without_its_library_is_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    with pytest.raises(SystemExit) as caught:
+        txt2image.main(["--print-completion", "bash"])
+    assert caught.value.code == 2 and "needs shtab: pip install shtab" in capsys.readouterr().err
+
+
+def test_the_package_itself_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert package([]) == 2 and package(["paint"]) == 2 and package(["--help"]) == 0
+    assert capsys.readouterr().err.count("usage: python -m stable_diffusion {txt2image,image2image,bench} ...") == 3
+    with pytest.raises(SystemExit) as caught:
+        package(["image2image", "--version"])
+    assert caught.value.code == 0
+
+
+def test_a_prompt_without_a_word_that_the_demo_knows_gets_some(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for prompt, said in (("a red sports car", True), ("Houses in the fog", False), ("", False)):
+        assert txt2image.main([prompt, "--steps", "1", "-o", str(tmp_path / "a.png")]) == 0
+        assert ("knows no word of this prompt: house, mountain, sea" in capsys.readouterr().err) == said

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 import shutil
 import warnings
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from stable_diffusion import SAMPLERS, Settings, StableDiffusion, StableDiffusionXL
 from stable_diffusion.pipeline import Inputs
@@ -117,9 +119,12 @@ def test_the_noise_can_be_given(sd: StableDiffusion) -> None:
 
 
 def test_a_small_perturbation_is_a_small_change_with_every_sampler(sd: StableDiffusion) -> None:
-    for sampler in SAMPLERS:
-        settings = replace(TINY, sampler=sampler)
-        parent, near, far = (sd.txt2img(replace(settings, perturb=p)) for p in ((), ((9, 0.05),), ((9, 0.5),)))
+    perturbations = ((), ((9, 0.05),), ((9, 0.5),))
+    asked = [replace(TINY, sampler=sampler, perturb=p) for sampler in SAMPLERS for p in perturbations]
+    ends = {which: step.x for which, step in sd.walk(sd.begin([sd.planner.run(settings) for settings in asked]))}
+    pictures = sd.decode(mx.concatenate([ends[which] for which in range(len(asked))]))
+    for i, sampler in enumerate(SAMPLERS):
+        parent, near, far = pictures[3 * i : 3 * i + 3]
         assert 0 < float(mx.abs(near - parent).mean()) < float(mx.abs(far - parent).mean()), sampler
 
 
@@ -151,6 +156,31 @@ def test_a_number_that_is_none_is_an_error_and_not_a_black_picture(sd: StableDif
         sd.decode(mx.full((1, 6, 8, 4), mx.nan))
     with pytest.raises(FloatingPointError, match="encoding"):
         sd.encode(mx.full((48, 64, 3), mx.nan))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "float16", "said"),
+    [
+        (mx.nan, False, "the weights hold some themselves, in 'conv_in.bias' of the unet: download them again"),
+        (mx.nan, True, "the weights hold some themselves, in 'conv_in.bias' of the unet: download them again"),
+        (1e6, True, "'conv_in.bias' of the unet is infinite in half precision: --no-float16"),
+    ],
+)
+def test_of_what_is_no_number_the_reason_is_found(tmp_path: Path, wrong: float, float16: bool, said: str) -> None:
+    folder = shutil.copytree(DATA / "sd1", tmp_path / "sd1")
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    tensors["conv_in.bias"][0] = wrong
+    save_file(tensors, file)
+    with pytest.raises(FloatingPointError, match=re.escape(said)):
+        StableDiffusion(str(folder), float16=float16).txt2img(TINY)
+
+
+def test_without_a_reason_in_the_files_what_can_be_tried_is_said(sd: StableDiffusion) -> None:
+    with pytest.raises(FloatingPointError, match="try a smaller cfg, or other weights"):
+        sd.txt2img(replace(TINY, cfg=3e38))
+    with pytest.raises(FloatingPointError, match="what it was given holds some already"):
+        sd.decode(mx.full((1, 6, 8, 4), mx.nan))
 
 
 @pytest.mark.parametrize(
@@ -368,7 +398,7 @@ def test_the_older_tokenizer_and_autoencoder_answer_as_they_did(sd: StableDiffus
     mean, logvar = sd.autoencoder.encode(image[None])
     assert largest_difference(mean, sd.encode(image)) == 0 and mean.shape == logvar.shape
     moments = sd.autoencoder.quant_conv(sd.autoencoder.encoder(image[None]))
-    spread = sd.autoencoder.config.scaling_factor * mx.exp(moments[..., 4:] / 2)
+    spread = sd.description.checkpoint.parts["vae"].config["scaling_factor"] * mx.exp(moments[..., 4:] / 2)
     assert largest_difference(mx.exp(logvar / 2), spread) < 1e-6
 
 

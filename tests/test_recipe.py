@@ -120,7 +120,7 @@ def test_a_missing_part_is_named(key: str) -> None:
         (("model", "name"), 3, "name is 3: it must be a text"),
         (("model", "hash"), 3, "hash is 3: it must be a text"),
         (("model", "float16"), 1, "float16 is 1: it must be true or false"),
-        (("model", "quantize"), "4", "quantize is '4': it must be a whole number"),
+        (("model", "quantize"), "4", "quantize is '4': it must be 2, 3, 4, 6 or 8 bits, or mxfp4, mxfp8, nvfp4"),
         (("model", "quantize"), 5, "2, 3, 4, 6 or 8"),
         (("made_by",), None, "made_by is None: it must be a text"),
         (("image",), "a.png", "image is 'a.png': it must be texts by name"),

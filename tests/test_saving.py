@@ -32,7 +32,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def parameters(sd: StableDiffusion) -> dict[str, mx.array]:
-    return {f"{name}.{k}": v for name, net in sd.nets.items() for k, v in tree_flatten(net.parameters())}
+    flat: dict[str, dict[str, mx.array]] = {n: dict(tree_flatten(net.parameters())) for n, net in sd.nets.items()}
+    return {f"{name}.{k}": v for name, arrays in flat.items() for k, v in arrays.items()}
 
 
 def assert_same(one: StableDiffusion, other: StableDiffusion) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stable_diffusion.pictures.sheet import Cell, sheet, strip, triangle
+from stable_diffusion.pictures.sheet import PATH, Cell, pyramid, sheet, strip, triangle
 
 COLOURS = ("red", "lime", "blue", "yellow", "magenta", "cyan")
 
@@ -105,3 +105,79 @@ def test_long_headings_are_broken_and_have_room() -> None:
     left = [bool(row.any()) for row in ink[:, : red[0] - 2]]
     gaps = [y for y in range(red[1], blue[3]) if not any(left[y : y + 6])]
     assert gaps  # between the headings of the two rows there is white
+
+
+def rows_of(*counts: int) -> list[list[Cell]]:
+    return [[cell(0), *[cell(2)] * (count - 1), cell(1)] for count in counts]
+
+
+def test_strength_grows_upwards_from_the_original() -> None:
+    picture = triangle(rows_of(1, 3), ["strength 0.3", "strength 1"], cell(4))
+    original, starts, ends = (box(picture, colour) for colour in ("magenta", "red", "lime"))
+    assert original and starts and ends
+    assert starts[1] < starts[3] - 64 and starts[3] < original[1]
+    assert ends[2] > ends[0] + 64 and ends[1] == starts[1]  # the longest row is at the top
+
+
+@pytest.mark.parametrize("align", ["left", "right"])
+def test_the_highlighted_way_is_one_line_without_a_gap(align: str) -> None:
+    picture = triangle(rows_of(1, 2, 3), ["a", "b", "c"], cell(4), align, highlight=1)
+    path = (np.array(picture) == np.array(Image.new("RGB", (1, 1), PATH))[0, 0]).all(axis=-1)
+    inside = np.array(picture.convert("RGB"))
+    reached = flooded(path)
+    assert path.any() and reached == path.sum()  # it is one piece
+    original = box(picture, "magenta")
+    assert original is not None and path[original[1], : original[0]].any() and path[original[3] :, original[0]].any()
+    assert inside.shape[2] == 3
+
+
+def flooded(mask: np.ndarray) -> int:
+    """How many places can be reached from the first one, over neighbours, corners among them."""
+    todo, seen = [tuple(np.argwhere(mask)[0])], set()
+    while todo:
+        y, x = place = todo.pop()
+        if place in seen or not (0 <= y < mask.shape[0] and 0 <= x < mask.shape[1]) or not mask[y, x]:
+            continue
+        seen.add(place)
+        todo += [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    return len(seen)
+
+
+def test_a_pyramid_meets_in_the_middle_between_its_corners() -> None:
+    rows = [([cell(4)] * k, [cell(0), *[cell(2)] * (k - 1), cell(1)]) for k in range(1, 6)]
+    under = [str(k) for k in range(-5, 6)]
+    picture = pyramid(rows, [f"strength {k / 5:g}" for k in range(1, 6)], cell(4), cell(1), highlight=2, under=under)
+    starts = box(picture, "red")
+    assert starts is not None and starts[2] - starts[0] == 64  # the starts stand above one another
+    originals, targets = box(picture, "magenta"), box(picture, "lime")
+    assert originals is not None and targets is not None
+    middle = (starts[0] + starts[2]) / 2
+    assert middle - originals[0] == pytest.approx(targets[2] - middle, abs=2)
+    corner = np.array(picture)[originals[1] + 100, originals[0] + 100]
+    assert (corner == (255, 0, 255)).all() and originals[1] == targets[1] < starts[1]
+    assert (np.array(picture) == np.array(Image.new("RGB", (1, 1), PATH))[0, 0]).all(axis=-1).any()
+
+
+def test_no_row_of_a_pyramid_meets_a_corner() -> None:
+    rows = [([cell(4)] * 5, [cell(0), *[cell(2)] * 4, cell(1)])] * 2  # both as long as the base
+    picture = pyramid(rows, ["strength 0.5", "strength 1"], cell(3), cell(5))
+    large, starts = box(picture, "yellow"), box(picture, "magenta")
+    assert large is not None and starts is not None and starts[1] > large[3]
+
+
+@pytest.mark.parametrize(("count", "turn", "lengths"), [(13, None, [7, 6]), (25, None, [9, 8, 8]), (12, 5, [12])])
+def test_strips_break_evenly(count: int, turn: int | None, lengths: list[int]) -> None:
+    assert strip_lengths(count, turn) == lengths
+
+
+@pytest.mark.parametrize(("turn", "lengths"), [(5, [5, 9]), (1, [7, 7]), (13, [7, 7]), (2, [2, 12])])
+def test_strips_break_at_the_turn_unless_one_picture_would_be_alone(turn: int, lengths: list[int]) -> None:
+    assert strip_lengths(14, turn) == lengths
+
+
+def strip_lengths(count: int, turn: int | None) -> list[int]:
+    """How many pictures each row of a strip has."""
+    picture = np.array(strip([cell(0, side=16)] * count, turn=turn))
+    red = (picture == (255, 0, 0)).all(axis=-1)
+    rows = np.flatnonzero(np.diff(np.concatenate([[0], red.any(axis=1).astype(int)])) == 1)
+    return [int((np.diff(red[y].astype(int)) == 1).sum()) for y in rows]

@@ -14,7 +14,7 @@ from stable_diffusion import CheckpointError, StableDiffusion
 from stable_diffusion.pipeline import Planner
 from stable_diffusion.weights.nets import describe
 from tests import ldm_files
-from tests.ldm_files import full_size, small, sparse, under, unet, write
+from tests.ldm_files import Names, full_size, small, sparse, under, unet, write
 
 FULL = full_size()
 UNET = "model.diffusion_model."
@@ -108,7 +108,7 @@ def test_a_file_says_that_it_predicts_v_and_ends_in_noise(tmp_path: Path) -> Non
     zero = describe(sparse(tmp_path / "z.safetensors", {**names, "v_pred": (0,), "ztsnr": (0,)})).schedule
     assert (v.prediction_type, v.zero_terminal_snr) == ("v_prediction", False)
     assert (zero.prediction_type, zero.zero_terminal_snr) == ("v_prediction", True)
-    said = describe(sparse(tmp_path / "m.safetensors", names, **{"modelspec.prediction_type": "v"})).schedule
+    said = describe(sparse(tmp_path / "m.safetensors", names, metadata={"modelspec.prediction_type": "v"})).schedule
     assert said.prediction_type == "v_prediction"
 
 
@@ -230,7 +230,7 @@ def test_a_file_paints(tmp_path: Path) -> None:
 # What it is not
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[Names, str]] = {
     "refiner": (
         {f"{UNET}input_blocks.0.0.weight": (384, 4, 3, 3),
          f"{UNET}input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight": (768, 1280),

@@ -5,6 +5,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from stable_diffusion.cli.terminal import run
 from stable_diffusion.jobs.events import Answer, Event, Note, Progress, Written
@@ -55,6 +56,15 @@ def test_warnings_are_notes_and_only_while_it_runs(capsys: pytest.CaptureFixture
     assert warnings.showwarning is before
 
 
+def test_what_a_strangers_file_says_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    def job() -> Job:
+        yield Note("note: a\x1b[2Jb\nerror: c é日")
+        raise ValueError("d\r\u202ee")
+
+    assert run(job) == 1
+    assert capsys.readouterr().err == "note: a\\x1b[2Jb\\nerror: c é日\nerror: d\\r\\u202ee\n"
+
+
 def test_what_was_asked_for_goes_one_way_and_what_is_said_besides_another(capsys: pytest.CaptureFixture[str]) -> None:
     def job() -> Job:
         yield Note("note: small")
@@ -96,3 +106,33 @@ def test_a_job_that_is_stopped_says_what_it_finishes(
     assert run(job) == 130
     out, err = capsys.readouterr()
     assert out == "one\ntwo\nthree\n" and "stopped" in err
+
+
+def test_a_signal_that_comes_while_a_line_is_said_stops_the_job(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Late:
+        """A lock that a signal comes in place of, and that is let go all the same."""
+
+        calls = 0
+
+        def acquire(self, *_: object) -> None:
+            self.calls += 1
+            if self.calls == 1:
+                raise KeyboardInterrupt
+
+        def release(self) -> None:
+            self.calls += 1
+            if self.calls == 2:
+                raise RuntimeError("cannot release un-acquired lock")
+
+    def job() -> Job:
+        try:
+            yield Note("first")
+        except KeyboardInterrupt:
+            yield Note("kept")
+            raise
+
+    monkeypatch.setattr(tqdm, "_lock", Late())
+    assert run(job) == 130
+    assert capsys.readouterr().err.splitlines()[-2:] == ["kept", "stopped"]

@@ -27,7 +27,10 @@ class Storage:
         self.kind, self.key = kind, key
 
 
-class Writer(pickle._Pickler):  # type: ignore[name-defined, misc]  # Python's own, whose steps can be taken over
+_PICKLER: Any = pickle.__dict__["_Pickler"]  # Python's own, whose steps can be taken over
+
+
+class Writer(_PICKLER):  # type: ignore[misc]
     def persistent_id(self, obj: Any) -> Any:
         return ("storage", Class("torch", obj.kind), obj.key, "cpu", 1) if isinstance(obj, Storage) else None
 

@@ -104,6 +104,8 @@ def _check_together(parser: Parser, args: argparse.Namespace, given: Callable[[s
     for one, other in _APART:
         if given(one) and given(other):
             parser.error(f"{_spelled(parser, one)} and {_spelled(parser, other)} do not go together")
+    if getattr(args, "alpha", None) and given("mask"):
+        parser.error("--alpha and --mask do not go together: which of them is the mask?")
 
 
 def request_of(args: argparse.Namespace) -> Generator[Note, None, Request]:
@@ -124,13 +126,13 @@ def request_of(args: argparse.Namespace) -> Generator[Note, None, Request]:
     inputs: Originals | None = None
     if from_image:  # whose size is the picture's
         settings = replace(settings, width=None, height=None)
-        size = model.planner().size if args.fit and args.width is None and args.height is None else None
+        height, width = model.planner().size if args.fit else (None, None)  # where a side is not named
         inputs = yield from read_originals(
             args.image,
             args.mask,
             replay,
-            width=args.width if size is None else size[1],
-            height=args.height if size is None else size[0],
+            width=width if args.width is None else args.width,
+            height=height if args.height is None else args.height,
             fit=args.fit,
             alpha=args.alpha,
             feather=view.feather,

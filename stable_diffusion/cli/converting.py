@@ -4,6 +4,7 @@ import argparse
 import tempfile
 from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 
@@ -34,7 +35,7 @@ def convert(argv: Sequence[str] | None) -> int:
     add("target", help=f"a file that ends in {ENDING}, or else a folder; neither may be there already")
     add("--dtype", choices=sorted(DTYPES), help="the numbers to write (default: as they are, half precision for fp8)")
     for flag, dest, kind in (("--lora", "loras", reading(LORA.read)), ("--vae", "vae", str)):
-        more = {"action": "append"} if dest == "loras" else {}
+        more: dict[str, Any] = {"action": "append"} if dest == "loras" else {}
         add(flag, dest=dest, type=kind, metavar=MODEL_ROWS[dest].metavar, help=MODEL_ROWS[dest].about, **more)
     add("--lora-partial", action="store_true", help=MODEL_ROWS["lora_partial"].about)
     quantize = MODEL_ROWS["quantize"]

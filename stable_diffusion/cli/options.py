@@ -14,7 +14,7 @@ from ..jobs.model import LORA, MODEL_ROWS, TAUGHT
 from ..jobs.view import READERS, VIEW_ROWS, read_strengths
 from ..presets import DEFAULT_MODEL, PRESETS
 from ..settings import AMOUNT, ROWS, read_perturbation
-from ..values import number
+from ..values import line, number
 from ..version import __version__
 from ..weights.locate import size_of
 
@@ -126,7 +126,7 @@ class Parser(argparse.ArgumentParser):
             near = get_close_matches(word.partition("=")[0].replace("_", "-"), self._spellings(), n=1)
             if word.startswith("-") and not unknown and near:
                 message += f"; did you mean {near[0]}?"
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: {line(message)} (see {self.prog} --help)\n")
 
 
 class _Help(argparse.Action):
@@ -135,6 +135,23 @@ class _Help(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
         assert isinstance(parser, Parser)
         print(parser.format_help(everything=values == "all"), end="")
+        parser.exit()
+
+
+class _Completion(argparse.Action):
+    """Prints a shell's completions of all options, and ends."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
+        try:
+            import shtab  # not at every start
+        except ImportError:
+            parser.error("--print-completion needs shtab: pip install shtab")
+        for action in parser._actions:
+            if action.metavar in ("FILE", "PNG") or action.dest == "image":
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+            if action.dest in DECLARED:
+                action.choices = DECLARED[action.dest].kind.words or None
+        print(shtab.complete(parser, shell=values))
         parser.exit()
 
 
@@ -212,14 +229,14 @@ def _add(group: Any, *flags: str, dest: str | None = None, **more: Any) -> None:
 
 
 # What an option is that needs no value.
-YES = {"action": "store_const", "const": True}
+YES: dict[str, Any] = {"action": "store_const", "const": True}
 
 
 def add_common(parser: Parser) -> None:
     """Everything but the prompt, and what only image-to-image has."""
     group = parser.add_argument_group("the picture")
-    model = {"metavar": "NAME", "help": MODEL_ROWS["name"].about}
-    group.add_argument("--model", type=str, action=_OrList, listing=models_table, **model)
+    about = MODEL_ROWS["name"].about
+    group.add_argument("--model", action=_OrList, listing=models_table, metavar="NAME", help=about)
     for flag in ("--negative_prompt", "--seed", "--n_images", "--steps", "--cfg", "--width", "--height"):
         _add(group, flag)
 
@@ -258,6 +275,12 @@ def add_common(parser: Parser) -> None:
     add("--no-metadata", dest="save_prompt", action="store_false", help="leave them out")
     add("--plan", action="store_true", help="print what would be done, and stop; loads no weights")
     add("-pp", "--print_parser", action="store_true", help="print the value of every option first")
+    add(
+        "--print-completion",
+        action=_Completion,
+        choices=("bash", "zsh", "tcsh"),
+        help="print what a shell needs to complete these options (see the README; needs shtab)",
+    )
     add("--version", action="version", version=f"stable-diffusion-mlx {__version__}", help="print the version")
     add("-v", "--verbose", action="store_true", help="print how long it took, and how much memory")
     add(
@@ -327,7 +350,8 @@ def add_start(parser: Parser) -> None:
     add(
         "--fit",
         action="store_true",
-        help="scale the picture to fit into --width x --height, or the model's own size, instead of filling it",
+        help="scale the picture to fit into --width x --height, instead of filling it; a side that is not named is "
+        "that of the model's own pictures",
     )
     add(
         "--full-size",

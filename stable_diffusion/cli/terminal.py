@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
@@ -14,9 +15,14 @@ from tqdm import tqdm
 
 from .. import backend
 from ..jobs.events import Answer, Event, Note, Progress
+from ..values import line
 
 INTERRUPTED = 130  # the shell's own status for Ctrl-C
 TERMINATED = 143  # and for SIGTERM
+
+
+# Its own lock is made at the first line that is said, by an import that a signal must not come into.
+tqdm.set_lock(threading.RLock())
 
 
 class Terminated(KeyboardInterrupt):
@@ -39,6 +45,10 @@ class _Streams:
         except UnicodeEncodeError:  # a terminal of another alphabet
             with contextlib.suppress(OSError, ValueError):
                 stream.write(text.encode(stream.encoding, "backslashreplace").decode(stream.encoding) + "\n")
+        except RuntimeError as error:  # tqdm lets go of its lock even where it was stopped before it had it
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise error.__context__ from None
+            raise
         except BrokenPipeError:  # the reader has seen enough
             self._close(name)
         except (OSError, ValueError):
@@ -56,7 +66,7 @@ _streams = _Streams()
 
 def note(text: str) -> None:
     """One line for the person, out of the way of what may be piped."""
-    _streams.write(text, "stderr")
+    _streams.write(line(text), "stderr")
 
 
 def tell(text: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
 
-from ..values import check, declared, flag, number, rows, whole
+from ..values import check, declared, flag, number, rows, whole, word
 
 BetaSchedule = Literal["scaled_linear", "linear", "squaredcos_cap_v2"]
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
@@ -56,9 +56,11 @@ class NoiseSchedule:
 
         Raises ValueError, which names it, for a class or a setting of another family: flow matching, EDM, ...
         """
-        kind = str(config.get("_class_name") or "DDIMScheduler")
-        if kind.removesuffix("Scheduler") not in FROM_BETAS:
-            raise ValueError(f"{kind} is not supported: its noise levels do not follow from Stable Diffusion's betas")
+        kind = config.get("_class_name") or "DDIMScheduler"
+        if not isinstance(kind, str) or kind.removesuffix("Scheduler") not in FROM_BETAS:
+            raise ValueError(
+                f"{word(kind)} is not supported: its noise levels do not follow from Stable Diffusion's betas"
+            )
         for key, value in (("use_flow_sigmas", True), ("timestep_type", "continuous")):
             if config.get(key) == value:
                 raise ValueError(f"{key} = {value!r} is not supported: such a net is not told Stable Diffusion's times")

@@ -239,10 +239,9 @@ def _empty(recipe: Recipe, layout: Layout, originals: Originals | None) -> Recor
     """The record of a layout of which nothing has come yet."""
     count = len(layout.runs)
     labels, strengths = layout.labels or [""] * count, layout.strengths or [None] * count
-    rows = [
-        Row(*parts, run.settings, run.plan.sigmas, run.plan.times)
-        for *parts, run in zip(layout.headings, layout.endings, labels, strengths, layout.runs, strict=True)
-    ]
+    rows = [Row(*parts) for parts in zip(layout.headings, layout.endings, labels, strengths, strict=True)]
+    for row, run in zip(rows, layout.runs, strict=True):
+        row.settings, row.sigmas, row.times = run.settings, run.plan.sigmas, run.plan.times
     return Record(recipe, layout.kind, rows, layout.sheet, originals, layout.lines, layout.columns)
 
 

@@ -13,7 +13,6 @@ from ..pipeline.laboratory import grid_settings, triangle_settings
 from ..pipeline.masks import packed, shrunk
 from ..settings import CompleteSettings, Perturbation, Settings
 from ..weights.extras import LoRAUse
-from .model import LoRA
 from .request import Request
 from .view import View
 
@@ -193,7 +192,8 @@ def _grid(view: View, planner: Planner, settings: Settings, inputs: Inputs, code
     plain = grid_settings(settings, [axis for axis in axes if axis[0] != "lora"])
     runs = [planner.run(place, inputs) for place in plain]
     if "lora" in (names := [name for name, _ in axes]):
-        uses = [LoRAUse(path, unet, texts) for path, unet, texts, _ in axes[names.index("lora")][1]]
+        worn: Sequence[Any] = axes[names.index("lora")][1]
+        uses = [LoRAUse(path, unet, texts) for path, unet, texts, _ in worn]
         pairs = product(uses, runs) if names[0] == "lora" else ((use, run) for run, use in product(runs, uses))
         runs = [replace(run, lora=use) for use, run in pairs]
     plans = [run.plan for run in runs]
@@ -228,7 +228,7 @@ def _masked(entry: Perturbation, code: tuple[str, ...]) -> Perturbation:
     return (seed, amount, str(masks[0])) if masks else (seed, amount)
 
 
-def _lora_words(lora: LoRA) -> str:
+def _lora_words(lora: Any) -> str:
     path, unet, texts, _ = lora
     return f"{Path(path).stem} {unet:g}" + (f":{texts:g}" if texts != unet else "")
 

@@ -20,7 +20,8 @@ Taught = tuple[str, str | None]  # the path of an embedding, and its word where 
 
 def _read_lora(word: str) -> LoRA:
     """PATH, PATH:SCALE or PATH:SCALE:SCALE, of the UNet and of the text encoders. Raises ValueError."""
-    path, scales = word, []
+    path = word
+    scales: list[float] = []
     while len(scales) < 2 and ":" in path:
         before, _, last = path.rpartition(":")
         try:

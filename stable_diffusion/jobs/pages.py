@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..pictures.images import Picture
 from ..pictures.page import ENDINGS, Frame, Line, Page, save_page
 from ..pictures.writing import check_writable
 from ..settings import ROWS, CompleteSettings
@@ -86,7 +87,9 @@ def _frame(row: Row, step: KeptStep, frame: Draw) -> Frame:
     number = step.index + 1
     finished = not step.sigma
     shown = frame(row, step)
-    pictures = {"noisy": shown} if finished or number <= 0 else dict(step.pictures) or {"noisy": shown}
+    pictures: dict[str, Picture] = {"noisy": shown}
+    if step.pictures and not finished and number > 0:
+        pictures = dict[str, Picture](step.pictures.items())
     if finished:
         label = "finished" if number > 0 else "original"
     else:

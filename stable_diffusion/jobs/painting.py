@@ -1,7 +1,7 @@
 """A request, from the plan to the files."""
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +34,7 @@ def show_plan(request: Request, planner: Planner, output: Output) -> Iterator[Ev
 def _show_plan(request: Request, planner: Planner, output: Output) -> Iterator[Event]:
     layout = _checked_layout(request, planner, output)
     yield from map(Answer, announcement(layout, tables=True))
+    yield from map(Note, cautions(request, layout))
     size = max((run.shape for run in layout.runs), key=math.prod)
     alike = [run for run in layout.runs if run.shape == size]
     check_memory(planner.description, alike, layout.batch_size)
@@ -57,15 +58,24 @@ def paint(request: Request, sd: StableDiffusion, output: Output) -> Iterator[Eve
 def _loop(request: Request, sd: StableDiffusion, output: Output) -> Iterator[Event]:
     """Rounds of image-to-image, each of which starts from the picture that the last one made."""
     loop = Loop(request, output)
-    try:
+
+    def rounds() -> Iterator[Event]:
         for one, place in loop.rounds():
             loop.ended(place, (yield from _paint(one, sd, place)))
-    except OSError:  # the disk is full, say: no more of it
+
+    yield from _closed(rounds(), loop.close)
+
+
+def _closed(events: Iterator[Event], close: Callable[[], Iterator[Event]]) -> Iterator[Event]:
+    """What a job says, and at its end, whatever that is, what closes it; but nothing more on a disk that is full."""
+    try:
+        yield from events
+    except OSError:
         raise
     except (Exception, KeyboardInterrupt):
-        yield from loop.close()
+        yield from close()
         raise
-    yield from loop.close()
+    yield from close()
 
 
 def _apart(request: Request, output: Output) -> Iterator[tuple[Request, Output]]:
@@ -111,14 +121,7 @@ def _paint(request: Request, sd: StableDiffusion, output: Output) -> Generator[E
         yield Note(exactness(inversion))
 
     gallery = Gallery(sd, runs, layout, request, output)
-    try:
-        yield from _walk(sd, runs, layout, request, gallery, highest)
-    except OSError:  # the disk is full, say: no more of it
-        raise
-    except (Exception, KeyboardInterrupt):
-        yield from gallery.close()
-        raise
-    yield from gallery.close()
+    yield from _closed(_walk(sd, runs, layout, request, gallery, highest), gallery.close)
     return gallery.record
 
 

@@ -1,7 +1,7 @@
 """What came of a job: the steps of its runs, as far as they were kept. In memory, or in a safetensors file."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
@@ -12,11 +12,12 @@ import mlx.core as mx
 from ..diffusion.samplers import Step
 from ..pictures.images import Picture, from_bytes, to_bytes
 from ..pipeline.frames import FrameKind
-from ..settings import CompleteSettings
+from ..settings import AMOUNT, CompleteSettings
+from ..values import is_finite, is_whole, text
 from ..weights.tensors import open_tensors
 from .originals import Originals
 from .recipe import Recipe, differences
-from .view import VIEW_ROWS, View
+from .view import MOST_PLACES, VIEW_ROWS, View
 
 VERSION = 2
 OLDER = (1,)  # that can be read too: without the settings of the rows, and the ways in
@@ -164,29 +165,45 @@ def load_record(path: Path) -> Record:
             f"{str(path)!r} is of version {about.get('version')!r}, and {VERSION} is known here: update this package"
         )
     try:
-        return _record(arrays, about, Recipe.from_json(metadata["stable-diffusion-mlx"]))
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        return _record(arrays, about, Recipe.from_json(metadata.get("stable-diffusion-mlx", "")))
+    except ValueError as error:
         raise ValueError(f"{str(path)!r} is damaged ({error})") from None
 
 
 def _record(arrays: dict[str, mx.array], about: dict[str, Any], recipe: Recipe) -> Record:
-    kind, headings, view = about["kind"], about["headings"], about["view"]
-    count = len(about["steps"])
-    endings, labels, strengths = (view.get(name) for name in ("endings", "labels", "strengths"))
-    texts = [*headings, *endings, *(labels or ())]
-    lists = (headings, endings, labels or [""] * count, strengths or [None] * count)
-    if kind not in KINDS or any(len(of) != count for of in lists) or not all(isinstance(t, str) for t in texts):
-        raise ValueError(f"its {kind!r} with {headings!r} is no sheet")
-    rows = [Row(*parts) for parts in zip(*lists, strict=True)]
+    kind, view = about.get("kind"), about.get("view")
+    if kind not in KINDS or not isinstance(view, dict):
+        raise ValueError(f"its {kind!r:.40} is no sheet")
+    n = len(steps := _list(about.get("steps"), "steps", _is_way))
+    texts = (about.get("headings"), view.get("endings"), view.get("labels") or [""] * n)
+    headings, endings, labels = (
+        _list(given, name, fine, n)
+        for given, name, fine in zip(
+            texts, ("headings", "endings", "labels"), (_is_text, _is_ending, _is_text), strict=True
+        )
+    )
+    strengths: list[Any] = [None] * n
+    if kind == "triangle":
+        strengths = _list(view.get("strengths"), "strengths", lambda value: AMOUNT.fault(value) is None, n)
+    rows = [Row(*parts) for parts in zip(headings, endings, labels, strengths, strict=True)]
     for r, row in enumerate(rows):
-        row.steps = _steps(arrays, f"row{r}", about["steps"][r])
-        if about["version"] not in OLDER:
-            _complete(row, recipe, *(about[name][r] for name in ("settings", "plans")))
-            row.way_in = _steps(arrays, f"row{r}.in", ways) if (ways := about["ways"][r]) else []
-    lines, columns = (tuple(map(str, view.get(name, ()))) for name in ("rows", "columns"))
+        row.steps = _steps(arrays, f"row{r}", steps[r])
+    if about["version"] not in OLDER:
+        plans = _list(about.get("plans"), "plans", _is_plan, n)
+        settings = _list(about.get("settings"), "settings", lambda own: own is None or isinstance(own, dict), n)
+        ways = _list(about.get("ways"), "ways", _is_way, n)
+        for r, row in enumerate(rows):
+            _complete(row, recipe, settings[r], plans[r])
+            row.way_in = _steps(arrays, f"row{r}.in", ways[r]) if ways[r] else []
+    lines, columns = (tuple(_list(view.get(name, []), name, _is_text)) for name in ("rows", "columns"))
     if kind == "grid":  # rows that never came are empty places
-        empty = [Row("", "") for _ in range(len(lines) * len(columns))]
-        for place, row in zip(view.get("places", range(count)), rows, strict=True):
+        if (size := len(lines) * len(columns)) > MOST_PLACES:
+            raise ValueError(f"a grid of {size} places")
+        empty = [Row("", "") for _ in range(size)]
+        places = _list(
+            view.get("places", list(range(n))), "places", lambda place: is_whole(place) and 0 <= place < size, n
+        )
+        for place, row in zip(places, rows, strict=True):
             empty[place] = row
         rows = empty
     drawn = View.from_json({name: v for name, v in view.items() if name in VIEW_ROWS and v is not None})
@@ -195,15 +212,55 @@ def _record(arrays: dict[str, mx.array], about: dict[str, Any], recipe: Recipe) 
     originals = None
     if original is not None:
         grey = None if mask is None else _picture(mask).convert("L")
-        originals = Originals(_picture(original), grey, str(view["name"]))
+        name = view.get("name")
+        if not isinstance(name, str) or (grey is not None and grey.size != _picture(original).size):
+            raise ValueError("its original has no name, or a mask of another size")
+        originals = Originals(_picture(original), grey, name)
     if arrays:
         raise ValueError(f"{min(arrays)!r} belongs to no step")
     if kind == "triangle" and originals is None:
         raise ValueError("a triangle without its original")
     if not any(row.steps for row in rows):
         raise ValueError("it has no steps")
-    sheet = view["sheet"]
-    return Record(recipe, kind, rows, None if sheet is None else str(sheet), originals, lines, columns)
+    if (sheet := view.get("sheet")) is not None and not _is_ending(sheet):
+        raise ValueError(f"{sheet!r:.40} is no ending of a sheet's name")
+    return Record(recipe, kind, rows, sheet, originals, lines, columns)
+
+
+def _list(value: Any, name: str, fine: Callable[[Any], bool], count: int | None = None) -> list[Any]:
+    """A list of what a record says of itself. Raises ValueError for what is none, or not as long, or not fine."""
+    if not isinstance(value, list) or count not in (None, len(value)) or not all(map(fine, value)):
+        raise ValueError(f"what it says of its {name} is wrong")
+    return value
+
+
+def _is_text(value: Any) -> bool:
+    return text().fault(value) is None
+
+
+def _is_ending(value: Any) -> bool:
+    """Can a file's name end so? A record from a stranger is to write nowhere else."""
+    return _is_text(value) and len(value) <= 200 and not set(value) & set("/\\\0")
+
+
+def _is_way(steps: Any) -> bool:
+    """Are these the places and levels of steps?"""
+    return isinstance(steps, list) and all(
+        isinstance(step, list) and len(step) == 2 and is_whole(step[0]) and abs(step[0]) <= 10**6 and _is_level(step[1])
+        for step in steps
+    )
+
+
+def _is_level(value: Any) -> bool:
+    return is_finite(value) and value >= 0
+
+
+def _is_plan(plan: Any) -> bool:
+    return (
+        isinstance(plan, list)
+        and len(plan) == 2
+        and all(isinstance(of, list) and all(map(is_finite, of)) for of in plan)
+    )
 
 
 def _complete(row: Row, recipe: Recipe, own: Any, plan: Any) -> None:
@@ -218,10 +275,14 @@ def _complete(row: Row, recipe: Recipe, own: Any, plan: Any) -> None:
 
 def _steps(arrays: dict[str, mx.array], name: str, steps: Any) -> list[KeptStep]:
     """Steps that are there. Raises ValueError where there are not as many arrays: MLX would read behind their end."""
-    x, clean = arrays.pop(f"{name}.x"), arrays.pop(f"{name}.clean")
-    if x.shape != clean.shape or x.shape[0] != len(steps) or x.ndim != 5:
+    x, clean = (arrays.pop(f"{name}.{of}", None) for of in ("x", "clean"))
+    if x is None or clean is None:
+        raise ValueError(f"{name} has no latents")
+    if x.shape != clean.shape or x.shape[0] != len(steps) or x.ndim != 5 or x.shape[4] != 4 or not x.size:
         raise ValueError(f"{name} has {len(steps)} steps, and arrays of {x.shape} and {clean.shape}")
-    found = [Step(int(index), float(sigma), x[i], clean[i]) for i, (index, sigma) in enumerate(steps)]
+    if x.dtype != mx.float32 or clean.dtype != mx.float32:
+        raise ValueError(f"the latents of {name} are no 32-bit floats")
+    found = [Step(index, float(sigma), x[i], clean[i]) for i, (index, sigma) in enumerate(steps)]
     kept = [KeptStep(step.index, step.sigma, step) for step in found]
     for i, step in enumerate(kept):
         for kind in FRAME_KINDS:
@@ -232,6 +293,6 @@ def _steps(arrays: dict[str, mx.array], name: str, steps: Any) -> list[KeptStep]
 
 def _picture(array: mx.array) -> Picture:
     """A picture of the file. Raises ValueError for an array that is none."""
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != mx.uint8:
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != mx.uint8 or not array.size:
         raise ValueError(f"an array of {array.shape} is no picture")
     return from_bytes(array)

@@ -7,8 +7,10 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -112,13 +114,31 @@ def save_page(page: Page, path: Path, megabytes: float = 10.0, overwrite: bool =
 
 def _attempts(page: Page, room: float) -> Iterator[tuple[Page, _Packed]]:
     """What may fit, the best first."""
+    pictures = list(_pictures(page).values())
+    largest, sample = _longest(pictures), pictures[:: -(-len(pictures) // SAMPLE)]
+
+    @cache
+    def mean(side: int, quality: int) -> float:
+        """The bytes of a picture."""
+        return sum(map(len, _webps(sample, side / largest, quality))) / len(sample)
+
     for floor in FLOORS:
         for every in THINNING:
             shown = replace(page, lines=[replace(line, frames=_thinned(line.frames, every)) for line in page.lines])
             pictures = list(_pictures(shown).values())
-            around = len(_text(shown, _Packed([b""] * len(pictures), 0, 0), page))
-            if packed := _packed(pictures, 3 / 4 * (room - around), floor):
-                yield shown, packed
+            around = len(_text(shown, _Packed([b""] * len(pictures), largest, LOSSLESS), page))
+            for side, quality in _sizes(largest, min(floor, largest)):
+                if 4 / 3 * mean(side, quality) * len(pictures) < 1.02 * (room - around):
+                    yield shown, _Packed(_webps(pictures, side / largest, quality), side, quality)
+
+
+def _sizes(largest: int, floor: int) -> Iterator[tuple[int, int]]:
+    """Longer sides with qualities, the best first."""
+    yield from ((largest, quality) for quality in QUALITIES)
+    side = largest
+    while side > floor:
+        side = max(floor, round(0.9 * side))
+        yield side, QUALITIES[-1]
 
 
 def _thinned(frames: Sequence[Frame], every: int) -> list[Frame]:
@@ -132,31 +152,29 @@ def _pictures(page: Page) -> dict[int, Picture]:
     return {id(picture): picture for picture in [*found, *([page.original] if page.original else [])]}
 
 
-def _packed(pictures: Sequence[Picture], room: float, floor: int) -> _Packed | None:
-    """The pictures at the best quality, and then the largest side down to floor, at which they have room."""
-    largest = max(max(picture.size) for picture in pictures)
-    sides = [largest]
-    while sides[-1] > floor:
-        sides.append(max(floor, round(0.88 * sides[-1])))
-    attempts = [*((largest, quality) for quality in QUALITIES), *((side, QUALITIES[-1]) for side in sides[1:])]
-    sample = pictures[:: -(-len(pictures) // SAMPLE)]
-    for side, quality in attempts:
-        expected = sum(len(_webp(picture, side / largest, quality)) for picture in sample) * len(pictures) / len(sample)
-        if expected < 1.1 * room:
-            data = [_webp(picture, side / largest, quality) for picture in pictures]
-            if sum(map(len, data)) <= room:
-                return _Packed(data, side, quality)
-    return None
+def _webps(pictures: Sequence[Picture], scale: float, quality: int) -> list[bytes]:
+    with ThreadPoolExecutor() as threads:  # which the encoder lets run side by side
+        return list(threads.map(lambda picture: _webp(picture, scale, quality), pictures))
 
 
 def _webp(picture: Picture, scale: float, quality: int) -> bytes:
     picture = picture.convert("RGB")
     if scale < 1:
-        size = max(1, round(scale * picture.width)), max(1, round(scale * picture.height))
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
+        picture = picture.resize(_scaled(picture, scale), Image.Resampling.LANCZOS)
     data = io.BytesIO()
-    picture.save(data, "WEBP", lossless=quality == LOSSLESS, quality=quality, method=4)
+    if quality == LOSSLESS:  # where quality is effort, of which more takes long and saves next to nothing
+        picture.save(data, "WEBP", lossless=True, quality=50, method=2)
+    else:
+        picture.save(data, "WEBP", quality=quality, method=4)
     return data.getvalue()
+
+
+def _scaled(picture: Picture, scale: float) -> tuple[int, int]:
+    return max(1, round(scale * picture.width)), max(1, round(scale * picture.height))
+
+
+def _longest(pictures: Iterable[Picture]) -> int:
+    return max(max(picture.size) for picture in pictures)
 
 
 def _said(shown: Page, packed: _Packed, page: Page) -> str:
@@ -164,7 +182,7 @@ def _said(shown: Page, packed: _Packed, page: Page) -> str:
     kept, all_ = (sum(len(line.frames) for line in of.lines) for of in (shown, page))
     pictures = _pictures(page).values()
     widest = max(picture.width for picture in pictures)
-    side = max(max(picture.size) for picture in pictures)
+    side = _longest(pictures)
     number = f"{kept} of {all_} frames" if kept < all_ else ""
     scaled = f"{round(widest * packed.side / side)} of {widest} pixels wide" if packed.side < side else ""
     return ", ".join(filter(None, (number, scaled if number or not scaled else f"frames {scaled}")))
@@ -196,6 +214,7 @@ def _data(shown: Page, packed: _Packed, page: Page) -> dict[str, Any]:
     """What page.js reads. Pictures are told by their place in one list; width and height are what they were."""
     pictures = _pictures(shown)
     places = {key: place for place, key in enumerate(pictures)}
+    largest = _longest(pictures.values())
     return {
         "title": shown.title,
         "kind": shown.kind,
@@ -207,7 +226,12 @@ def _data(shown: Page, packed: _Packed, page: Page) -> dict[str, Any]:
         "exact": packed.quality == LOSSLESS,
         "said": _said(shown, packed, page),
         "pictures": [
-            {"width": picture.width, "height": picture.height, "webp": base64.b64encode(data).decode()}
+            {
+                "width": picture.width,
+                "height": picture.height,
+                "inside": _scaled(picture, packed.side / largest),
+                "webp": base64.b64encode(data).decode(),
+            }
             for picture, data in zip(pictures.values(), packed.data, strict=True)
         ],
     }

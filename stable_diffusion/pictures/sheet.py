@@ -68,7 +68,7 @@ def strip(cells: Sequence[Cell], columns: int = 12, limit: int = LIMIT, turn: in
 
 def _evenly(cells: Sequence[Cell], most: int) -> list[Sequence[Cell]]:
     lines = max(1, -(-len(cells) // most))
-    ends = [round(i * len(cells) / lines) for i in range(lines + 1)]
+    ends = [-(-i * len(cells) // lines) for i in range(lines + 1)]
     return [cells[a:b] for a, b in pairwise(ends)]
 
 
@@ -298,12 +298,23 @@ def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
+def _head(word: str, fits: Callable[[str], bool]) -> int:
+    """How many letters of a word fit, at least one; not tried one by one, for a word may be a book."""
+    fine, wide = 1, 2
+    while fine < len(word) and fits(word[:wide]):
+        fine, wide = min(wide, len(word)), 2 * wide
+    wide = min(wide, len(word))
+    while wide - fine > 1:
+        middle = (fine + wide) // 2
+        fine, wide = (middle, wide) if fits(word[:middle]) else (fine, middle)
+    return fine
+
+
 def _broken(text: str, fits: Callable[[str], bool]) -> list[str]:
     """A text in lines that fit, broken between words, and within a word that does not fit by itself."""
     lines: list[str] = []
     for word in text.split():
-        while not fits(word) and len(word) > 1:
-            head = next((n for n in range(len(word) - 1, 1, -1) if fits(word[:n])), 1)
+        while (head := _head(word, fits)) < len(word):
             lines.append(word[:head])
             word = word[head:]
         if lines and fits(f"{lines[-1]} {word}"):

@@ -1,8 +1,11 @@
 """What a step looks like before it is decoded, and whether it is anything at all."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
 
 from ..diffusion.samplers import Step
 from ..diffusion.schedule import deviation
@@ -15,10 +18,30 @@ def shown(step: Step, kind: FrameKind = "noisy") -> mx.array:
     return step.clean if kind == "clean" else step.x / deviation(step.sigma)
 
 
-def finite(x: mx.array, doing: str, dtype: mx.Dtype) -> mx.array:
-    """x itself. Raises FloatingPointError where it holds what is no number: a black picture would say nothing."""
-    if not mx.isfinite(x).all():
-        half = dtype == mx.float16
-        remedy = "half precision is too small for it: float16=False" if half else "try a smaller cfg, or other weights"
-        raise FloatingPointError(f"{doing} gave a NaN or an infinite number; {remedy}")
-    return x
+FULL = "--no-float16 (float16=False)"
+
+
+def finite(
+    x: mx.array, doing: str, nets: Mapping[str, nn.Module], given: mx.array, remedy: str = "try other weights"
+) -> mx.array:
+    """x itself. Raises FloatingPointError where it holds what is no number: a black picture would say nothing.
+
+    The sentence says why, as far as it can be found: in the weights of the nets, or in what they were given; else the
+    remedy is what a person can try.
+    """
+    if mx.isfinite(x).all():
+        return x
+    weights = [(net, *named) for net, module in nets.items() for named in tree_flatten(module.parameters())]
+    half = any(tensor.dtype == mx.float16 for _, _, tensor in weights)
+    wrong = next((one for one in weights if not mx.isfinite(one[2].astype(mx.float32)).all()), None)
+    if wrong is not None:
+        net, name, tensor = wrong
+        if half and not mx.isnan(tensor).any():  # which may be a large number, in the file
+            remedy = f"{name!r} of the {net} is infinite in half precision: {FULL}"
+        else:
+            remedy = f"the weights hold some themselves, in {name!r} of the {net}: download them again, or name others"
+    elif not mx.isfinite(given).all():
+        remedy = "what it was given holds some already"
+    elif half:
+        remedy = f"half precision is too small for it: {FULL}"
+    raise FloatingPointError(f"{doing} gave a NaN or an infinite number; {remedy}")

@@ -24,7 +24,7 @@ class OlderSampler(NoiseSchedule):
 
         Without a key the noise is that of MLX's own state, as it was there. Raises ValueError for another time.
         """
-        time = float(mx.array(t).item())
+        time = float(mx.array(t, mx.float32).item())  # type: ignore[arg-type]
         if not 0 <= time <= self.max_time:
             raise ValueError(f"time {time:g} is outside [0, {self.max_time}]")
         low = min(int(time), self.max_time - 1)

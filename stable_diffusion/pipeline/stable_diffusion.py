@@ -53,8 +53,8 @@ TAESD = ("madebyollin/taesd", "madebyollin/taesdxl")  # for SD 1.x and 2.x, and 
 
 def _dtype_of(net: nn.Module) -> mx.Dtype:
     """The numbers that a net calculates with."""
-    arrays: list[tuple[str, mx.array]] = tree_flatten(net.parameters())
-    return arrays[0][1].dtype
+    arrays: dict[str, mx.array] = dict(tree_flatten(net.parameters()))
+    return next(iter(arrays.values())).dtype
 
 
 class StableDiffusion:
@@ -157,6 +157,10 @@ class StableDiffusion:
             self._worn = use, fuse(self._told, read, use.unet, use.text, self.dtype)
 
     @property
+    def _decoder(self) -> dict[str, nn.Module]:
+        return {"autoencoder": self.autoencoder}
+
+    @property
     def texts(self) -> TextNets:
         """The text encoders and their tokenizers."""
         encoders, tokenizers = ([getattr(self, x) for x in names] for names in (self._encoders, self._tokenizers))
@@ -181,7 +185,7 @@ class StableDiffusion:
         if self.embeddings:
             raise CheckpointError("a checkpoint holds no embeddings: leave them out, and name them when it is used")
         self.wear(None)
-        parts = {"unet": self.unet, "vae": self.autoencoder}
+        parts: dict[str, nn.Module] = {"unet": self.unet, "vae": self.autoencoder}
         parts |= dict(zip(self.description.checkpoint.text_encoders, self.texts.encoders, strict=True))
         place = Path(place)
         save = save_single if place.suffix == ENDING else save_folder
@@ -260,7 +264,7 @@ class StableDiffusion:
             raise ValueError(f"the image has shape {image.shape}: it must be (H, W, 3), H and W multiples of {f}")
         dtype = _dtype_of(self.autoencoder)
         mean, _ = self.autoencoder.encode(image[None].astype(dtype))
-        return finite(mean.astype(mx.float32), "encoding the image", dtype)
+        return finite(mean.astype(mx.float32), "encoding the image", self._decoder, image)
 
     def begin(self, runs: Sequence[Run]) -> list[Run]:
         """Give runs of the same image what they start from: its latents, and the inversion where they ask for one.
@@ -292,7 +296,7 @@ class StableDiffusion:
             alike = [i for i, run in enumerate(runs) if run.lora == use]
             found = invert_all([runs[i] for i in alike], self._estimate)
             for i, inversion in zip(alike, found, strict=True):
-                finite(inversion.latents[-1], "inverting the image", self.dtype)
+                finite(inversion.latents[-1], "inverting the image", self.nets, runs[i].original)
                 made[i] = replace(runs[i], inversion=inversion)
         return made
 
@@ -319,7 +323,8 @@ class StableDiffusion:
             samplers = (run.sampler(run.start, StepNoise(run.seeds, run.shape)) for run in group)
             for which, step in lockstep(self._estimate(group), samplers, batch_size):
                 mx.eval(step.x, step.clean)
-                finite(step.x, f"step {step.index + 1}", self.dtype)
+                start, remedy = group[which].start, "try a smaller cfg, or other weights"
+                finite(step.x, f"step {step.index + 1}", self.nets, start, remedy)
                 yield indices[which], step
 
     def _estimate(self, runs: Sequence[Run]) -> DenoiseRows:
@@ -333,7 +338,7 @@ class StableDiffusion:
         """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], float32."""
         dtype = _dtype_of(self.autoencoder)
         pictures = self.autoencoder.decode(latents.astype(dtype)).astype(mx.float32)
-        return mx.clip(finite(pictures, "decoding", dtype) / 2 + 0.5, 0, 1)
+        return mx.clip(finite(pictures, "decoding", self._decoder, latents) / 2 + 0.5, 0, 1)
 
     # The laboratory
 

@@ -1,11 +1,16 @@
 """The small files of a folder in the diffusers layout, and which of its files hold the weights."""
 
 import json
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from safetensors import SafetensorError
+
 Merges = list[tuple[str, str]]
 
+_SHARD = re.compile(r"[\w.-]{1,200}\.safetensors")  # a file beside its index
 _FLAGS = ("normalized", "single_word", "lstrip", "rstrip")  # of an added token: see tokenizers.AddedToken
 _START = "<|startoftext|>"
 _END = "<|endoftext|>"  # pads where a tokenizer does not say what does
@@ -41,7 +46,11 @@ def _read_text(path: Path) -> str:
 
 def damaged(path: Path, why: object) -> CheckpointError:
     """What to raise for a file that is not what it should be, in one sentence."""
+    if isinstance(why, UnicodeDecodeError):
+        why = "it is no text in UTF-8"
     first = next(iter(str(why).splitlines()), type(why).__name__)
+    if isinstance(why, SafetensorError):  # which quotes what its own readers say
+        first = first.removeprefix("Error while deserializing header: ").partition(":")[0]
     return CheckpointError(f"{path} is damaged or cut short ({first}): download it again")
 
 
@@ -55,11 +64,10 @@ def weight_files(folder: Path, half: bool) -> list[Path]:
             index = folder / f"{stem}.safetensors.index{variant}.json"
             if index.exists():
                 shards = read_json(index).get("weight_map")
-                if not isinstance(shards, dict) or not shards or not all(isinstance(s, str) for s in shards.values()):
+                names = shards.values() if isinstance(shards, dict) else ()
+                if not names or not all(isinstance(name, str) and _SHARD.fullmatch(name) for name in names):
                     raise damaged(index, "it names no shards")
-                if strange := next((name for name in shards.values() if Path(name).name != name), None):
-                    raise damaged(index, f"it names a file {strange!r} outside its folder")
-                files = [folder / name for name in sorted(set(shards.values()))]
+                files = [folder / name for name in sorted(set(names))]
                 for file in files:
                     if not file.exists():
                         raise CheckpointError(f"{file} is missing, and {index.name} names it: download it again")
@@ -97,21 +105,40 @@ def read_tokenizer(folder: Path) -> TokenizerFiles:
         try:
             vocab = {**whole["model"]["vocab"]}
             pairs = [m.split(" ") if isinstance(m, str) else m for m in whole["model"]["merges"]]
-            merges = [(left, right) for left, right in pairs]
+            merges = [_texts(left, right) for left, right in pairs]
         except (KeyError, TypeError, ValueError, AttributeError):
             raise damaged(files["tokenizer"], "it holds no byte-pair vocabulary") from None
+    for pair in merges:
+        for token in (*pair, "".join(pair)):
+            if token not in vocab:
+                raise damaged(folder, f"it joins {pair[0]!r} and {pair[1]!r}, and {token!r} has no id")
     added: dict[str, int] = {**there.get("added_tokens", {})}
     flags: dict[str, dict[str, bool]] = {}
-    try:
-        listed = list((there.get("tokenizer_config", {}).get("added_tokens_decoder") or {}).items())
-        for i, token in [*listed, *((token["id"], token) for token in whole.get("added_tokens") or ())]:
-            added[token["content"]] = int(i) if isinstance(i, str) else i
-            flags[token["content"]] = {flag: bool(token[flag]) for flag in _FLAGS if flag in token}
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise damaged(files["tokenizer" if whole else "tokenizer_config"], "its added tokens are no list") from None
+    for name, listed in _LISTED.items():
+        try:
+            for i, token in listed(there.get(name, {})):
+                (content,) = _texts(token["content"])
+                added[content] = int(i) if isinstance(i, str) else i
+                flags[content] = {flag: bool(token[flag]) for flag in _FLAGS if flag in token}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise damaged(files[name], "its added tokens are no words with numbers") from None
     pad = _pad_token(folder)
     words = {w: flags.get(w, {}) for w in added if w not in vocab and w not in (_START, _END, pad)}
     return TokenizerFiles(vocab | added, merges, pad, _length(folder), words)
+
+
+def _texts(*values: Any) -> tuple[Any, ...]:
+    """The same. Raises TypeError for what is no text."""
+    if not all(isinstance(value, str) for value in values):
+        raise TypeError
+    return values
+
+
+# The numbers and descriptions of added words in a tokenizer's files.
+_LISTED: dict[str, Callable[[dict[str, Any]], Iterable[tuple[Any, Any]]]] = {
+    "tokenizer_config": lambda config: (config.get("added_tokens_decoder") or {}).items(),
+    "tokenizer": lambda whole: ((token["id"], token) for token in whole.get("added_tokens") or ()),
+}
 
 
 def _length(folder: Path) -> int:

@@ -1,5 +1,7 @@
 """From what a person calls a model to a folder in the diffusers layout. The only home of huggingface_hub."""
 
+import errno
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterable
@@ -10,7 +12,7 @@ from .checkpoint import CheckpointError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # in a notebook, of a bar that is not used here
-    from huggingface_hub import HfApi, hf_hub_download, snapshot_download, try_to_load_from_cache
+    from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download, try_to_load_from_cache
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -40,6 +42,7 @@ _NETS = ("unet", "vae", "text_encoder", "text_encoder_2")
 _WEIGHTS = re.compile(  # one file, or shards and the index that names them; ".fp16" stands before or after the number
     r"(diffusion_pytorch_)?model(\.fp16)?(-\d+-of-\d+)?(\.fp16)?\.safetensors(\.index(\.fp16)?\.json)?"
 )
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 ENDING = ".safetensors"
 HUB_FILE = re.compile(rf"([\w.-]+/[\w.-]+)/((?:[\w.-]+/)*[\w. -]+{re.escape(ENDING)})")  # a file in a repo
 INDEX = "model_index.json"
@@ -194,6 +197,17 @@ def _cached(repo: str, weights: bool) -> Path | None:
     return folder if whole and not (weights and _unweighted(files)) else None
 
 
+def _unusable(folder: Path) -> str | None:
+    """What is wrong with a folder for files, which need not be there yet; None: nothing that can be seen."""
+    real = Path(os.path.realpath(folder))  # where links lead, of which the last folders are made when they are needed
+    for place in map(str, (real, *real.parents)):
+        if os.path.exists(place):
+            if not os.path.isdir(place):
+                return f"{place} is no folder"
+            return None if os.access(place, os.W_OK | os.X_OK) else f"{place} can't be written to"
+    return None
+
+
 def _refusal(repo: str, error: Exception) -> str:
     """Why a repo that is not in the cache can't be had, and what to do, in one sentence."""
     if isinstance(error, GatedRepoError):
@@ -209,5 +223,9 @@ def _refusal(repo: str, error: Exception) -> str:
         return f"the Hub answered {status} when it was asked for {repo}: try again later"
     if isinstance(error, OfflineModeIsEnabled):
         return f"{repo} is not in the cache, and HF_HUB_OFFLINE is set: unset it, and try again"
+    if said := _unusable(Path(constants.HF_HUB_CACHE)):
+        return f"{repo} is not in the cache, and can't be put there: {said}; name a folder of your own in HF_HOME"
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return f"there is no room for {repo} ({error.strerror}): name a folder on a larger disk in HF_HOME"
     why = next(iter(str(error).splitlines()), "") or type(error).__name__
     return f"{repo} is not in the cache, and downloading it failed ({why}): check the connection, and try again"

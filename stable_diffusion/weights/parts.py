@@ -96,12 +96,13 @@ def folder_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(
         folder,
         parts,
-        [_folder_tokenizer(folder / f"tokenizer{suffix}") for suffix in suffixes],
+        [folder_tokenizer(folder / f"tokenizer{suffix}") for suffix in suffixes],
         read_json(scheduler),
         scheduler,
         index,
     )
 
 
-def _folder_tokenizer(folder: Path) -> Tokenizer:
+def folder_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer in a folder of its own."""
     return Tokenizer(folder, lambda: read_tokenizer(folder))

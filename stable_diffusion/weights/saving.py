@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ def parameters(net: nn.Module, config: Mapping[str, Any], dtype: mx.Dtype | None
     """A net's parameters by their own names, in PyTorch's layout; floats as dtype, if one is given."""
     linear = config.get("use_linear_projection", False) or "cross_attention_dim" not in config
     made: Tensors = {}
-    arrays: Sequence[tuple[str, mx.array]] = tree_flatten(net.parameters())
-    for name, array in arrays:
+    arrays: Tensors = dict(tree_flatten(net.parameters()))
+    for name, array in arrays.items():
         if array.ndim == 4:
             array = array.transpose(0, 3, 1, 2)
         elif _KERNELS.fullmatch(name) or (not linear and _PROJECTIONS.fullmatch(name)):
