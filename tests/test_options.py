@@ -56,6 +56,10 @@ VALUES = {
     "--spacing": "karras",
     "--discretize": "schedule",
     "-o": "a_b.png",
+    "--noise-source": "torch",
+    "--start-scale": "unit",
+    "--of-batch": "2/4",
+    "--step-noise-source": "nvidia",
 }
 
 

@@ -233,6 +233,12 @@ def add_common(parser: Parser) -> None:
         _add(group, flag)
     _add(group, "--clip-skip")
 
+    group = parser.add_argument_group("the same picture as another tool's")
+    for flag in ("--noise-source", "--start-scale", "--of-batch", "--step-noise-source", "--step-seed-delta"):
+        _add(group, flag)
+    for flag in ("--variation-seed", "--variation-strength"):
+        _add(group, flag)
+
     group = parser.add_argument_group("what is written and printed")
     add = group.add_argument
     add(

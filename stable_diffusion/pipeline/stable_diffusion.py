@@ -8,7 +8,6 @@ from functools import cached_property
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..diffusion.noise import StepNoise
 from ..diffusion.noising import Inversion
 from ..diffusion.plan import Plan
 from ..diffusion.samplers import Step
@@ -230,7 +229,7 @@ class StableDiffusion:
     ) -> Iterator[tuple[int, Step]]:
         for indices in groups:
             group = [runs[i] for i in indices]
-            samplers = (run.sampler(run.start, StepNoise(run.seeds, run.shape)) for run in group)
+            samplers = (run.sampler(run.start, run.step_noise) for run in group)
             for which, step in lockstep(self._estimate(group), samplers, batch_size):
                 mx.eval(step.x, step.clean)
                 finite(step.x, f"step {step.index + 1}", self.dtype)
