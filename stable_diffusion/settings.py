@@ -1,6 +1,7 @@
 """Everything that decides one picture, but the model and the input picture."""
 
 import math
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -54,6 +55,11 @@ def _is_perturbation(entry: object) -> bool:
     return fine and all(isinstance(code, str) and len(code) <= 10**6 for code in mask)
 
 
+def random_seed() -> int:
+    """A seed that nobody chose, small enough to be typed again."""
+    return random.randrange(2**31)
+
+
 def read_place(words: str) -> tuple[int, int]:
     """K/N: the K-th of N, counted from 1. Raises ValueError."""
     k, slash, n = words.partition("/")
@@ -89,7 +95,11 @@ class Settings:
     prompt: str = declared("", PROMPT)
     negative_prompt: str = declared("", PROMPT, "what the picture should not show", "TEXT")
     seed: int = declared(  # picture k of n_images is the picture of seed + k
-        0, whole(0), "the same seed gives the same picture; several take N, N + 1, ...", "N"
+        0,
+        whole(0),
+        "the same seed gives the same picture; several take N, N + 1, ...; without one, or with -1, a random one, "
+        "which is printed and stands in the file",
+        "N",
     )
     noise_source: NoiseSource = declared(
         "mlx",

@@ -1,6 +1,5 @@
 """The text of AUTOMATIC1111: ours has its form, and its own is read as far as it can be."""
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -75,7 +74,8 @@ def test_what_was_not_asked_for_is_not_mentioned() -> None:
 def test_the_text_reads_back() -> None:
     settings = replace(
         PLAIN, prompt="a house\nSteps: 3, by the sea", negative_prompt="fog: none,\nrain", seed=2**62, cfg=0.25,
-        strength=0.6, clip_skip=2, eta=0.5, sampler="euler_a",
+        strength=0.6, clip_skip=2, eta=0.5, sampler="euler_a", noise_source="nvidia", start_scale="unit",
+        step_seed_delta=31337, variation_seed=2**40, variation_strength=0.25,
     )  # fmt: skip
     found = read_parameters(text_of(settings, model='C:\\models\\"mine", v2'))
     assert found.model == 'C:\\models\\"mine", v2'
@@ -92,6 +92,11 @@ def test_the_text_reads_back() -> None:
         "strength",
         "clip_skip",
         "eta",
+        "noise_source",
+        "start_scale",
+        "step_seed_delta",
+        "variation_seed",
+        "variation_strength",
     ):
         assert getattr(read, name) == getattr(settings, name), name
 
@@ -143,6 +148,7 @@ def test_a_text_of_an_older_version_is_read() -> None:
         "height": 768,
         "strength": 0.7,
         "clip_skip": 1,
+        "step_seed_delta": 31337,
     }
     assert names(found) == ("dpmpp_2m", "karras")
     assert found.model == "v1-5-pruned-emaonly"
@@ -159,16 +165,9 @@ def test_a_text_of_a_newer_version_is_read() -> None:
     assert names(found) == ("euler_a", "karras")
     assert found.settings["cfg"] == 7.5
     assert found.model == "x"
+    assert (found.settings["variation_seed"], found.settings["variation_strength"]) == (42, 0.5)
+    assert found.settings["noise_source"] == "torch"
     assert found.not_understood == []
-
-
-@pytest.mark.parametrize("strength", [0.0, 0.1, 0.5, 1.0])
-def test_a_variation_is_a_perturbation_by_the_sine_of_its_angle(strength: float) -> None:
-    found = read_parameters(f"a\n{LINE}, Variation seed: 42, Variation seed strength: {strength}")
-    ((seed, amount),) = found.settings["perturb"]
-    assert seed == 42
-    assert amount == pytest.approx(math.sin(math.pi * strength / 2), abs=1e-12)
-    assert Settings(**found.settings).perturb == found.settings["perturb"]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +183,7 @@ def test_a_variation_is_a_perturbation_by_the_sine_of_its_angle(strength: float)
 )
 def test_half_a_variation_is_none(words: str) -> None:
     found = read_parameters(f"a\n{LINE}, {words}")
-    assert "perturb" not in found.settings
+    assert not {"variation_seed", "variation_strength"} & found.settings.keys()
     assert found.not_understood == words.split(", ")
 
 
@@ -204,6 +203,10 @@ def test_clip_skip_counts_from_1_there(written: str, left_out: int) -> None:
         ("Schedule type: SGM Uniform", {"spacing": "sgm_uniform"}),
         ("Schedule type: Align Your Steps", {"spacing": "align_your_steps"}),
         ("Denoising strength: 0", {"strength": 0.0}),
+        ("RNG: CPU", {"noise_source": "torch"}),
+        ("RNG: NV", {"noise_source": "nvidia"}),
+        ("ENSD: -3", {"step_seed_delta": -3}),
+        ("SGM noise multiplier: True", {"start_scale": "unit"}),
     ],
 )
 def test_every_number_lands_in_its_setting(pair: str, settings: dict[str, Any]) -> None:
@@ -233,10 +236,13 @@ def test_every_number_lands_in_its_setting(pair: str, settings: dict[str, Any]) 
         "Refiner: sd_xl_refiner [7440042bbd]",
         "Face restoration: CodeFormer",
         "VAE: x.pt",
+        "RNG: dice",
+        "ENSD: 1.5",
+        "ENSD: -6",
     ],
 )
 def test_what_is_not_understood_is_named_and_not_taken_over(pair: str) -> None:
-    rest = {"Steps": "20", "Seed": "5", "Model": "m", "RNG": "CPU"} | dict([pair.split(": ")])
+    rest = {"Steps": "20", "Seed": "5", "Model": "m", "User": "me"} | dict([pair.split(": ")])
     found = read_parameters("a\n" + ", ".join(f"{name}: {value}" for name, value in rest.items()))
     assert found.not_understood == [pair]
     expected = {"prompt": "a", "negative_prompt": "", "steps": 20, "seed": 5}

@@ -78,8 +78,16 @@ def _unused(request: Request, layout: Layout) -> Iterator[str]:
         if request.settings.cfg_rescale:
             yield f"without guidance (cfg {runs[0].cfg:g}) there is no contrast for cfg_rescale to take back"
     churned = [name for name in ("s_tmin", "s_tmax", "s_noise") if request.settings.was_set(name)]
-    if churned and not any(s.s_churn or s.eta or (sampler_named(s.sampler).noise and s.eta != 0) for s in runs):
+    noisy = any(s.s_churn or s.eta or (sampler_named(s.sampler).noise and s.eta != 0) for s in runs)
+    if churned and not noisy:
         yield f"{' and '.join(churned)} do nothing where no noise is added: s_churn and eta add some"
+    if all(s.variation_seed is not None and not s.variation_strength for s in runs):
+        yield "the variation seed does nothing with a variation strength of 0"
+    if (request.settings.step_noise_source or request.settings.step_seed_delta) and not noisy and request.tool is None:
+        yield "no noise is added on the way, which could have a source or a seed of its own"
+    images = [run for run in layout.runs if run.inputs.image is not None and run.settings.image_weight]
+    if request.settings.start_scale == "unit" and len(images) == len(layout.runs) and request.tool is None:
+        yield "start_scale is for a start that is noise alone, and this one is a picture with noise on it"
     if request.settings.source_prompt and view.show_noising != "inversion" and all(s.start == "noise" for s in runs):
         yield "the source prompt is for an inversion, and there is none"
     shown = view.show_denoising or view.save_last_N or view.animate or view.html or view.latents

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..diffusion.aliases import A1111_SAMPLERS, A1111_SPACINGS, sampler_name, spacing_name
-from ..diffusion.noise import slider
 from ..diffusion.samplers import sampler_named
 from ..pipeline.planner import SAMPLER_OPTIONS
 from ..settings import Settings
@@ -16,6 +15,8 @@ from .recipe import Recipe
 # Our names in their words; what is not here is written as it is called here.
 SAMPLERS = {ours: label for label, ours in A1111_SAMPLERS.items()}
 SPACINGS = {ours: label for label, ours in A1111_SPACINGS.items()}
+
+_SOURCES = {"torch": "CPU", "nvidia": "NV"}
 
 # Bounded, so that no text can keep them busy: a name has at most 60 letters, a value in quotes 4,000.
 _PAIR = re.compile(r'\s{0,9}(\w[\w \-/]{1,60}):\s{0,9}("(?:\\.|[^\\"]){0,4000}"|[^,]*)(?:,|$)')
@@ -48,6 +49,15 @@ def parameters(recipe: Recipe) -> str:
         pairs["Clip skip"] = s.clip_skip + 1
     if s.eta is not None:
         pairs["Eta"] = f"{s.eta:g}"
+    if s.noise_source in _SOURCES:
+        pairs["RNG"] = _SOURCES[s.noise_source]
+    if s.step_seed_delta:
+        pairs["ENSD"] = s.step_seed_delta
+    if s.variation_seed is not None:
+        pairs["Variation seed"] = s.variation_seed
+        pairs["Variation seed strength"] = f"{s.variation_strength:g}"
+    if s.start_scale == "unit":
+        pairs["SGM noise multiplier"] = True
     if s.perturb:
         pairs["Perturbations"] = ", ".join(f"{seed}:{amount:g}" for seed, amount, *_ in s.perturb)
     pairs["Version"] = recipe.made_by
@@ -83,7 +93,12 @@ _READERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "Sigma tmin": lambda v: {"s_tmin": float(v)},
     "Sigma tmax": lambda v: {"s_tmax": float(v)},
     "Sigma noise": lambda v: {"s_noise": float(v)},
+    "RNG": lambda v: {"noise_source": _RANDOM[v.lower()]},
+    "ENSD": lambda v: {"step_seed_delta": int(v)},
+    "SGM noise multiplier": lambda v: {"start_scale": {"true": "unit", "false": "sigma"}[v.lower()]},
 }
+# Whose random numbers.
+_RANDOM = {"cpu": "torch", "nv": "nvidia", "gpu": "nvidia", "cuda": "nvidia"}
 # The spacing that "Automatic" stands for: the sampler's own, since version 1.9.
 _AUTOMATIC = {
     "dpm2": "karras:discard=1",
@@ -96,7 +111,7 @@ _AUTOMATIC = {
     "dpmpp_sde": "karras",
     "restart": "karras",
 }
-_MEANINGLESS = {"Version", "Model hash", "RNG", "ENSD", "User"}  # say nothing about the picture, or nothing of use here
+_MEANINGLESS = {"Version", "Model hash", "User"}  # say nothing about the picture, or nothing of use here
 
 
 def read_parameters(text: str) -> ParsedParameters:
@@ -156,7 +171,7 @@ def read_pairs(prompt: str, negative: str, pairs: Mapping[str, str]) -> ParsedPa
                 found = _READERS[name](value)
                 Settings(**settings | found)
                 settings |= found
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, KeyError):
                 strange.append(_shown(name, value))
         elif name not in _MEANINGLESS:
             strange.append(_shown(name, value))
@@ -168,10 +183,10 @@ def read_pairs(prompt: str, negative: str, pairs: Mapping[str, str]) -> ParsedPa
     if variation:
         try:
             seed, strength = int(variation["Variation seed"]), float(variation["Variation seed strength"])
-            settings["perturb"] = ((seed, slider(strength)),)
-            Settings(perturb=settings["perturb"])
+            found = {"variation_seed": seed, "variation_strength": strength}
+            Settings(**found)
+            settings |= found
         except (KeyError, ValueError):
-            settings.pop("perturb", None)
             strange += [_shown(name, value) for name, value in variation.items()]
     return ParsedParameters(settings, model, strange)
 

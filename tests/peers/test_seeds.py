@@ -130,9 +130,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("steps", [5, 7])
 @pytest.mark.parametrize("family", ["sd1", "sd2", "xl", "demo"])
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_the_same_seed_gives_diffusers_picture(
-    solver: str, family: str, steps: int, folders: dict[str, Path]
-) -> None:
+def test_the_same_seed_gives_diffusers_picture(solver: str, family: str, steps: int, folders: dict[str, Path]) -> None:
     settings = chosen(replace(SETTINGS, n_images=2), solver, steps)
     pipeline = prepared(DiffusionPipeline.from_pretrained(folders[family], torch_dtype=torch.float32), solver)
     generators = [their_generator(SEED), their_generator(SEED + 1)]
