@@ -10,6 +10,7 @@ from .values import (
     Kind,
     check,
     declared,
+    flag,
     is_finite,
     is_whole,
     limit,
@@ -26,6 +27,7 @@ from .values import (
 StrengthMode = Literal["level", "skip", "full"]
 Discretize = Literal["none", "timestep", "schedule"]
 NoiseSource = Literal["mlx", "torch", "nvidia"]
+PromptSyntax = Literal["plain", "a1111", "comfyui"]
 StartScale = Literal["sigma", "unit"]
 # (seed, amount) of one perturbation of a start, or (seed, amount, mask): see pipeline.masks.packed.
 Perturbation = tuple[int, float] | tuple[int, float, str]
@@ -94,6 +96,15 @@ class Settings:
 
     prompt: str = declared("", PROMPT)
     negative_prompt: str = declared("", PROMPT, "what the picture should not show", "TEXT")
+    prompt_syntax: PromptSyntax = declared(  # of all prompts
+        "plain",
+        one_of("plain", "a1111", "comfyui"),
+        "how prompts are read: plain takes every letter literally; a1111 and comfyui read weights, as in (red:1.3), and "
+        "a1111 BREAK too, each as that tool does (default: plain)",
+    )
+    cut_prompt: bool = declared(
+        False, flag(), "leave out what of a prompt is beyond 75 tokens, instead of telling it in chunks of 75"
+    )
     seed: int = declared(  # picture k of n_images is the picture of seed + k
         0,
         whole(0),
@@ -210,6 +221,8 @@ class Settings:
                 f"step_seed_delta is {self.step_seed_delta}: with the seed {self.seed} that leads to no seed from 0 to "
                 "2^64 - 1"
             )
+        if self.cut_prompt and self.prompt_syntax != "plain":
+            raise ValueError(f"cut_prompt is True: it is for prompt_syntax plain, and not {self.prompt_syntax}")
         if self.of_batch is not None and self.noise_source == "mlx":
             raise ValueError(
                 f"of_batch is {self.of_batch!r}: it is for noise_source torch or nvidia; here every picture has its "

@@ -8,6 +8,11 @@ from stable_diffusion.jobs.likeness import likeness
 from stable_diffusion.settings import Settings
 
 A1111, COMFY, INVOKE = "AUTOMATIC1111's", "ComfyUI's", "InvokeAI's"
+SYNTAX: dict[str, dict[str, str]] = {
+    A1111: {"prompt_syntax": "a1111"},
+    COMFY: {"prompt_syntax": "comfyui"},
+    INVOKE: {},
+}
 
 
 @pytest.mark.parametrize(
@@ -32,6 +37,8 @@ A1111, COMFY, INVOKE = "AUTOMATIC1111's", "ComfyUI's", "InvokeAI's"
          ["--step-seed-delta 1"]),
         (INVOKE, {"sampler": "dpmpp_2m", "spacing": "karras", "seed": 5},
          {"noise_source": "torch", "start_scale": "unit", "spacing": "karras", "discretize": "timestep"}, []),
+        (INVOKE, {"sampler": "dpmpp_2m", "spacing": "karras", "seed": 5, "prompt": "a (red)1.3 house++"},
+         {"noise_source": "torch", "start_scale": "unit", "spacing": "karras", "discretize": "timestep"}, ["compel"]),
         (INVOKE, {"sampler": "euler", "seed": 5},
          {"noise_source": "torch", "start_scale": "sigma", "spacing": "linspace", "discretize": "none"}, ["XL's"]),
         (INVOKE, {"sampler": "euler_a", "spacing": "karras", "seed": 5, "noise_source": "nvidia"},
@@ -43,7 +50,7 @@ def test_a_tools_ways_are_chosen_and_what_is_not_known_is_said(
     tool: str, said: dict[str, Any], found: dict[str, Any], unknown: list[str]
 ) -> None:
     alike = likeness(tool, {"seed": 5, **said})
-    assert alike is not None and alike.settings == found
+    assert alike is not None and alike.settings == found | SYNTAX[tool]
     assert len(alike.unknown) == len(unknown)
     for words, sentence in zip(unknown, alike.unknown, strict=True):
         assert words in sentence and words in str(alike)

@@ -190,7 +190,8 @@ def test_a_variation_turns_each_column_by_a_share_of_its_angle() -> None:
     unit = [x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (p, q)]
     between = np.sin(0.7 * angle(p, q))[..., None] * unit[0] + np.sin(0.3 * angle(p, q))[..., None] * unit[1]
     # Of vectors of one length the result lies at that share of the angle; of these, each brings its own length.
-    equal = slerped(*(mx.array(x.transpose(2, 0, 1)[None].astype(np.float32)) for x in unit), 0.3)
+    one, other = (mx.array(x.transpose(2, 0, 1)[None].astype(np.float32)) for x in unit)
+    equal = slerped(one, other, 0.3)
     assert np.abs(np.array(equal)[0].transpose(1, 2, 0) - between / np.sin(angle(p, q))[..., None]).max() < 1e-5
     assert np.abs(angle(np.array(equal)[0].transpose(1, 2, 0), p) - 0.3 * angle(p, q)).max() < 1e-3
     assert r.shape == p.shape

@@ -57,6 +57,7 @@ VALUES = {
     "--discretize": "schedule",
     "-o": "a_b.png",
     "--noise-source": "torch",
+    "--prompt-syntax": "a1111",
     "--start-scale": "unit",
     "--of-batch": "2/4",
     "--step-noise-source": "nvidia",

@@ -10,7 +10,7 @@ from stable_diffusion import SAMPLERS, SPACINGS, Settings
 from stable_diffusion.diffusion.aliases import sampler_name, spacing_name
 from stable_diffusion.jobs import parameters as tables
 from stable_diffusion.jobs.model import Model
-from stable_diffusion.jobs.parameters import ParsedParameters, parameters, read_parameters
+from stable_diffusion.jobs.parameters import ParsedParameters, literal, parameters, read_parameters
 from stable_diffusion.jobs.recipe import Recipe
 from stable_diffusion.settings import CompleteSettings
 
@@ -153,8 +153,6 @@ def test_a_text_of_an_older_version_is_read() -> None:
     assert names(found) == ("dpmpp_2m", "karras")
     assert found.model == "v1-5-pruned-emaonly"
     assert found.not_understood == [
-        "(dramatic sky:1.3) in the prompt",
-        "<lora:add_detail:0.7> in the prompt",
         "Lora hashes: add_detail: 7c6bad76eb54, other: 0123456789ab",
     ]
     Settings(**found.settings)
@@ -269,17 +267,27 @@ def test_a_quote_without_an_end_spoils_nothing_else() -> None:
     "words", ["(word:1.3)", "(two words : 0.8)", "[cat:dog:0.5]", "<lora:x:1>", "<lora:x:0.5:0.7>", "<hypernet:y:1>"]
 )
 def test_words_that_mean_something_there_are_pointed_out(words: str) -> None:
-    for text in (f"a {words} b\n{LINE}", f"a\nNegative prompt: {words}\n{LINE}", words):
-        found = read_parameters(text)
-        assert found.not_understood == [f"{words} in the prompt"]
-        assert words in found.settings["prompt"] + found.settings["negative_prompt"]
+    assert literal(f"a {words} b, {words}", "plain") == [words]
 
 
 @pytest.mark.parametrize("words", ["a house (old)", "ratio 16:9", "at 10:30 (sharp)", "<3", "[sic]", "1:2, 3:4"])
 def test_plain_words_are_not(words: str) -> None:
+    assert literal(words, "plain") == []
     found = read_parameters(f"{words}\n{LINE}")
     assert found.not_understood == []
     assert found.settings["prompt"] == words
+
+
+@pytest.mark.parametrize(
+    ("syntax", "found"),
+    [
+        ("plain", ["(sea:1.2)", "BREAK", "[a:b:0.5]", "<lora:x:1>"]),
+        ("a1111", ["[a:b:0.5]", "[c|d]", "<lora:x:1>", "AND"]),
+        ("comfyui", ["<lora:x:1>", "embedding:cat"]),
+    ],
+)
+def test_each_syntax_takes_other_words_literally(syntax: str, found: list[str]) -> None:
+    assert literal("(sea:1.2) BREAK [a:b:0.5] [c|d] <lora:x:1> AND embedding:cat (x) [y]", syntax) == found
 
 
 def test_prompts_of_any_number_of_lines_are_kept_apart() -> None:

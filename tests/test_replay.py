@@ -314,8 +314,8 @@ def test_another_tools_picture_is_read_as_far_as_its_words_are_known(capsys: pyt
     assert (s.variation_seed, s.variation_strength, s.noise_source, s.start_scale) == (9, 0.2, "nvidia", "sigma")
     assert image2image.main(["in.png", "--from", "theirs.png", "--model", SD1, "-o", "from.png"]) == 0
     assert recipe("from.png").settings.strength == 0.6
-    words = ["--model", SD1, "--noise-source", "torch", "--variation-seed", "8"]
-    assert again("--from", "theirs.png", "-o", "other.png", *words) == 0
+    instead = ["--model", SD1, "--noise-source", "torch", "--variation-seed", "8"]
+    assert again("--from", "theirs.png", "-o", "other.png", *instead) == 0
     other = recipe("other.png").settings
     assert (other.noise_source, other.variation_seed, other.seed) == ("torch", 8, 77)
 
@@ -334,13 +334,18 @@ def test_other_tools_noise_is_made_again_from_the_file(source: str, sampler: str
 
 
 def test_a_file_from_before_other_tools_noise_is_made_again() -> None:
-    assert txt("a house", "--seed", "4", "--sampler", "euler_a") == 0
+    assert txt("a house " * 90, "--seed", "4", "--sampler", "euler_a", "--cut-prompt") == 0
     values = json.loads(read_attached("out.png").texts[RECIPE])
     for name in ("noise_source", "start_scale", "of_batch", "step_noise_source", "step_seed_delta", "variation_seed"):
         del values["settings"][name]
-    del values["settings"]["variation_strength"]
+    for name in ("variation_strength", "prompt_syntax", "cut_prompt"):
+        del values["settings"][name]
     assert again("--from", rewritten("out.png", {"settings": values["settings"]}), "-o", "again.png") == 0
     assert same("out.png", "again.png")
+    assert again("--from", "again.png", "--no-cut-prompt", "-o", "whole.png") == 0
+    assert not same("out.png", "whole.png")
+    assert again("--from", "again.png", "--prompt-syntax", "comfyui", "-o", "theirs.png") == 0
+    assert recipe("theirs.png").settings.prompt_syntax == "comfyui"
 
 
 def test_a_seed_of_minus_one_is_a_random_one_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:

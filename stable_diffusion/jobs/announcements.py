@@ -1,6 +1,6 @@
 """What a person is told before a job: what will be done, what may surprise them, and what does nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ..diffusion.noising import Inversion
 from ..diffusion.samplers import sampler_named
@@ -8,7 +8,7 @@ from ..pipeline import Run
 from ..presets import preset_of
 from .columns import columns_of
 from .layouts import Layout
-from .parameters import SYNTAX
+from .parameters import literal
 from .request import Request
 
 
@@ -36,13 +36,15 @@ def announcement(layout: Layout, tables: bool) -> Iterator[str]:
 
 def cautions(request: Request, layout: Layout) -> Iterator[str]:
     """What a person may expect of a request, and will not get."""
-    prompts = dict.fromkeys(text for run in layout.runs for text in (run.settings.prompt, run.settings.negative_prompt))
-    found = dict.fromkeys(word for prompt in prompts for word in SYNTAX.findall(prompt))
-    if found and request.tool is None:
-        yield f"note: {', '.join(list(found)[:3])} in the prompt is taken literally: it has no meaning of its own here"
+    told = dict.fromkeys((s.prompt, s.negative_prompt, s.prompt_syntax) for s in (run.settings for run in layout.runs))
+    prompts = dict.fromkeys(text for *texts, _ in told for text in texts)
+    found = dict.fromkeys(word for *texts, syntax in told for text in texts for word in literal(text, syntax))
+    if found:
+        words = ", ".join(list(found)[:3])
+        yield f"note: {words} in the prompt is taken literally: it has no meaning of its own here{_syntax(told)}"
     preset = preset_of(request.model.name)
-    told = " ".join(prompts).lower()
-    if preset is not None and preset.words and told.strip() and not any(word in told for word in preset.words):
+    words = " ".join(prompts).lower()
+    if preset is not None and preset.words and words.strip() and not any(word in words for word in preset.words):
         known = ", ".join(preset.words[:10])
         yield (
             f"note: the {request.model.name} model paints landscapes, and knows no word of this prompt: {known}, ...; "
@@ -61,6 +63,13 @@ def cautions(request: Request, layout: Layout) -> Iterator[str]:
             f"note: these {len(layout.runs)} pictures are one and the same: an inversion has no noise that a seed "
             "could change; --perturb makes variations"
         )
+
+
+def _syntax(told: Iterable[tuple[str, str, str]]) -> str:
+    """What would give words their meaning, where all prompts are plain."""
+    if any(syntax != "plain" for *_, syntax in told):
+        return ""
+    return " (--prompt-syntax a1111 or comfyui reads weights)"
 
 
 def ordinal(n: int) -> str:

@@ -1,5 +1,6 @@
 """What other tools do that their files do not say: whose noise they draw, how they scale it, which times they tell."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,6 +61,7 @@ def _a1111(said: _Said) -> Likeness:
         "noise_source": said.settings.get("noise_source", "nvidia"),
         "start_scale": said.settings.get("start_scale", "unit" if vp else "sigma"),
         "spacing": said.spacing or ("leading" if vp else "uniform"),  # as it was before it said so
+        "prompt_syntax": "a1111",
     }
     unknown = []
     if "noise_source" not in said.settings:
@@ -76,6 +78,7 @@ def _comfy(said: _Said) -> Likeness:
         "noise_source": "torch",
         "start_scale": "sigma" if said.spacing == "ddim_uniform" else "unit",  # which does not start at the top
         "discretize": "timestep",
+        "prompt_syntax": "comfyui",
     }
     unknown = []
     if said.adds_noise and said.sampler in _OF_A_TREE:
@@ -98,6 +101,8 @@ def _invoke(said: _Said) -> Likeness:
         "discretize": "timestep" if said.spacing and not exploding else "none",
     }
     unknown = []
+    if re.search(r"[+-]{1,9}(?:\s|,|$)|\)[\d.+-]", said.settings.get("prompt", "")):
+        unknown.append("the weights of its prompt, which are compel's")
     if said.spacing is None:
         unknown.append("its model's own spacing, taken for that of SD 1.x (XL's is leading, with --start-scale unit)")
     if said.adds_noise and said.sampler == "dpmpp_sde":

@@ -21,11 +21,23 @@ _SOURCES = {"torch": "CPU", "nvidia": "NV"}
 # Bounded, so that no text can keep them busy: a name has at most 60 letters, a value in quotes 4,000.
 _PAIR = re.compile(r'\s{0,9}(\w[\w \-/]{1,60}):\s{0,9}("(?:\\.|[^\\"]){0,4000}"|[^,]*)(?:,|$)')
 _MOST = 200_000  # letters of a line of numbers
-# What other tools' prompts may hold besides words: weights, LoRAs, schedules, and breaks.
-SYNTAX = re.compile(
-    r"\([^()]{1,200}:\s*[\d.]+\s*\)|\[[^\[\]]{0,200}:[^\[\]:]{0,200}:\s*[\d.]+\s*\]"
-    r"|<(?:lora|hypernet|lyco):[^>]{1,200}>|\bBREAK\b"
-)
+# What other tools' prompts may hold besides words.
+_WEIGHTS = r"\([^()]{1,200}:\s*[\d.]+\s*\)"
+_FILES = r"<(?:lora|hypernet|lyco):[^>]{1,200}>"
+_EDITING = r"\[[^\[\]]{0,200}:[^\[\]:]{0,200}:\s*[\d.]+\s*\]"
+# Of these, what is read as words all the same, by the syntax that a prompt is read in.
+_LITERAL = {
+    "plain": re.compile(rf"{_WEIGHTS}|{_EDITING}|{_FILES}|\bBREAK\b"),
+    "a1111": re.compile(
+        rf"{_EDITING}|\[[^\[\]:]{{0,200}}:\s*[\d.]+\s*\]|\[[^\[\]|]{{0,200}}\|[^\[\]]{{0,200}}\]|{_FILES}|\bAND\b"
+    ),
+    "comfyui": re.compile(rf"{_FILES}|\bembedding:\S{{1,200}}"),
+}
+
+
+def literal(prompt: str, syntax: str) -> list[str]:
+    """What means something in other tools' prompts, and is taken literally where a prompt is read in this syntax."""
+    return list(dict.fromkeys(match.group() for match in _LITERAL[syntax].finditer(prompt)))
 
 
 def parameters(recipe: Recipe) -> str:
@@ -78,6 +90,7 @@ class ParsedParameters:
     not_understood: list[str] = field(default_factory=list)
 
 
+_RANDOM = {"cpu": "torch", "nv": "nvidia", "gpu": "nvidia", "cuda": "nvidia"}  # whose random numbers
 _READERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "Steps": lambda v: {"steps": int(v)},
     # The spacing that a sampler's name may bring comes with it.
@@ -97,8 +110,6 @@ _READERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "ENSD": lambda v: {"step_seed_delta": int(v)},
     "SGM noise multiplier": lambda v: {"start_scale": {"true": "unit", "false": "sigma"}[v.lower()]},
 }
-# Whose random numbers.
-_RANDOM = {"cpu": "torch", "nv": "nvidia", "gpu": "nvidia", "cuda": "nvidia"}
 # The spacing that "Automatic" stands for: the sampler's own, since version 1.9.
 _AUTOMATIC = {
     "dpm2": "karras:discard=1",
@@ -152,7 +163,7 @@ def _pairs(line: str) -> dict[str, str]:
 def read_pairs(prompt: str, negative: str, pairs: Mapping[str, str]) -> ParsedParameters:
     """The same from a prompt and from names and values that have already been found."""
     settings: dict[str, Any] = {"prompt": prompt, "negative_prompt": negative}
-    strange = [f"{what} in the prompt" for what in SYNTAX.findall(prompt + negative)]
+    strange: list[str] = []
     model, variation = None, {}
     for name, value in pairs.items():
         if value.startswith('"'):

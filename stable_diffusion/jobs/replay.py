@@ -90,11 +90,12 @@ def read_replay(path: str, from_image: bool) -> Generator[Note, None, Replay]:
     settings = {"seed": random_seed(), **found.settings}  # where it says none, or -1, any will do
     if not from_image and "strength" in settings:
         strange.append(f"Denoising strength: {settings.pop('strength'):g} (without a picture to start from)")
-    if strange:
-        yield Note(f"note: not understood of what {path} says: {'; '.join(strange)}")
     alike = likeness(picture.tool, settings) if "seed" in found.settings else None
     if alike is not None:
         settings |= alike.settings
+    if strange:
+        yield Note(f"note: not understood of what {path} says: {'; '.join(strange)}")
+    if alike is not None:
         yield Note(f"note: {path} is {picture.tool}; {alike}")
     else:
         why = "the same settings, but not its noise, so it will be another picture"

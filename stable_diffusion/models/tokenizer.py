@@ -50,6 +50,11 @@ class CLIPTokenizer:
             [AddedToken(word, **{"normalized": True, **flags}) for word, flags in (words or {}).items()]
         )
 
+    @property
+    def comma(self) -> int | None:
+        """The id of a comma that ends a word, if the vocabulary has one."""
+        return self._bpe.token_to_id(",</w>")
+
     def tokenize(self, text: str, prepend_bos: bool = True, append_eos: bool = True) -> list[int]:
         """All ids of a text, however many, as the older MLX example's tokenizer gives them: no padding, no cut."""
         ids = self._bpe.encode(text, add_special_tokens=False).ids
