@@ -62,7 +62,7 @@ SYNTAXES = {
 
 
 def chunks_of(prompt: str, tokenizer: CLIPTokenizer, syntax: str) -> list[Chunk]:
-    """A prompt as chunks of up to 75 tokens, at least one. Raises ValueError for brackets that are nested too deeply."""
+    """A prompt as chunks of up to 75 tokens, at least one. Raises ValueError for too many brackets in one another."""
     way = SYNTAXES[syntax]
 
     def words(piece: Piece) -> list[list[Token]]:
