@@ -292,7 +292,7 @@ def test_what_a_replay_has_no_use_for_is_told(image: str, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--seed", "-1"], "seed is -1"),
+        (["--seed", "-2"], "seed is -2"),
         (["--cfg", "nan"], "cfg is nan"),
         (["--cfg", "inf"], "cfg is inf"),
         (["--s-noise", "-1", "--sampler", "euler"], "s_noise is -1.0"),
