@@ -1,6 +1,7 @@
 """Everything that decides one picture, but the model and the input picture."""
 
 import math
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -9,6 +10,7 @@ from .values import (
     Kind,
     check,
     declared,
+    flag,
     is_finite,
     is_whole,
     limit,
@@ -24,11 +26,14 @@ from .values import (
 
 StrengthMode = Literal["level", "skip", "full"]
 Discretize = Literal["none", "timestep", "schedule"]
+NoiseSource = Literal["mlx", "torch", "nvidia"]
+PromptSyntax = Literal["plain", "a1111", "comfyui"]
+StartScale = Literal["sigma", "unit"]
 # (seed, amount) of one perturbation of a start, or (seed, amount, mask): see pipeline.masks.packed.
 Perturbation = tuple[int, float] | tuple[int, float, str]
 Own = TypeVar("Own", bound="Settings")
 
-MOST_SEED = 2**63 - 1
+MOST_SEED = 2**64 - 1  # as in other tools
 COUNT = whole(1, 10_000).strictly()
 SIDE = whole(8, 2**16).strictly()
 PROMPT = text()
@@ -52,6 +57,28 @@ def _is_perturbation(entry: object) -> bool:
     return fine and all(isinstance(code, str) and len(code) <= 10**6 for code in mask)
 
 
+def random_seed() -> int:
+    """A seed that nobody chose, small enough to be typed again."""
+    return random.randrange(2**31)
+
+
+def read_place(words: str) -> tuple[int, int]:
+    """K/N: the K-th of N, counted from 1. Raises ValueError."""
+    k, slash, n = words.partition("/")
+    if not slash or not k.strip().isdigit() or not n.strip().isdigit() or not 1 <= int(k) <= int(n) <= MOST_BATCH:
+        raise ValueError(f"{words[:40]!r} is not K/N, as in 2/4 for the second of four, at most {MOST_BATCH}")
+    return int(k), int(n)
+
+
+def _is_place(words: object) -> bool:
+    try:
+        return isinstance(words, str) and bool(read_place(words))
+    except ValueError:
+        return False
+
+
+MOST_BATCH = 100
+PLACE = Kind(str, ((f"K/N, as in 2/4 for the second of four, at most {MOST_BATCH}", _is_place),)).strictly()
 LINEAGE = several(
     Kind(read_perturbation, (("pairs of a seed and an amount from 0 to 1", _is_perturbation),)),
     "pairs of a seed and an amount from 0 to 1, at most 1000",
@@ -69,9 +96,52 @@ class Settings:
 
     prompt: str = declared("", PROMPT)
     negative_prompt: str = declared("", PROMPT, "what the picture should not show", "TEXT")
-    seed: int = declared(  # picture k of n_images is the picture of seed + k
-        0, whole(0), "the same seed gives the same picture; several take N, N + 1, ...", "N"
+    prompt_syntax: PromptSyntax = declared(  # of all prompts
+        "plain",
+        one_of("plain", "a1111", "comfyui"),
+        "how prompts are read: plain takes every letter literally; a1111 and comfyui read weights, as in (red:1.3), "
+        "and a1111 BREAK too, each as that tool does (default: plain)",
     )
+    cut_prompt: bool = declared(
+        False, flag(), "leave out what of a prompt is beyond 75 tokens, instead of telling it in chunks of 75"
+    )
+    seed: int = declared(  # picture k of n_images is the picture of seed + k
+        0,
+        whole(0),
+        "the same seed gives the same picture; several take N, N + 1, ...; without one, or with -1, a random one, "
+        "which is printed and stands in the file",
+        "N",
+    )
+    noise_source: NoiseSource = declared(
+        "mlx",
+        one_of("mlx", "torch", "nvidia"),
+        "whose random numbers a seed means: this package's own, torch's on a CPU, or torch's on an NVIDIA card "
+        "(default: mlx)",
+    )
+    start_scale: StartScale = declared(  # of a start that is noise alone
+        "sigma",
+        one_of("sigma", "unit"),
+        "multiply the noise that a picture of a prompt starts from by sigma, or so that it has unit variance as the "
+        "model sees it, sqrt(sigma^2 + 1): other tools do the one or the other (default: sigma)",
+    )
+    of_batch: str | None = declared(
+        None,
+        PLACE,
+        "it was picture K of N that another tool made at once, from one draw of random numbers; counted from 1",
+        "K/N",
+    )
+    step_noise_source: NoiseSource | None = declared(
+        None,
+        one_of("mlx", "torch", "nvidia"),
+        "the same for the noise that samplers add, where it is not drawn on from the start's (default: it is)",
+    )
+    step_seed_delta: int = declared(
+        0, whole(), "add N to the seed of the noise that samplers add (other tools' ENSD; default: 0)", "N"
+    )
+    variation_seed: int | None = declared(
+        None, whole(0, MOST_SEED), "mix the noise of this seed into the start as other tools do, along an arc", "N"
+    )
+    variation_strength: float = declared(0.0, number(0, 1), "how much of it: 0 none, 1 all (default: 0)", "0..1")
     n_images: int = declared(1, COUNT, "how many pictures to make (default: 1)", "N")
     width: int | None = declared(None, SIDE, "of the picture; rounded down to a multiple of 8", "PIXELS")
     height: int | None = declared(None, SIDE, "likewise", "PIXELS")
@@ -145,7 +215,21 @@ class Settings:
     def __post_init__(self) -> None:
         check(self, ROWS)
         if self.seed > MOST_SEED + 1 - self.n_images:
-            raise ValueError(f"seed is {self.seed}: it and the seeds that follow it must be at most 2^63 - 1")
+            raise ValueError(f"seed is {self.seed}: it and the seeds that follow it must be at most 2^64 - 1")
+        if not 0 <= self.seed + self.step_seed_delta <= MOST_SEED + 1 - self.n_images:
+            raise ValueError(
+                f"step_seed_delta is {self.step_seed_delta}: with the seed {self.seed} that leads to no seed from 0 to "
+                "2^64 - 1"
+            )
+        if self.cut_prompt and self.prompt_syntax != "plain":
+            raise ValueError(f"cut_prompt is True: it is for prompt_syntax plain, and not {self.prompt_syntax}")
+        if self.of_batch is not None and self.noise_source == "mlx":
+            raise ValueError(
+                f"of_batch is {self.of_batch!r}: it is for noise_source torch or nvidia; here every picture has its "
+                "own seed"
+            )
+        if self.variation_strength and self.variation_seed is None:
+            raise ValueError(f"variation_strength is {self.variation_strength:g}: name a variation_seed too")
         for name in ("width", "height"):
             if (side := getattr(self, name)) is not None and side % 8:
                 raise ValueError(f"{name} is {side}: it must be a multiple of 8")

@@ -19,11 +19,16 @@ ONE = CompleteSettings(
     steps=4, cfg=0.1 + 0.2, cfg_rescale=0.7, sampler="unipc:order=3,variant=bh1", spacing="karras:rho=5",
     sigmas=(14.6, 1 / 3, 0.0), discretize="timestep", eta=0.5, s_churn=0.25, s_tmin=1e-300, s_tmax=1e300, s_noise=1.1,
     strength=0.6, strength_mode="skip", image_weight=0.5, start="inversion", source_prompt="a pencil sketch",
-    perturb=((1, 0.5), (2**62, 1 / 3, MASK), (3, 0.0)), clip_skip=1,
+    perturb=((1, 0.5), (2**62, 1 / 3, MASK), (3, 0.0)), clip_skip=1, noise_source="torch", start_scale="unit",
+    of_batch="2/4", step_noise_source="nvidia", step_seed_delta=31337,
+    cut_prompt=True, variation_seed=2**62, variation_strength=0.25,
 )  # fmt: skip
 
 
-OTHER = replace(ONE, sigmas=None, times=(999.0, 0.5), strength=None, start_step=2, s_tmax=math.inf)
+OTHER = replace(
+    ONE, prompt_syntax="a1111", cut_prompt=False, sigmas=None, times=(999.0, 0.5), strength=None, start_step=2,
+    s_tmax=math.inf,
+)  # fmt: skip
 
 
 PLAIN = CompleteSettings(

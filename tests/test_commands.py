@@ -219,7 +219,7 @@ def test_any_prompt_gives_a_picture(prompt: str, capsys: pytest.CaptureFixture[s
 
 def test_the_words_that_a_prompt_is_too_long_for_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     words = [f"word{k}" for k in range(200)]
-    assert txt(" ".join(words), "--n_images", "2", "--batch-size", "1", "--seed", "0") == 0
+    assert txt(" ".join(words), "--n_images", "2", "--batch-size", "1", "--seed", "0", "--cut-prompt") == 0
     err = capsys.readouterr().err
     told = re.findall(r"note: the prompt is too long; left out: '(.*)'", err)
     assert told and set(told) == {told[0]}
@@ -296,7 +296,7 @@ def test_what_a_replay_has_no_use_for_is_told(image: str, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--seed", "-1"], "seed is -1"),
+        (["--seed", "-2"], "seed is -2"),
         (["--cfg", "nan"], "cfg is nan"),
         (["--cfg", "inf"], "cfg is inf"),
         (["--s-noise", "-1", "--sampler", "euler"], "s_noise is -1.0"),

@@ -31,7 +31,11 @@ HOMES = {
     "pillow_heif": ("stable_diffusion/pictures/reading.py",),
     "huggingface_hub": ("stable_diffusion/weights/locate.py",),
     "safetensors": ("stable_diffusion/weights/",),
-    "numpy": ("stable_diffusion/pictures/", "stable_diffusion/weights/"),
+    "numpy": (
+        "stable_diffusion/pictures/",
+        "stable_diffusion/weights/",
+        "stable_diffusion/diffusion/generators.py",  # another tool's random numbers
+    ),
     "tokenizers": ("stable_diffusion/models/tokenizer.py",),
     "tqdm": ("stable_diffusion/cli/", "stable_diffusion/pipeline/notebook.py"),
     "argparse": ("stable_diffusion/cli/", "stable_diffusion/bench.py"),

@@ -5,6 +5,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from stable_diffusion.diffusion.generators import GENERATORS, CPUGenerator, CUDAGenerator
 from stable_diffusion.diffusion.noise import (
     BrownianPath,
     StepNoise,
@@ -12,9 +13,12 @@ from stable_diffusion.diffusion.noise import (
     key,
     perturbed,
     perturbed_by,
+    slerped,
     slider,
     start_noise,
+    step_noise,
 )
+from stable_diffusion.settings import NoiseSource
 from tests.oracles import largest_difference
 
 SHAPE = (16, 16, 4)
@@ -123,3 +127,71 @@ def test_children_have_seeds_of_their_own_family() -> None:
     seeds = [child_seed(seed, line, k) for seed in (1, 2) for line in ((), ((3, 0.1),), ((3, 0.2),)) for k in range(50)]
     assert len(set(seeds)) == 300
     assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+# Other tools' random numbers; against torch itself they are compared in tests/peers.
+
+
+def test_the_numbers_of_nvidia_cards_are_those_that_are_published() -> None:
+    """torch.manual_seed(0); torch.randn(10, device="cuda"), as the test of AUTOMATIC1111's rng_philox.py has it."""
+    wanted = [-0.9247, -0.4253, -2.6438, 0.1452, -0.1209, -0.5797, -0.6229, -0.3284, -1.0745, -0.3631]
+    assert np.abs(CUDAGenerator(0).randn(10) - wanted).max() < 5.1e-5
+    assert np.abs(np.array(start_noise([0], (4, 4, 4), "nvidia"))[0, 0, :4, 0] - wanted[:4]).max() < 5.1e-5
+
+
+def test_the_numbers_of_torch_stay_what_they_are() -> None:
+    """torch.manual_seed(0); torch.randn(16): the first four."""
+    wanted = [-1.1258398, -1.1523602, -0.2505786, -0.4338788]
+    assert np.abs(CPUGenerator(0).randn(16)[:4] - wanted).max() < 1e-6
+
+
+@pytest.mark.parametrize("source", GENERATORS)
+def test_every_draw_of_a_stream_is_standard_normal_and_another(source: NoiseSource) -> None:
+    noise = step_noise([2**40, 2**40 + 1], (64, 64, 4), source)
+    draws = [start_noise([2**40, 2**40 + 1], (64, 64, 4), source), noise(0, 0), noise(1, 0)]
+    rows = np.stack([np.array(draw) for draw in draws]).reshape(6, -1)
+    assert np.abs(rows.mean(axis=1)).max() < 0.04 and np.abs(rows.std(axis=1) - 1).max() < 0.03
+    assert np.abs(np.corrcoef(rows) - np.eye(6)).max() < 0.05
+
+
+@pytest.mark.parametrize("source", GENERATORS)
+def test_a_row_of_a_stream_is_that_of_its_seed_alone(source: NoiseSource) -> None:
+    both, alone = step_noise([5, 6], SHAPE, source), step_noise([6], SHAPE, source)
+    for i in range(2):
+        assert mx.array_equal(both(i, 0)[1], alone(i, 0)[0])
+
+
+@pytest.mark.parametrize("source", ["mlx", *GENERATORS])
+def test_the_noise_of_steps_may_have_a_seed_or_a_source_of_its_own(source: NoiseSource) -> None:
+    shifted = step_noise([5], SHAPE, source, delta=31337)
+    assert mx.array_equal(shifted(0, 0), step_noise([31342], SHAPE, "mlx", source=source)(0, 0))
+    if source != "mlx":  # from the beginning of that stream
+        assert mx.array_equal(step_noise([5], SHAPE, "mlx", source=source)(0, 0), start_noise([5], SHAPE, source))
+
+
+@pytest.mark.parametrize("source", GENERATORS)
+def test_a_picture_of_a_batch_has_its_part_of_one_draw(source: NoiseSource) -> None:
+    size = math.prod(SHAPE)
+    whole = GENERATORS[source](5).randn(3 * size).reshape(3, 4, 16, 16).transpose(0, 2, 3, 1)
+    for k in (1, 2, 3):
+        assert largest_difference(start_noise([5], SHAPE, source, (k, 3))[0], whole[k - 1]) == 0
+
+
+def test_a_variation_turns_each_column_by_a_share_of_its_angle() -> None:
+    a, b = start_noise([1], SHAPE, "torch"), start_noise([2], SHAPE, "torch")
+    assert largest_difference(slerped(a, b, 0.0), a) < 1e-6 and largest_difference(slerped(a, b, 1.0), b) < 1e-5
+    assert largest_difference(slerped(a, a, 0.3), a) < 1e-6
+    turned = [np.array(x)[0].transpose(1, 2, 0) for x in (a, b, slerped(a, b, 0.3))]  # columns last
+
+    def angle(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+        return np.arccos((p * q).sum(-1) / np.sqrt((p * p).sum(-1) * (q * q).sum(-1)))
+
+    p, q, r = turned
+    unit = [x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (p, q)]
+    between = np.sin(0.7 * angle(p, q))[..., None] * unit[0] + np.sin(0.3 * angle(p, q))[..., None] * unit[1]
+    # Of vectors of one length the result lies at that share of the angle; of these, each brings its own length.
+    one, other = (mx.array(x.transpose(2, 0, 1)[None].astype(np.float32)) for x in unit)
+    equal = slerped(one, other, 0.3)
+    assert np.abs(np.array(equal)[0].transpose(1, 2, 0) - between / np.sin(angle(p, q))[..., None]).max() < 1e-5
+    assert np.abs(angle(np.array(equal)[0].transpose(1, 2, 0), p) - 0.3 * angle(p, q)).max() < 1e-3
+    assert r.shape == p.shape

@@ -59,6 +59,11 @@ VALUES = {
     "--discretize": "schedule",
     "--prediction": "epsilon",
     "-o": "a_b.png",
+    "--noise-source": "torch",
+    "--prompt-syntax": "a1111",
+    "--start-scale": "unit",
+    "--of-batch": "2/4",
+    "--step-noise-source": "nvidia",
 }
 LISTED = {"--lora": "[('8', 1.0, 1.0, None)]", "--embedding": "[('8', None)]"}  # what 8 is to them
 

@@ -1,6 +1,5 @@
 """The text of AUTOMATIC1111: ours has its form, and its own is read as far as it can be."""
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +10,7 @@ from stable_diffusion import SAMPLERS, SPACINGS, Settings
 from stable_diffusion.diffusion.aliases import sampler_name, spacing_name
 from stable_diffusion.jobs import parameters as tables
 from stable_diffusion.jobs.model import Model
-from stable_diffusion.jobs.parameters import ParsedParameters, parameters, read_parameters
+from stable_diffusion.jobs.parameters import ParsedParameters, literal, parameters, read_parameters
 from stable_diffusion.jobs.recipe import Recipe
 from stable_diffusion.settings import CompleteSettings
 
@@ -75,7 +74,8 @@ def test_what_was_not_asked_for_is_not_mentioned() -> None:
 def test_the_text_reads_back() -> None:
     settings = replace(
         PLAIN, prompt="a house\nSteps: 3, by the sea", negative_prompt="fog: none,\nrain", seed=2**62, cfg=0.25,
-        strength=0.6, clip_skip=2, eta=0.5, sampler="euler_a",
+        strength=0.6, clip_skip=2, eta=0.5, sampler="euler_a", noise_source="nvidia", start_scale="unit",
+        step_seed_delta=31337, variation_seed=2**40, variation_strength=0.25,
     )  # fmt: skip
     found = read_parameters(text_of(settings, model='C:\\models\\"mine", v2'))
     assert found.model == 'C:\\models\\"mine", v2'
@@ -92,6 +92,11 @@ def test_the_text_reads_back() -> None:
         "strength",
         "clip_skip",
         "eta",
+        "noise_source",
+        "start_scale",
+        "step_seed_delta",
+        "variation_seed",
+        "variation_strength",
     ):
         assert getattr(read, name) == getattr(settings, name), name
 
@@ -143,12 +148,11 @@ def test_a_text_of_an_older_version_is_read() -> None:
         "height": 768,
         "strength": 0.7,
         "clip_skip": 1,
+        "step_seed_delta": 31337,
     }
     assert names(found) == ("dpmpp_2m", "karras")
     assert found.model == "v1-5-pruned-emaonly"
     assert found.not_understood == [
-        "(dramatic sky:1.3) in the prompt",
-        "<lora:add_detail:0.7> in the prompt",
         "Lora hashes: add_detail: 7c6bad76eb54, other: 0123456789ab",
     ]
     Settings(**found.settings)
@@ -159,16 +163,9 @@ def test_a_text_of_a_newer_version_is_read() -> None:
     assert names(found) == ("euler_a", "karras")
     assert found.settings["cfg"] == 7.5
     assert found.model == "x"
+    assert (found.settings["variation_seed"], found.settings["variation_strength"]) == (42, 0.5)
+    assert found.settings["noise_source"] == "torch"
     assert found.not_understood == []
-
-
-@pytest.mark.parametrize("strength", [0.0, 0.1, 0.5, 1.0])
-def test_a_variation_is_a_perturbation_by_the_sine_of_its_angle(strength: float) -> None:
-    found = read_parameters(f"a\n{LINE}, Variation seed: 42, Variation seed strength: {strength}")
-    ((seed, amount),) = found.settings["perturb"]
-    assert seed == 42
-    assert amount == pytest.approx(math.sin(math.pi * strength / 2), abs=1e-12)
-    assert Settings(**found.settings).perturb == found.settings["perturb"]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +181,7 @@ def test_a_variation_is_a_perturbation_by_the_sine_of_its_angle(strength: float)
 )
 def test_half_a_variation_is_none(words: str) -> None:
     found = read_parameters(f"a\n{LINE}, {words}")
-    assert "perturb" not in found.settings
+    assert not {"variation_seed", "variation_strength"} & found.settings.keys()
     assert found.not_understood == words.split(", ")
 
 
@@ -204,6 +201,10 @@ def test_clip_skip_counts_from_1_there(written: str, left_out: int) -> None:
         ("Schedule type: SGM Uniform", {"spacing": "sgm_uniform"}),
         ("Schedule type: Align Your Steps", {"spacing": "align_your_steps"}),
         ("Denoising strength: 0", {"strength": 0.0}),
+        ("RNG: CPU", {"noise_source": "torch"}),
+        ("RNG: NV", {"noise_source": "nvidia"}),
+        ("ENSD: -3", {"step_seed_delta": -3}),
+        ("SGM noise multiplier: True", {"start_scale": "unit"}),
     ],
 )
 def test_every_number_lands_in_its_setting(pair: str, settings: dict[str, Any]) -> None:
@@ -233,10 +234,13 @@ def test_every_number_lands_in_its_setting(pair: str, settings: dict[str, Any]) 
         "Refiner: sd_xl_refiner [7440042bbd]",
         "Face restoration: CodeFormer",
         "VAE: x.pt",
+        "RNG: dice",
+        "ENSD: 1.5",
+        "ENSD: -6",
     ],
 )
 def test_what_is_not_understood_is_named_and_not_taken_over(pair: str) -> None:
-    rest = {"Steps": "20", "Seed": "5", "Model": "m", "RNG": "CPU"} | dict([pair.split(": ")])
+    rest = {"Steps": "20", "Seed": "5", "Model": "m", "User": "me"} | dict([pair.split(": ")])
     found = read_parameters("a\n" + ", ".join(f"{name}: {value}" for name, value in rest.items()))
     assert found.not_understood == [pair]
     expected = {"prompt": "a", "negative_prompt": "", "steps": 20, "seed": 5}
@@ -263,17 +267,27 @@ def test_a_quote_without_an_end_spoils_nothing_else() -> None:
     "words", ["(word:1.3)", "(two words : 0.8)", "[cat:dog:0.5]", "<lora:x:1>", "<lora:x:0.5:0.7>", "<hypernet:y:1>"]
 )
 def test_words_that_mean_something_there_are_pointed_out(words: str) -> None:
-    for text in (f"a {words} b\n{LINE}", f"a\nNegative prompt: {words}\n{LINE}", words):
-        found = read_parameters(text)
-        assert found.not_understood == [f"{words} in the prompt"]
-        assert words in found.settings["prompt"] + found.settings["negative_prompt"]
+    assert literal(f"a {words} b, {words}", "plain") == [words]
 
 
 @pytest.mark.parametrize("words", ["a house (old)", "ratio 16:9", "at 10:30 (sharp)", "<3", "[sic]", "1:2, 3:4"])
 def test_plain_words_are_not(words: str) -> None:
+    assert literal(words, "plain") == []
     found = read_parameters(f"{words}\n{LINE}")
     assert found.not_understood == []
     assert found.settings["prompt"] == words
+
+
+@pytest.mark.parametrize(
+    ("syntax", "found"),
+    [
+        ("plain", ["(sea:1.2)", "BREAK", "[a:b:0.5]", "<lora:x:1>"]),
+        ("a1111", ["[a:b:0.5]", "[c|d]", "<lora:x:1>", "AND"]),
+        ("comfyui", ["<lora:x:1>", "embedding:cat"]),
+    ],
+)
+def test_each_syntax_takes_other_words_literally(syntax: str, found: list[str]) -> None:
+    assert literal("(sea:1.2) BREAK [a:b:0.5] [c|d] <lora:x:1> AND embedding:cat (x) [y]", syntax) == found
 
 
 def test_prompts_of_any_number_of_lines_are_kept_apart() -> None:

@@ -146,7 +146,31 @@ def test_the_prompt_the_negative_prompt_and_clip_skip_matter(sd: StableDiffusion
 
 def test_words_that_do_not_fit_are_told(sd: StableDiffusion) -> None:
     with pytest.warns(UserWarning, match="left out: '.*zebra'"):
-        sd.txt2img(replace(TINY, steps=1, prompt="house " * 40 + "zebra"))
+        sd.txt2img(replace(TINY, steps=1, prompt="house " * 40 + "zebra", cut_prompt=True))
+
+
+def test_a_long_prompt_is_told_whole_in_chunks(sd: StableDiffusion) -> None:
+    long = replace(TINY, steps=2, prompt="house " * 40 + "zebra")
+    with pytest.warns(UserWarning, match=r"the prompt is long, and is told in \d chunks of up to 75 tokens"):
+        picture = sd.txt2img(long)
+    with pytest.warns(UserWarning, match="chunks"):
+        other = sd.txt2img(replace(long, prompt="house " * 40 + "boat"))
+    assert largest_difference(picture, other) > 1e-4
+    with pytest.warns(UserWarning, match="left out"):
+        assert largest_difference(picture, sd.txt2img(replace(long, cut_prompt=True))) > 1e-4
+
+
+def test_prompts_of_other_lengths_beside_it_change_no_picture(sd: StableDiffusion) -> None:
+    runs = [
+        sd.planner.run(replace(TINY, steps=2, prompt=prompt, prompt_syntax="a1111"))
+        for prompt in ("a house", "a house BREAK a (boat:1.3) BREAK fog", "")
+    ]
+    together: dict[int, mx.array] = {}
+    for which, step in sd.walk(sd.begin(runs)):
+        together[which] = step.x
+    for which, run in enumerate(runs):
+        *_, (_, step) = sd.walk(sd.begin([run]))
+        assert largest_difference(together[which], step.x) < 1e-4
 
 
 def test_a_number_that_is_none_is_an_error_and_not_a_black_picture(sd: StableDiffusion) -> None:

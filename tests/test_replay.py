@@ -300,15 +300,62 @@ def test_another_tools_picture_is_read_as_far_as_its_words_are_known(capsys: pyt
     assert "made with the model 'v1-5': name a model with --model" in capsys.readouterr().err
     assert again("--from", "theirs.png", "--model", SD1) == 0
     err = capsys.readouterr().err
-    for words in ("<lora:old:0.8>", "Hires upscale: 2", "Denoising strength: 0.6", "not its noise"):
+    for words in (
+        "<lora:old:0.8>",
+        "Hires upscale: 2",
+        "Denoising strength: 0.6",
+        "--noise-source nvidia",
+        "NVIDIA card",
+    ):
         assert words in err
     s = recipe("out.png").settings
     assert (s.steps, s.sampler, s.spacing, s.cfg, s.seed, s.width) == (5, "dpmpp_2m", "karras", 4.5, 77, 40)
     assert s.negative_prompt == "fog,\nrain"
-    ((seed, amount, *_),) = s.perturb
-    assert seed == 9 and amount == pytest.approx(np.sin(np.pi * 0.1))
+    assert (s.variation_seed, s.variation_strength, s.noise_source, s.start_scale) == (9, 0.2, "nvidia", "sigma")
     assert image2image.main(["in.png", "--from", "theirs.png", "--model", SD1, "-o", "from.png"]) == 0
     assert recipe("from.png").settings.strength == 0.6
+    instead = ["--model", SD1, "--noise-source", "torch", "--variation-seed", "8"]
+    assert again("--from", "theirs.png", "-o", "other.png", *instead) == 0
+    other = recipe("other.png").settings
+    assert (other.noise_source, other.variation_seed, other.seed) == ("torch", 8, 77)
+
+
+@pytest.mark.parametrize("source", ["torch", "nvidia"])
+@pytest.mark.parametrize("sampler", ["euler_a", "dpmpp_2m_sde", "ddim:stride=333"])
+def test_other_tools_noise_is_made_again_from_the_file(source: str, sampler: str) -> None:
+    words = ["--noise-source", source, "--start-scale", "unit", "--variation-seed", "9", "--variation-strength", "0.3"]
+    words += ["--of-batch", "2/3", "--step-seed-delta", "31337", "--sampler", sampler, "--steps", "3", "--eta", "1"]
+    assert txt("a house", "--seed", "4", *words, "-o", "parent.png", "--perturb", "0.2") == 0
+    assert again("--from", "parent.png", "-o", "again.png") == 0
+    assert same("parent.png", "again.png")
+    for change in (["--of-batch", "1/3"], ["--start-scale", "sigma"], ["--variation-strength", "0.4"]):
+        assert again("--from", "parent.png", "-o", "changed.png", "--overwrite", *change) == 0
+        assert not same("parent.png", "changed.png"), change
+
+
+def test_a_file_from_before_other_tools_noise_is_made_again() -> None:
+    assert txt("a house " * 90, "--seed", "4", "--sampler", "euler_a", "--cut-prompt") == 0
+    values = json.loads(read_attached("out.png").texts[RECIPE])
+    for name in ("noise_source", "start_scale", "of_batch", "step_noise_source", "step_seed_delta", "variation_seed"):
+        del values["settings"][name]
+    for name in ("variation_strength", "prompt_syntax", "cut_prompt"):
+        del values["settings"][name]
+    assert again("--from", rewritten("out.png", {"settings": values["settings"]}), "-o", "again.png") == 0
+    assert same("out.png", "again.png")
+    assert again("--from", "again.png", "--no-cut-prompt", "-o", "whole.png") == 0
+    assert not same("out.png", "whole.png")
+    assert again("--from", "again.png", "--prompt-syntax", "comfyui", "-o", "theirs.png") == 0
+    assert recipe("theirs.png").settings.prompt_syntax == "comfyui"
+
+
+def test_a_seed_of_minus_one_is_a_random_one_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert txt("a house", "--seed", "-1") == 0
+    seed = recipe("out.png").settings.seed
+    assert f"seed {seed}" in capsys.readouterr().err and seed >= 0
+    assert again("--from", "out.png", "--seed", "-1", "-o", "other.png") == 0
+    assert recipe("other.png").settings.seed != seed
+    assert txt("a house", "--seed", "-2", "-o", "no.png") == 1
+    assert "seed is -2: it must be 0 or more" in capsys.readouterr().err
 
 
 # Lineage

@@ -55,6 +55,15 @@ def test_what_json_leaves_out_keeps_its_default() -> None:
         ({"strength": math.nan}, "a finite number"),
         ({"cfg": "inf"}, "a number"),
         ({"start": "nowhere"}, "noise or inversion"),
+        ({"noise_source": "cuda"}, "mlx, torch or nvidia"),
+        ({"start_scale": 2}, "sigma or unit"),
+        ({"of_batch": "5/4", "noise_source": "torch"}, "of_batch is '5/4': it must be K/N"),
+        ({"of_batch": [2, 4], "noise_source": "torch"}, "of_batch is"),
+        ({"of_batch": "2/4"}, "it is for noise_source torch or nvidia"),
+        ({"step_seed_delta": -1}, "step_seed_delta is -1: with the seed 0 that leads to no seed"),
+        ({"step_seed_delta": 0.5}, "step_seed_delta is 0.5"),
+        ({"variation_strength": 0.5}, "name a variation_seed too"),
+        ({"variation_strength": 1.5, "variation_seed": 3}, "from 0 to 1"),
     ],
 )
 def test_settings_that_no_run_could_have_are_not_read(values: dict[str, Any], words: str) -> None:

@@ -61,11 +61,12 @@ def test_fooocus_json_is_read() -> None:
 def test_invokes_json_is_read_new_and_old() -> None:
     new = {"positive_prompt": "a house", "negative_prompt": "fog", "seed": 5, "steps": 4, "cfg_scale": 7.5, "width": 64,
            "height": 64, "scheduler": "dpmpp_2m_k", "model": {"name": "v1-5"}, "strength": 0.6,
-           "app_version": "4"}  # fmt: skip
+           "app_version": "4", "rand_device": "cpu"}  # fmt: skip
     found = read_tool({"invokeai_metadata": json.dumps(new)})
     s = Settings(**found.said.settings)
     assert (s.prompt, s.seed, s.cfg, s.sampler, s.spacing, s.strength) == ("a house", 5, 7.5, "dpmpp_2m", "karras", 0.6)
     assert found.said.model == "v1-5" and found.said.not_understood == []
+    assert s.noise_source == "torch"
     old = {
         "image": {
             "prompt": [{"prompt": "a house", "weight": 1}],
@@ -104,6 +105,10 @@ def test_comfys_graph_with_one_sampler_is_read() -> None:
     assert (s.sampler, s.spacing, s.width, s.height, s.strength) == ("dpmpp_2m_sde", "karras", 40, 32, None)
     assert found.said.model == "v1-5.safetensors"
     assert found.said.not_understood == ["the node LoraLoader"]
+    assert s.of_batch is None
+    inputs = {"width": 40, "height": 32, "batch_size": 4}
+    several = {**GRAPH, "5": {"class_type": "EmptyLatentImage", "inputs": inputs}}
+    assert settings_of({"prompt": json.dumps(several)}).of_batch == "1/4"
 
 
 @pytest.mark.parametrize(

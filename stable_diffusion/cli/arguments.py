@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import random
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,7 +14,7 @@ from ..jobs.request import Request
 from ..jobs.view import VIEW_ROWS, View
 from ..pictures.reading import read_mask
 from ..pipeline.planner import changed
-from ..settings import ROWS, Settings
+from ..settings import ROWS, Settings, random_seed
 from .options import Parser
 
 # Options that mean nothing without one of some others.
@@ -119,7 +118,7 @@ def request_of(args: argparse.Namespace) -> Generator[Note, None, Request]:
     view, named = view_of(args), _named(args)
     if replay is not None:
         view = view.over(remaining(replay.view, named))
-    base = replay.settings if replay else Settings(seed=random.randrange(2**31))  # small enough to be typed again
+    base = replay.settings if replay else Settings(seed=random_seed())
     settings = settings_of(args, base)
     if args.n_images is None and view.n_images is not None:
         settings = replace(settings, n_images=view.n_images)
@@ -210,6 +209,8 @@ def settings_of(args: argparse.Namespace, base: Settings) -> Settings:
     """The base with what a command line asks for, all but the size. Raises ValueError for what no run could have."""
     names = ROWS.keys() - {"perturb", "width", "height"}
     given = {name: value for name in ROWS if name in names and (value := getattr(args, name, None)) is not None}
+    if given.get("seed") == -1:  # as other tools write it
+        given["seed"] = random_seed()
     if (time := getattr(args, "start_time", None)) is not None:
         given |= {"strength": (time + 1) / 1000, "strength_mode": "full"}
     return changed(base, given)

@@ -258,6 +258,17 @@ def add_common(parser: Parser) -> None:
         _add(group, flag)
     _add(group, "--clip-skip")
 
+    group = parser.add_argument_group("the same picture as another tool's")
+    for flag in ("--noise-source", "--start-scale", "--of-batch", "--step-noise-source", "--step-seed-delta"):
+        _add(group, flag)
+    for flag in ("--variation-seed", "--variation-strength", "--prompt-syntax"):
+        _add(group, flag)
+    cut, about = group.add_mutually_exclusive_group(), ROWS["cut_prompt"].about
+    cut.add_argument("--cut-prompt", action="store_const", const=True, help=about)
+    cut.add_argument(
+        "--no-cut-prompt", dest="cut_prompt", action="store_const", const=False, help="tell all of it (the default)"
+    )
+
     group = parser.add_argument_group("what is written and printed")
     add = group.add_argument
     add(

@@ -23,11 +23,30 @@ class Guide:
         return self.cfg not in (0, 1)
 
 
+def _predicted(
+    net: Callable[..., mx.array], x: mx.array, t: mx.array, at: Sequence[int], told: Sequence[Conditioning]
+) -> mx.array:
+    """What a net predicts for the rows `at` of x and t, each told its own conditioning: float32, in that order."""
+    alike: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+    for i, one in enumerate(told):
+        alike.setdefault(tuple(array.shape for array in one.values()), []).append(i)
+    parts = []
+    for places in alike.values():
+        rows = mx.array([at[i] for i in places])
+        conditioning = {name: mx.concatenate([told[i][name] for i in places]) for name in told[0]}
+        parts.append(net(x[rows], t[rows], **conditioning).astype(mx.float32))
+    if len(parts) == 1:
+        return parts[0]
+    order = [i for places in alike.values() for i in places]
+    return mx.concatenate(parts)[mx.array([order.index(i) for i in range(len(order))])]
+
+
 def guided(net: Callable[..., mx.array], guides: Sequence[Guide]) -> NetRows:
     """A net of (x, t, which) whose row i is steered by guide which[i]: `negative + cfg * (positive - negative)`.
 
-    One call of the net for all rows; those that are not steered go into it once, the others twice. rescale is that of
-    Lin et al. 2023, section 3.4, which high cfg needs with v-prediction.
+    One call of the net for all rows, or one for those whose conditioning has each length: no row sees another's
+    padding. Those that are not steered go into it once, the others twice. rescale is that of Lin et al. 2023,
+    section 3.4, which high cfg needs with v-prediction.
 
     It wraps the net and not the estimate: the two are equal without rescale, which is defined on the prediction.
     """
@@ -36,9 +55,7 @@ def guided(net: Callable[..., mx.array], guides: Sequence[Guide]) -> NetRows:
         rows = [guides[w] for w in which]
         twice = [i for i, guide in enumerate(rows) if guide.steers]
         told = [*(rows[i].negative for i in twice), *(guide.positive for guide in rows)]
-        at = mx.array([*twice, *range(len(rows))])
-        conditioning = {name: mx.concatenate([one[name] for one in told]) for name in told[0]}
-        prediction = net(x[at], t[at], **conditioning).astype(mx.float32)
+        prediction = _predicted(net, x, t, [*twice, *range(len(rows))], told)
         away, towards = prediction[: len(twice)], prediction[len(twice) :]
         if not twice:
             return towards

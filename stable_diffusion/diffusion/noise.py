@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 
-from ..settings import Perturbation
+from ..settings import NoiseSource, Perturbation
+from .generators import GENERATORS
 
 Noise = Callable[[int, int], mx.array]  # (step, draw) -> N(0, 1), shaped like x; it may also have `between`
 
@@ -46,16 +47,40 @@ def child_seed(seed: int, perturb: Sequence[Perturbation], k: int) -> int:
     return int.from_bytes(digest, "big") >> 1  # short enough to be typed again
 
 
-def start_noise(seeds: Sequence[int], shape: tuple[int, ...]) -> mx.array:
-    """The noise that images start from: (len(seeds), *shape), row k of seeds[k] alone."""
-    return mx.stack([mx.random.normal(shape, key=key(seed, "start")) for seed in seeds])
+def start_noise(
+    seeds: Sequence[int], shape: tuple[int, ...], source: NoiseSource = "mlx", place: tuple[int, int] = (1, 1)
+) -> mx.array:
+    """The noise that images start from: (len(seeds), *shape), row k of seeds[k] alone.
+
+    source: whose random numbers; place: see StreamNoise.
+    """
+    if source == "mlx":
+        return mx.stack([mx.random.normal(shape, key=key(seed, "start")) for seed in seeds])
+    return StreamNoise(source, seeds, shape, place).draw()
 
 
-def perturbed_by(n: mx.array, perturbations: Sequence[tuple[int, float, mx.array | None]]) -> mx.array:
+def perturbed_by(
+    n: mx.array, perturbations: Sequence[tuple[int, float, mx.array | None]], source: NoiseSource = "mlx"
+) -> mx.array:
     """Noise (B, ...) after (seed, amount, mask) of each perturbation, in order; all rows by the same noises."""
     for seed, amount, mask in perturbations:
-        n = perturbed(n, start_noise([seed], n.shape[1:]), amount, mask)
+        n = perturbed(n, start_noise([seed], n.shape[1:], source), amount, mask)
     return n
+
+
+def slerped(n: mx.array, other: mx.array, v: float) -> mx.array:
+    """Noise (B, h, w, C) turned by the share v of the angle to another, each column of each channel by itself.
+
+    So AUTOMATIC1111 mixes in the noise of its variation seed, v being the variation strength: spherical interpolation
+    (Shoemake 1985), over one side of the picture only because its code counts the axes of a batch.
+    """
+    cosine = (n * other).sum(axis=1, keepdims=True) / mx.sqrt(
+        mx.square(n).sum(axis=1, keepdims=True) * mx.square(other).sum(axis=1, keepdims=True)
+    )
+    if float(cosine.mean()) > 0.9995:  # the same noise twice
+        return (1 - v) * n + v * other
+    angle = mx.arccos(mx.clip(cosine, -1, 1))
+    return (mx.sin((1 - v) * angle) * n + mx.sin(v * angle) * other) / mx.sin(angle)
 
 
 class StepNoise:
@@ -75,6 +100,55 @@ class StepNoise:
 
     def between(self, s: float, t: float) -> mx.array:
         return mx.stack([path(s) - path(t) for path in self._paths]) * abs(s - t) ** -0.5
+
+
+class StreamNoise:
+    """The noise of other tools: one stream of random numbers a seed, from which each use takes the next ones.
+
+    place: (k, n) where the picture was number k, from 1, of n that were drawn at once, as (n, C, h, w). So that a
+    call is a draw, whatever step it is for, a sampler asks for the noise of its steps in order, each once.
+    """
+
+    def __init__(
+        self, source: NoiseSource, seeds: Sequence[int], shape: tuple[int, ...], place: tuple[int, int] = (1, 1)
+    ) -> None:
+        self._shape = shape
+        self._place = place
+        self._generators = [GENERATORS[source](seed) for seed in seeds]
+
+    def draw(self) -> mx.array:
+        """The next noise, (len(seeds), *shape): drawn channel-first, as torch has it, and turned round."""
+        *sides, channels = self._shape
+        k, n = self._place
+        count = n * math.prod(self._shape)
+        drawn = mx.stack([mx.array(g.randn(count)).reshape(n, channels, *sides)[k - 1] for g in self._generators])
+        return mx.contiguous(mx.moveaxis(drawn, 1, -1))
+
+    def __call__(self, i: int, k: int) -> mx.array:
+        return self.draw()
+
+
+def step_noise(
+    seeds: Sequence[int],
+    shape: tuple[int, ...],
+    start_source: NoiseSource = "mlx",
+    place: tuple[int, int] = (1, 1),
+    source: NoiseSource | None = None,
+    delta: int = 0,
+) -> Noise:
+    """The noise that a sampler adds on its way, row k of seeds[k] alone.
+
+    It is drawn on in the stream of the start, of start_source; or, with a source or a delta of its own, from the
+    beginning in the stream of seed + delta.
+    """
+    shifted = [seed + delta for seed in seeds]
+    own = source or start_source
+    if own == "mlx":
+        return StepNoise(shifted, shape)
+    noise = StreamNoise(own, shifted, shape, place)
+    if source is None and delta == 0:
+        noise.draw()  # the start
+    return noise
 
 
 class BrownianPath:

@@ -51,7 +51,15 @@ ORDER = whole(1, 100)
 LEVEL = number(1e-4, 1e6)
 
 SAMPLERS: dict[str, Method] = {
-    "ddim": Method(sde.ddim, 1, "n", False, "Song et al. 2021, 2010.02502", frozenset({"eta"})),
+    "ddim": Method(
+        sde.ddim,
+        1,
+        "n",
+        False,
+        "Song et al. 2021, 2010.02502",
+        frozenset({"eta", "schedule"}),
+        {"stride": whole(1, 1000)},
+    ),
     "ddpm": Method(sde.ddpm, 1, "n", True, "Ho et al. 2020, 2006.11239"),
     "deis": Method(ode.deis, 3, "n", False, "Zhang & Chen 2023, 2204.13902", options={"order": ORDER}),
     "dpm2": Method(ode.dpm2, 2, "2n - 1", False, "Lu et al. 2022, 2206.00927", CHURN),

@@ -1,6 +1,6 @@
 """What a person is told before a job: what will be done, what may surprise them, and what does nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ..diffusion.noising import Inversion
 from ..diffusion.samplers import sampler_named
@@ -8,7 +8,7 @@ from ..pipeline import Run
 from ..presets import preset_of
 from .columns import columns_of
 from .layouts import Layout
-from .parameters import SYNTAX
+from .parameters import literal
 from .request import Request
 
 
@@ -36,13 +36,15 @@ def announcement(layout: Layout, tables: bool) -> Iterator[str]:
 
 def cautions(request: Request, layout: Layout) -> Iterator[str]:
     """What a person may expect of a request, and will not get."""
-    prompts = dict.fromkeys(text for run in layout.runs for text in (run.settings.prompt, run.settings.negative_prompt))
-    found = dict.fromkeys(word for prompt in prompts for word in SYNTAX.findall(prompt))
-    if found and request.tool is None:
-        yield f"note: {', '.join(list(found)[:3])} in the prompt is taken literally: it has no meaning of its own here"
+    told = dict.fromkeys((s.prompt, s.negative_prompt, s.prompt_syntax) for s in (run.settings for run in layout.runs))
+    prompts = dict.fromkeys(text for *texts, _ in told for text in texts)
+    found = dict.fromkeys(word for *texts, syntax in told for text in texts for word in literal(text, syntax))
+    if found:
+        words = ", ".join(list(found)[:3])
+        yield f"note: {words} in the prompt is taken literally: it has no meaning of its own here{_syntax(told)}"
     preset = preset_of(request.model.name)
-    told = " ".join(prompts).lower()
-    if preset is not None and preset.words and told.strip() and not any(word in told for word in preset.words):
+    words = " ".join(prompts).lower()
+    if preset is not None and preset.words and words.strip() and not any(word in words for word in preset.words):
         known = ", ".join(preset.words[:10])
         yield (
             f"note: the {request.model.name} model paints landscapes, and knows no word of this prompt: {known}, ...; "
@@ -63,6 +65,13 @@ def cautions(request: Request, layout: Layout) -> Iterator[str]:
         )
 
 
+def _syntax(told: Iterable[tuple[str, str, str]]) -> str:
+    """What would give words their meaning, where all prompts are plain."""
+    if any(syntax != "plain" for *_, syntax in told):
+        return ""
+    return " (--prompt-syntax a1111 or comfyui reads weights)"
+
+
 def ordinal(n: int) -> str:
     """1st, 2nd, 3rd, 4th, ..."""
     ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
@@ -78,8 +87,16 @@ def _unused(request: Request, layout: Layout) -> Iterator[str]:
         if request.settings.cfg_rescale:
             yield f"without guidance (cfg {runs[0].cfg:g}) there is no contrast for cfg_rescale to take back"
     churned = [name for name in ("s_tmin", "s_tmax", "s_noise") if request.settings.was_set(name)]
-    if churned and not any(s.s_churn or s.eta or (sampler_named(s.sampler).noise and s.eta != 0) for s in runs):
+    noisy = any(s.s_churn or s.eta or (sampler_named(s.sampler).noise and s.eta != 0) for s in runs)
+    if churned and not noisy:
         yield f"{' and '.join(churned)} do nothing where no noise is added: s_churn and eta add some"
+    if all(s.variation_seed is not None and not s.variation_strength for s in runs):
+        yield "the variation seed does nothing with a variation strength of 0"
+    if (request.settings.step_noise_source or request.settings.step_seed_delta) and not noisy and request.tool is None:
+        yield "no noise is added on the way, which could have a source or a seed of its own"
+    images = [run for run in layout.runs if run.inputs.image is not None and run.settings.image_weight]
+    if request.settings.start_scale == "unit" and len(images) == len(layout.runs) and request.tool is None:
+        yield "start_scale is for a start that is noise alone, and this one is a picture with noise on it"
     if request.settings.source_prompt and view.show_noising != "inversion" and all(s.start == "noise" for s in runs):
         yield "the source prompt is for an inversion, and there is none"
     shown = view.show_denoising or view.save_last_N or view.animate or view.html or view.latents

@@ -47,6 +47,9 @@ def _options(settings: Settings, model: Model, originals: Originals | None) -> I
         value = getattr(settings, name)
         if name in _APART | by_hand or value == row.default:
             continue
+        if value is True:
+            yield f"--{name.replace('_', '-')}"
+            continue
         written = _written(value)
         flag = f"--{name.replace('_', '-')}"
         # What begins with a hyphen would be taken for another option.

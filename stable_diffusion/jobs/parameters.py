@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ..diffusion.aliases import A1111_SAMPLERS, A1111_SPACINGS, sampler_name, spacing_name
-from ..diffusion.noise import slider
 from ..diffusion.samplers import sampler_named
 from ..pipeline.planner import SAMPLER_OPTIONS
 from ..settings import Settings
@@ -18,14 +17,28 @@ from .recipe import Recipe
 SAMPLERS = {ours: label for label, ours in A1111_SAMPLERS.items()}
 SPACINGS = {ours: label for label, ours in A1111_SPACINGS.items()}
 
+_SOURCES = {"torch": "CPU", "nvidia": "NV"}
+
 # Bounded, so that no text can keep them busy: a name has at most 60 letters, a value in quotes 4,000.
 _PAIR = re.compile(r'\s{0,9}(\w[\w \-/]{1,60}):\s{0,9}("(?:\\.|[^\\"]){0,4000}"|[^,]*)(?:,|$)')
 _MOST = 200_000  # letters of a line of numbers
-# What other tools' prompts may hold besides words: weights, LoRAs, schedules, and breaks.
-SYNTAX = re.compile(
-    r"\([^()]{1,200}:\s*[\d.]+\s*\)|\[[^\[\]]{0,200}:[^\[\]:]{0,200}:\s*[\d.]+\s*\]"
-    r"|<(?:lora|hypernet|lyco):[^>]{1,200}>|\bBREAK\b"
-)
+# What other tools' prompts may hold besides words.
+_WEIGHTS = r"\([^()]{1,200}:\s*[\d.]+\s*\)"
+_FILES = r"<(?:lora|hypernet|lyco):[^>]{1,200}>"
+_EDITING = r"\[[^\[\]]{0,200}:[^\[\]:]{0,200}:\s*[\d.]+\s*\]"
+# Of these, what is read as words all the same, by the syntax that a prompt is read in.
+_LITERAL = {
+    "plain": re.compile(rf"{_WEIGHTS}|{_EDITING}|{_FILES}|\bBREAK\b"),
+    "a1111": re.compile(
+        rf"{_EDITING}|\[[^\[\]:]{{0,200}}:\s*[\d.]+\s*\]|\[[^\[\]|]{{0,200}}\|[^\[\]]{{0,200}}\]|{_FILES}|\bAND\b"
+    ),
+    "comfyui": re.compile(rf"{_FILES}|\bembedding:\S{{1,200}}"),
+}
+
+
+def literal(prompt: str, syntax: str) -> list[str]:
+    """What means something in other tools' prompts, and is taken literally where a prompt is read in this syntax."""
+    return list(dict.fromkeys(match.group() for match in _LITERAL[syntax].finditer(prompt)))
 
 
 def parameters(recipe: Recipe) -> str:
@@ -49,6 +62,15 @@ def parameters(recipe: Recipe) -> str:
         pairs["Clip skip"] = s.clip_skip + 1
     if s.eta is not None:
         pairs["Eta"] = f"{s.eta:g}"
+    if s.noise_source in _SOURCES:
+        pairs["RNG"] = _SOURCES[s.noise_source]
+    if s.step_seed_delta:
+        pairs["ENSD"] = s.step_seed_delta
+    if s.variation_seed is not None:
+        pairs["Variation seed"] = s.variation_seed
+        pairs["Variation seed strength"] = f"{s.variation_strength:g}"
+    if s.start_scale == "unit":
+        pairs["SGM noise multiplier"] = True
     if s.perturb:
         pairs["Perturbations"] = ", ".join(f"{seed}:{amount:g}" for seed, amount, *_ in s.perturb)
     if recipe.model.loras:
@@ -74,6 +96,7 @@ class ParsedParameters:
     not_understood: list[str] = field(default_factory=list)
 
 
+_RANDOM = {"cpu": "torch", "nv": "nvidia", "gpu": "nvidia", "cuda": "nvidia"}  # whose random numbers
 _READERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "Steps": lambda v: {"steps": int(v)},
     # The spacing that a sampler's name may bring comes with it.
@@ -89,6 +112,9 @@ _READERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "Sigma tmin": lambda v: {"s_tmin": float(v)},
     "Sigma tmax": lambda v: {"s_tmax": float(v)},
     "Sigma noise": lambda v: {"s_noise": float(v)},
+    "RNG": lambda v: {"noise_source": _RANDOM[v.lower()]},
+    "ENSD": lambda v: {"step_seed_delta": int(v)},
+    "SGM noise multiplier": lambda v: {"start_scale": {"true": "unit", "false": "sigma"}[v.lower()]},
 }
 # The spacing that "Automatic" stands for: the sampler's own, since version 1.9.
 _AUTOMATIC = {
@@ -102,7 +128,7 @@ _AUTOMATIC = {
     "dpmpp_sde": "karras",
     "restart": "karras",
 }
-_MEANINGLESS = {"Version", "Model hash", "RNG", "ENSD", "User"}  # say nothing about the picture, or nothing of use here
+_MEANINGLESS = {"Version", "Model hash", "User"}  # say nothing about the picture, or nothing of use here
 
 
 def read_parameters(text: str) -> ParsedParameters:
@@ -143,7 +169,7 @@ def _pairs(line: str) -> dict[str, str]:
 def read_pairs(prompt: str, negative: str, pairs: Mapping[str, str]) -> ParsedParameters:
     """The same from a prompt and from names and values that have already been found."""
     settings: dict[str, Any] = {"prompt": prompt, "negative_prompt": negative}
-    strange = [f"{what} in the prompt" for what in SYNTAX.findall(prompt + negative)]
+    strange: list[str] = []
     model, variation = None, {}
     for name, value in pairs.items():
         if value.startswith('"'):
@@ -162,7 +188,7 @@ def read_pairs(prompt: str, negative: str, pairs: Mapping[str, str]) -> ParsedPa
                 found = _READERS[name](value)
                 Settings(**settings | found)
                 settings |= found
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, KeyError):
                 strange.append(_shown(name, value))
         elif name not in _MEANINGLESS:
             strange.append(_shown(name, value))
@@ -174,10 +200,10 @@ def read_pairs(prompt: str, negative: str, pairs: Mapping[str, str]) -> ParsedPa
     if variation:
         try:
             seed, strength = int(variation["Variation seed"]), float(variation["Variation seed strength"])
-            settings["perturb"] = ((seed, slider(strength)),)
-            Settings(perturb=settings["perturb"])
+            found = {"variation_seed": seed, "variation_strength": strength}
+            Settings(**found)
+            settings |= found
         except (KeyError, ValueError):
-            settings.pop("perturb", None)
             strange += [_shown(name, value) for name, value in variation.items()]
     return ParsedParameters(settings, model, strange)
 

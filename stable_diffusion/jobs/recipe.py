@@ -104,7 +104,8 @@ class Recipe:
                 f"its settings are of version {version!r}, and {VERSION} is known here: update this package"
             )
         try:
-            settings = CompleteSettings.from_json(values["settings"])
+            # A file that does not say so is from before long prompts were told in chunks.
+            settings = CompleteSettings.from_json({"cut_prompt": True, **values["settings"]})
             batch = values.get("together")
             return cls(
                 settings=settings,

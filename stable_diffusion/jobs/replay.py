@@ -1,13 +1,13 @@
 """A picture's file as a request: what it says of settings, model and view."""
 
-import random
 from collections.abc import Collection, Generator
 from dataclasses import dataclass, field, replace
 
 from ..pictures.images import Picture
 from ..pictures.metadata import Attached, read_attached
-from ..settings import Settings
+from ..settings import Settings, random_seed
 from .events import Note
+from .likeness import likeness
 from .model import Model
 from .recipe import IMAGE, MASK, RECIPE, Batch, Recipe
 from .tools import read_tool
@@ -87,12 +87,19 @@ def read_replay(path: str, from_image: bool) -> Generator[Note, None, Replay]:
         raise ValueError(f"{path} says nothing of how it was made: {error}") from None
     found = picture.said
     strange = list(found.not_understood)
-    settings = {"seed": random.randrange(2**31), **found.settings}  # where it says none, or -1, any will do
+    settings = {"seed": random_seed(), **found.settings}  # where it says none, or -1, any will do
     if not from_image and "strength" in settings:
         strange.append(f"Denoising strength: {settings.pop('strength'):g} (without a picture to start from)")
+    alike = likeness(picture.tool, settings) if "seed" in found.settings else None
+    if alike is not None:
+        settings |= alike.settings
     if strange:
         yield Note(f"note: not understood of what {path} says: {'; '.join(strange)}")
-    yield Note(f"note: {path} is {picture.tool}: the same settings, but not its noise, so it will be another picture")
+    if alike is not None:
+        yield Note(f"note: {path} is {picture.tool}; {alike}")
+    else:
+        why = "the same settings, but not its noise, so it will be another picture"
+        yield Note(f"note: {path} is {picture.tool}: {why}")
     named = f"with the model {found.model!r}" if found.model else "by another tool, which names no model"
     return Replay(
         path,

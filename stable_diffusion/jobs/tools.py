@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..settings import MOST_BATCH
 from .parameters import ParsedParameters, read_pairs, read_parameters
 from .recipe import TEXT
 
@@ -32,7 +33,7 @@ _FOOOCUS = {
 }  # fmt: skip
 _INVOKE = {
     "seed": "Seed", "steps": "Steps", "cfg_scale": "CFG scale", "scheduler": "Sampler", "sampler": "Sampler",
-    "model": "Model", "strength": "Denoising strength", "cfg_rescale_multiplier": "CFG rescale",
+    "model": "Model", "strength": "Denoising strength", "cfg_rescale_multiplier": "CFG rescale", "rand_device": "RNG",
 }  # fmt: skip
 _NOVELAI = {
     "seed": "Seed", "steps": "Steps", "scale": "CFG scale", "sampler": "Sampler", "noise_schedule": "Schedule type",
@@ -191,6 +192,9 @@ def _comfy(graph: Words) -> ParsedParameters | None:
     if words.get("denoise") == 1:
         del words["denoise"]
     found = _said(words, _COMFY, *(str(prompt or "") for prompt in prompts))
+    batch = nearest(inputs.get("latent_image"), "batch_size")
+    if isinstance(batch, int) and 1 < batch <= MOST_BATCH:
+        found.settings.update(noise_source="torch", of_batch=f"1/{batch}")  # which of them, it does not say
     others = sorted({n["class_type"] for n in nodes.values()} - _COMFY_NODES)
     found.not_understood.extend(f"the node {str(kind)[:60]}" for kind in others[:8])
     return found

@@ -1,11 +1,13 @@
 """A prompt, as the UNet takes it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import mlx.core as mx
 
 from .clip import CLIPTextModel
+from .prompts import PARSERS, Chunk, Piece, Token, by_commas, by_words
 from .tokenizer import CLIPTokenizer
 
 
@@ -13,12 +15,76 @@ from .tokenizer import CLIPTokenizer
 class EncodedPrompt:
     """The outputs of one text encoder, or of XL's two, side by side."""
 
-    context: mx.array  # (1, 77, D)
-    pooled: mx.array | None  # (1, D) of the last encoder; XL only
+    context: mx.array  # (1, 77 for each chunk, D)
+    pooled: mx.array | None  # (1, D) of the last encoder's first chunk; XL only
+
+    @property
+    def chunks(self) -> int:
+        return self.context.shape[1] // 77
 
     def zeroed(self) -> "EncodedPrompt":
         """The same shapes, without a word."""
         return EncodedPrompt(mx.zeros_like(self.context), None if self.pooled is None else mx.zeros_like(self.pooled))
+
+
+Encode = Callable[[mx.array], mx.array]  # ids (K, 77) -> (K, 77, D)
+
+
+def by_the_mean(z: mx.array, w: mx.array, empty: Callable[[], mx.array]) -> mx.array:
+    """States (K, 77, D) times weights (K, 77), each chunk brought back to the mean that it had (AUTOMATIC1111)."""
+    weighted = z * w[..., None]
+    return weighted * (z.mean(axis=(1, 2), keepdims=True) / weighted.mean(axis=(1, 2), keepdims=True))
+
+
+def from_empty(z: mx.array, w: mx.array, empty: Callable[[], mx.array]) -> mx.array:
+    """States (K, 77, D) moved away from those of no words, z0 + w (z - z0), at each place (ComfyUI).
+
+    empty: gives z0, (1, 77, D).
+    """
+    z0 = empty()
+    return z0 + w[..., None] * (z - z0)
+
+
+@dataclass(frozen=True)
+class Syntax:
+    """How one tool cuts a prompt, and what a weight does there."""
+
+    cut: Callable[[list[list[Token]], int, int | None], list[Chunk]]
+    weigh: Callable[[mx.array, mx.array, Callable[[], mx.array]], mx.array]
+    apart: bool = False  # words between spaces are tokenized one by one
+
+
+SYNTAXES = {
+    "plain": Syntax(by_commas, by_the_mean),
+    "a1111": Syntax(by_commas, by_the_mean),
+    "comfyui": Syntax(by_words, from_empty, apart=True),
+}
+
+
+def chunks_of(prompt: str, tokenizer: CLIPTokenizer, syntax: str) -> list[Chunk]:
+    """A prompt as chunks of up to 75 tokens, at least one. Raises ValueError for too many brackets in one another."""
+    way = SYNTAXES[syntax]
+
+    def words(piece: Piece) -> list[list[Token]]:
+        parts = piece.text.replace("\n", " ").split(" ") if way.apart else [piece.text]
+        return [[(i, piece.weight) for i in tokenizer.tokenize(part, False, False)] for part in parts]
+
+    chunks: list[Chunk] = []
+    for section in PARSERS[syntax](prompt):
+        chunks += way.cut([word for piece in section for word in words(piece)], tokenizer.length - 2, tokenizer.comma)
+    # A break at the end begins nothing.
+    return chunks[:-1] if len(chunks) > 1 and not chunks[-1] else chunks
+
+
+def _framed(chunks: Sequence[Chunk], tokenizer: CLIPTokenizer) -> tuple[mx.array, mx.array | None]:
+    """The ids (K, 77) of chunks between begin and end, padded, and their weights, None where all are 1."""
+    ids, weights = [], []
+    for chunk in chunks:
+        padding = tokenizer.length - 2 - len(chunk)
+        ids.append([tokenizer.bos, *(i for i, _ in chunk), tokenizer.eos, *[tokenizer.pad] * padding])
+        weights.append([1.0, *(w for _, w in chunk), 1.0, *[1.0] * padding])
+    heavy = any(w != 1 for row in weights for w in row)
+    return mx.array(ids), mx.array(weights) if heavy else None
 
 
 @dataclass(frozen=True)
@@ -29,22 +95,46 @@ class TextNets:
     tokenizers: Sequence[CLIPTokenizer]
     xl: bool
 
-    def encode(self, text: str, clip_skip: int = 0) -> tuple[EncodedPrompt, str]:
-        """The encoded text, and the end of it that did not fit into 77 tokens ("" if all did).
+    def encode(
+        self, text: str, clip_skip: int = 0, syntax: str = "plain", cut: bool = False
+    ) -> tuple[EncodedPrompt, str]:
+        """The encoded text, and, with cut, the end of it that did not fit into 77 tokens ("" if all did).
 
-        SD 1.x and 2.x take the last layer, normed; XL was trained on the last but one of both its encoders, unnormed.
-        clip_skip goes so many layers further back. Raises ValueError where that leaves none.
+        A text that is longer becomes chunks of 77, each encoded by itself, side by side along the tokens. SD 1.x and
+        2.x take the last layer, normed; XL was trained on the last but one of both its encoders, unnormed. clip_skip
+        goes so many layers further back. Raises ValueError where that leaves none.
         """
         back = clip_skip + self.xl
-        contexts, pooled, left_out = [], None, ""
-        for encoder, tokenizer in zip(self.encoders, self.tokenizers, strict=True):
+        left_out = ""
+        told = []
+        for tokenizer in self.tokenizers:
+            if cut:
+                left_out = left_out or tokenizer(text)[1]
+                room = tokenizer.length - 2
+                told.append([[(i, 1.0) for i in tokenizer.tokenize(text, False, False)[:room]]])
+            else:
+                told.append(chunks_of(text, tokenizer, syntax))
+        count = max(map(len, told))
+        contexts, pooled = [], None
+        for encoder, tokenizer, chunks in zip(self.encoders, self.tokenizers, told, strict=True):
             layers = encoder.config.num_hidden_layers
             if back >= layers:
                 raise ValueError(f"clip_skip is {clip_skip}: this model's text encoder has {layers} layers")
-            ids, dropped = tokenizer(text)
-            left_out = left_out or dropped
-            output = encoder(mx.array([ids]))
-            state = output.hidden_states[-1 - back]
-            contexts.append(state if self.xl else encoder.final_layer_norm(state))
-            pooled = output.pooled if self.xl else None
+            ids, weights = _framed([*chunks, *[[]] * (count - len(chunks))], tokenizer)
+            state, pooled_here = self._states(encoder, ids, back)
+            if weights is not None:
+                empty = partial(self._empty, encoder, tokenizer, back)
+                state = SYNTAXES[syntax].weigh(state.astype(mx.float32), weights, empty).astype(state.dtype)
+            contexts.append(state.reshape(1, -1, state.shape[-1]))
+            pooled = pooled_here[:1] if self.xl else None
         return EncodedPrompt(mx.concatenate(contexts, axis=-1), pooled), left_out
+
+    def _states(self, encoder: CLIPTextModel, ids: mx.array, back: int) -> tuple[mx.array, mx.array]:
+        """ids (K, 77) -> the states that the UNet takes (K, 77, D), and what is pooled (K, D)."""
+        output = encoder(ids)
+        state = output.hidden_states[-1 - back]
+        return state if self.xl else encoder.final_layer_norm(state), output.pooled
+
+    def _empty(self, encoder: CLIPTextModel, tokenizer: CLIPTokenizer, back: int) -> mx.array:
+        state, _ = self._states(encoder, _framed([[]], tokenizer)[0], back)
+        return state.astype(mx.float32)

@@ -78,6 +78,11 @@ class CLIPTokenizer:
         encoding = self._bpe.encode(text, add_special_tokens=False)
         yield from ((i, at + begin) for i, (begin, _) in zip(encoding.ids, encoding.offsets, strict=True))
 
+    @property
+    def comma(self) -> int | None:
+        """The id of a comma that ends a word, if the vocabulary has one."""
+        return self._bpe.token_to_id(",</w>")
+
     def tokenize(self, text: str, prepend_bos: bool = True, append_eos: bool = True) -> list[int]:
         """All ids of a text, however many, as the older MLX example's tokenizer gives them: no padding, no cut."""
         return [self.bos] * prepend_bos + [i for i, _ in self._encoded(text)] + [self.eos] * append_eos

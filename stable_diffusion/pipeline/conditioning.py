@@ -18,25 +18,29 @@ def guides(
 ) -> list[Guide]:
     """What steers each of some runs; texts that several of them share are encoded once.
 
-    Warns of the end of a prompt that is too long. Raises ValueError for a clip_skip that leaves no layer.
+    Warns of a plain prompt that is too long for one chunk. Raises ValueError for a clip_skip that leaves no layer.
     """
-    known: dict[tuple[str, int], EncodedPrompt] = {}
+    known: dict[tuple[object, ...], EncodedPrompt] = {}
 
-    def encoded(text: str, clip_skip: int, name: str) -> EncodedPrompt:
-        if (text, clip_skip) not in known:
-            known[text, clip_skip], dropped = nets.encode(text, clip_skip)
+    def encoded(text: str, s: CompleteSettings, name: str) -> EncodedPrompt:
+        how = (text, s.clip_skip, s.prompt_syntax, s.cut_prompt)
+        if how not in known:
+            known[how], dropped = nets.encode(*how)
             if dropped:
                 warnings.warn(f"the {name} is too long; left out: {dropped!r}", stacklevel=7)
-        return known[text, clip_skip]
+            elif known[how].chunks > 1 and s.prompt_syntax == "plain":
+                chunks = f"{known[how].chunks} chunks of up to 75 tokens"
+                warnings.warn(f"the {name} is long, and is told in {chunks}; cut_prompt tells one alone", stacklevel=7)
+        return known[how]
 
     found = []
     for s in all_settings:
         # A net that was distilled with guidance is told the scale, and is not to be guided once more.
         cfg = s.cfg if description.unet.time_cond_proj_dim is None else 1.0
-        positive = _conditioning(s, encoded(s.prompt, s.clip_skip, "prompt"), description, dtype)
+        positive = _conditioning(s, encoded(s.prompt, s, "prompt"), description, dtype)
         guide = Guide(positive, {}, cfg, s.cfg_rescale)
         if guide.steers:
-            text = encoded(s.negative_prompt, s.clip_skip, "negative prompt")
+            text = encoded(s.negative_prompt, s, "negative prompt")
             if not s.negative_prompt and description.zero_empty_negative:
                 text = text.zeroed()
             guide = replace(guide, negative=_conditioning(s, text, description, dtype))

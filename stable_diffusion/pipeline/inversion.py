@@ -21,7 +21,9 @@ def invert_all(runs: Sequence[Run], estimate: Callable[[Sequence[Run]], DenoiseR
     known: dict[tuple[object, ...], Inversion] = {}
     found = []
     for run in runs:
-        what = (run.settings.source_prompt, run.settings.clip_skip, run.settings.discretize, run.plan.sigmas)
+        s = run.settings
+        how = (s.clip_skip, s.prompt_syntax, s.cut_prompt)
+        what = (s.source_prompt, *how, s.discretize, run.plan.sigmas)
         if what not in known:
             known[what] = _inverted(run, estimate)
         found.append(known[what])

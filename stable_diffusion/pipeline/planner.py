@@ -43,6 +43,10 @@ def changed(settings: Settings, given: Mapping[str, Any]) -> Settings:
         instead |= {name: ROWS[name].default for name in SAMPLER_OPTIONS if name not in taken}
         if brought:
             instead["spacing"] = None
+    if given.get("noise_source") == "mlx":  # where every picture has its own seed
+        instead["of_batch"] = None
+    if given.get("prompt_syntax", "plain") != "plain":
+        instead["cut_prompt"] = False
     if {"sigmas", "times"} & given.keys():
         instead |= {"sigmas": None, "times": None, "steps": None, "spacing": None}
     elif {"steps", "spacing"} & given.keys():

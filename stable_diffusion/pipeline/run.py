@@ -7,12 +7,13 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..diffusion.noise import Noise, perturbed_by, start_noise
+from ..diffusion.noise import Noise, perturbed_by, slerped, start_noise, step_noise
 from ..diffusion.noising import Inversion
 from ..diffusion.ode import raised
 from ..diffusion.plan import Plan
 from ..diffusion.samplers import CHURN, Sampler, Step, sampler_named
-from ..settings import CompleteSettings
+from ..diffusion.schedule import deviation
+from ..settings import CompleteSettings, read_place
 from ..weights.extras import LoRAUse
 from .inputs import NOTHING, Inputs
 from .masks import shrunk, unpacked
@@ -35,6 +36,17 @@ class Run:
     @property
     def seeds(self) -> range:
         return range(self.settings.seed, self.settings.seed + self.settings.n_images)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Of the picture in the batch that it was drawn with: (k, n), k from 1."""
+        return (1, 1) if self.settings.of_batch is None else read_place(self.settings.of_batch)
+
+    @property
+    def step_noise(self) -> Noise:
+        """The noise that its sampler adds, from the first of it on."""
+        s = self.settings
+        return step_noise(self.seeds, self.shape, s.noise_source, self.place, s.step_noise_source, s.step_seed_delta)
 
     @property
     def calls(self) -> int:
@@ -70,19 +82,23 @@ class Run:
         elif self.settings.start == "inversion" and self.inversion is not None:
             n = (self.inversion.latents[-1] - self.original) / self.plan.start_sigma
         else:
-            n = start_noise(self.seeds, self.shape)
-        lineage = self.settings.perturb
-        return perturbed_by(n, [(s, a, unpacked(str(code[0])) if code else None) for s, a, *code in lineage])
+            n = start_noise(self.seeds, self.shape, self.settings.noise_source, self.place)
+        s = self.settings
+        if s.variation_seed is not None and s.variation_strength:
+            n = slerped(n, start_noise([s.variation_seed], self.shape, s.noise_source), s.variation_strength)
+        lineage = [(seed, a, unpacked(str(code[0])) if code else None) for seed, a, *code in s.perturb]
+        return perturbed_by(n, lineage, s.noise_source)
 
     @property
     def start(self) -> mx.array:
         """image_weight * x0 + sigma_start * n: noised once, to exactly the level that the first step starts from.
 
-        With a mask, the image's weight is taken away inside it alone.
+        With a mask, the image's weight is taken away inside it alone. Noise alone is scaled as start_scale says.
         """
-        noise, weight = self.plan.start_sigma * self.n, self.settings.image_weight
+        sigma, weight = self.plan.start_sigma, self.settings.image_weight
+        noise = sigma * self.n
         if self.x0 is None or (weight == 0 and self.inputs.mask is None):
-            return noise
+            return noise if self.settings.start_scale == "sigma" else deviation(sigma) * self.n
         if (mask := self.latent_mask) is not None and weight != 1:
             return (1 - (1 - weight) * mask) * self.x0 + noise
         return weight * self.x0 + noise

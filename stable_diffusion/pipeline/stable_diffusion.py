@@ -11,7 +11,6 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from ..diffusion.noise import StepNoise
 from ..diffusion.noising import Inversion
 from ..diffusion.plan import Plan
 from ..diffusion.samplers import Step
@@ -320,7 +319,7 @@ class StableDiffusion:
         for indices in groups:
             group = [runs[i] for i in indices]
             self.wear(group[0].lora)
-            samplers = (run.sampler(run.start, StepNoise(run.seeds, run.shape)) for run in group)
+            samplers = (run.sampler(run.start, run.step_noise) for run in group)
             for which, step in lockstep(self._estimate(group), samplers, batch_size):
                 mx.eval(step.x, step.clean)
                 start, remedy = group[which].start, "try a smaller cfg, or other weights"

@@ -1,0 +1,123 @@
+"""What other tools do that their files do not say: whose noise they draw, how they scale it, which times they tell."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..diffusion.aliases import sampler_name
+from ..diffusion.samplers import sampler_named
+
+# Samplers whose noise, in k-diffusion, is a Brownian tree's of torchsde.
+_OF_A_TREE = {"dpmpp_sde", "dpmpp_2m_sde", "dpmpp_2m_sde_heun", "dpmpp_3m_sde"}
+# diffusers' samplers in variance-exploding form, which leave the times of Karras's levels fractional.
+_EXPLODING = {"euler", "euler_a", "heun", "lms", "dpm2", "dpm2_a"}
+_TREE = "the noise that its sampler adds, which is a Brownian tree's (here it is drawn on from the start's)"
+_DEVICE = "on what it sampled: taken for an NVIDIA card, whose random numbers the steps get"
+_ENCODER = "its sample of what the encoder made of the picture (here it is the mean)"
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """What makes a picture here like the other tool's."""
+
+    settings: dict[str, Any]
+    unknown: list[str] = field(default_factory=list)  # what its file does not say, and what is taken for it
+
+    def __str__(self) -> str:
+        """In a line: the options, and what is not known."""
+        options = [f"--{name.replace('_', '-')} {value}" for name, value in self.settings.items() if value is not None]
+        known = f"as it does it: {' '.join(options)}"
+        return f"{known}; not known: {'; '.join(self.unknown)}" if self.unknown else known
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What is known of the run."""
+
+    settings: Mapping[str, Any]
+    sampler: str  # our name, without options
+    spacing: str | None
+    adds_noise: bool
+
+
+def likeness(tool: str, settings: Mapping[str, Any]) -> Likeness | None:
+    """How a tool makes a picture of settings that were read from its file; None: that is not known of this tool."""
+    if tool not in _TOOLS:
+        return None
+    name, brought = sampler_name(settings.get("sampler", "euler"))
+    plain = name.partition(":")[0]
+    noisy = settings.get("eta", 1 if sampler_named(name).noise else 0) or settings.get("s_churn", 0)
+    said = _Said(settings, plain, settings.get("spacing") or brought, bool(noisy))
+    found = _TOOLS[tool](said)
+    if settings.get("strength") is not None:
+        found.unknown.append(_ENCODER)
+    return found
+
+
+def _a1111(said: _Said) -> Likeness:
+    vp = said.sampler == "ddim"  # its own code, at variance 1
+    settings = {
+        "noise_source": said.settings.get("noise_source", "nvidia"),
+        "start_scale": said.settings.get("start_scale", "unit" if vp else "sigma"),
+        "spacing": said.spacing or ("leading" if vp else "uniform"),  # as it was before it said so
+        "prompt_syntax": "a1111",
+    }
+    unknown = []
+    if "noise_source" not in said.settings:
+        unknown.append("whether it ran on an NVIDIA card (--noise-source torch is for a Mac)")
+    if said.adds_noise and said.sampler in _OF_A_TREE:
+        unknown.append(_TREE)
+    if said.sampler == "unipc":
+        unknown.append("its way of UniPC, which chooses times of its own")
+    return Likeness(settings, unknown)
+
+
+def _comfy(said: _Said) -> Likeness:
+    settings: dict[str, Any] = {
+        "noise_source": "torch",
+        "start_scale": "sigma" if said.spacing == "ddim_uniform" else "unit",  # which does not start at the top
+        "discretize": "timestep",
+        "prompt_syntax": "comfyui",
+    }
+    unknown = []
+    if said.adds_noise and said.sampler in _OF_A_TREE:
+        unknown.append(_TREE)
+    elif said.adds_noise:
+        settings["step_noise_source"] = "nvidia"
+        unknown.append(f"{_DEVICE} (--step-noise-source torch --step-seed-delta 1 is for a CPU)")
+    if (place := said.settings.get("of_batch")) is not None:
+        unknown.append(f"which of its batch it was, taken for {place} (--of-batch says which)")
+    return Likeness(settings, unknown)
+
+
+def _invoke(said: _Said) -> Likeness:
+    exploding = said.sampler in _EXPLODING
+    spacings = {"ddim": "leading", "ddpm": "leading", "tcd": "lcm", "lcm": "lcm"}
+    settings: dict[str, Any] = {
+        "noise_source": said.settings.get("noise_source", "torch"),
+        "start_scale": "sigma" if exploding else "unit",
+        "spacing": said.spacing or spacings.get(said.sampler, "linspace"),
+        "discretize": "timestep" if said.spacing and not exploding else "none",
+    }
+    unknown = []
+    if re.search(r"[+-]{1,9}(?:\s|,|$)|\)[\d.+-]", said.settings.get("prompt", "")):
+        unknown.append("the weights of its prompt, which are compel's")
+    if said.spacing is None:
+        unknown.append("its model's own spacing, taken for that of SD 1.x (XL's is leading, with --start-scale unit)")
+    if said.adds_noise and said.sampler == "dpmpp_sde":
+        unknown.append(_TREE)
+    elif said.adds_noise:
+        seed = said.settings.get("seed", 0)
+        settings["step_noise_source"] = "nvidia"
+        settings["step_seed_delta"] = (seed ^ 0xFFFFFFFF) - seed  # all bits of its seed the other way round
+        unknown.append(_DEVICE)
+    return Likeness(settings, unknown)
+
+
+_TOOLS: dict[str, Callable[[_Said], Likeness]] = {
+    "AUTOMATIC1111's": _a1111,
+    "ComfyUI's": _comfy,
+    "SwarmUI's": _comfy,
+    "InvokeAI's": _invoke,
+}

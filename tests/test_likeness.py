@@ -1,0 +1,61 @@
+"""What another tool's picture is made like."""
+
+from typing import Any
+
+import pytest
+
+from stable_diffusion.jobs.likeness import likeness
+from stable_diffusion.settings import Settings
+
+A1111, COMFY, INVOKE = "AUTOMATIC1111's", "ComfyUI's", "InvokeAI's"
+SYNTAX: dict[str, dict[str, str]] = {
+    A1111: {"prompt_syntax": "a1111"},
+    COMFY: {"prompt_syntax": "comfyui"},
+    INVOKE: {},
+}
+
+
+@pytest.mark.parametrize(
+    ("tool", "said", "found", "unknown"),
+    [
+        (A1111, {"sampler": "Euler"},
+         {"noise_source": "nvidia", "start_scale": "sigma", "spacing": "uniform"}, ["NVIDIA card"]),
+        (A1111, {"sampler": "DPM++ 2M Karras", "noise_source": "torch"},
+         {"noise_source": "torch", "start_scale": "sigma", "spacing": "karras"}, []),
+        (A1111, {"sampler": "DDIM", "noise_source": "torch"},
+         {"noise_source": "torch", "start_scale": "unit", "spacing": "leading"}, []),
+        (A1111, {"sampler": "DPM++ SDE", "noise_source": "nvidia", "start_scale": "unit"},
+         {"noise_source": "nvidia", "start_scale": "unit", "spacing": "uniform"}, ["Brownian"]),
+        (A1111, {"sampler": "Euler a", "noise_source": "torch", "strength": 0.5},
+         {"noise_source": "torch", "start_scale": "sigma", "spacing": "uniform"}, ["encoder"]),
+        (COMFY, {"sampler": "euler", "spacing": "uniform"},
+         {"noise_source": "torch", "start_scale": "unit", "discretize": "timestep"}, []),
+        (COMFY, {"sampler": "euler", "spacing": "ddim_uniform", "of_batch": "1/4"},
+         {"noise_source": "torch", "start_scale": "sigma", "discretize": "timestep"}, ["taken for 1/4"]),
+        (COMFY, {"sampler": "euler_ancestral", "spacing": "karras"},
+         {"noise_source": "torch", "start_scale": "unit", "discretize": "timestep", "step_noise_source": "nvidia"},
+         ["--step-seed-delta 1"]),
+        (INVOKE, {"sampler": "dpmpp_2m", "spacing": "karras", "seed": 5},
+         {"noise_source": "torch", "start_scale": "unit", "spacing": "karras", "discretize": "timestep"}, []),
+        (INVOKE, {"sampler": "dpmpp_2m", "spacing": "karras", "seed": 5, "prompt": "a (red)1.3 house++"},
+         {"noise_source": "torch", "start_scale": "unit", "spacing": "karras", "discretize": "timestep"}, ["compel"]),
+        (INVOKE, {"sampler": "euler", "seed": 5},
+         {"noise_source": "torch", "start_scale": "sigma", "spacing": "linspace", "discretize": "none"}, ["XL's"]),
+        (INVOKE, {"sampler": "euler_a", "spacing": "karras", "seed": 5, "noise_source": "nvidia"},
+         {"noise_source": "nvidia", "start_scale": "sigma", "spacing": "karras", "discretize": "none",
+          "step_noise_source": "nvidia", "step_seed_delta": 2**32 - 1 - 10}, ["NVIDIA card"]),
+    ],
+)  # fmt: skip
+def test_a_tools_ways_are_chosen_and_what_is_not_known_is_said(
+    tool: str, said: dict[str, Any], found: dict[str, Any], unknown: list[str]
+) -> None:
+    alike = likeness(tool, {"seed": 5, **said})
+    assert alike is not None and alike.settings == found | SYNTAX[tool]
+    assert len(alike.unknown) == len(unknown)
+    for words, sentence in zip(unknown, alike.unknown, strict=True):
+        assert words in sentence and words in str(alike)
+    Settings(**{"seed": 5, **said, **alike.settings})
+
+
+def test_of_other_tools_nothing_is_claimed() -> None:
+    assert likeness("NovelAI's", {"seed": 5, "sampler": "euler"}) is None
