@@ -417,7 +417,7 @@ def test_a_signal_while_stepping_ends_quietly_and_keeps_what_is_finished(sent: s
     assert files() == sorted(said) and list(Path.cwd().glob(".*")) == []
 
 
-@pytest.mark.parametrize("after", [0.05, 0.2, 0.4, 0.7])
+@pytest.mark.parametrize("after", [0.05, 0.2, 0.3, 0.4, 0.5, 0.7])
 def test_ctrl_c_while_python_still_imports_is_one_line(after: float) -> None:
     line = ["a", "--model", SD1, "--steps", "10000"]
     code = f"import sys; print('up', flush=True); import txt2image; sys.exit(txt2image.main({line!r}))"

@@ -6,7 +6,6 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -37,10 +36,18 @@ GOOD = {
     "animate": "film.webp", "fps": "3", "html": "page.html", "preview": "linear", "grid": "cfg=2,3",
     "sheet_size": "800", "redraw": "a.safetensors", "show_noising": "chain", "generate_triangle": "0.5,1",
     "triangle_align": "right", "triangle_shape": "pyramid", "highlight": "0.5", "loopback": "2",
+    "loras": "a.safetensors:0.5", "embeddings": "a.safetensors", "vae": "a.safetensors", "prediction": "v_prediction",
+    "noise_source": "torch", "start_scale": "unit", "of_batch": "2/3", "step_noise_source": "nvidia",
+    "step_seed_delta": "31337", "variation_seed": "5", "variation_strength": "0.2", "prompt_syntax": "a1111",
 }  # fmt: skip
 # What a request says nothing of: where files go, and what is printed.
 BESIDES = {"output", "overwrite", "plan", "print_parser", "verbose", "preload_models"}
-ANYWAY = {"--save_prompt", "--no-alpha", "--no-float16"}  # which say what is so without them, with these files on a CPU
+ANYWAY = {
+    "--save_prompt",
+    "--no-alpha",
+    "--no-float16",
+    "--no-cut-prompt",
+}  # which say what is so without them, with these files on a CPU
 ENDING = {"help", "print_completion"}  # after which nothing else is done
 SILLY = [
     "", " ", "-1", "0", "1", "2", "3.5", "1e999", "nan", "inf", "-inf", "9" * 400, "-0.0", "x", "é日😀", "a\0b",
@@ -68,7 +75,7 @@ class Said(NamedTuple):
 def _in_a_folder_with_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("commands"))
-        patch.setattr("stable_diffusion.cli.arguments.random", SimpleNamespace(randrange=lambda n: 5))
+        patch.setattr("stable_diffusion.cli.arguments.random_seed", lambda: 5)
         patch.setenv("HF_HUB_OFFLINE", "1")
         Path("folder").mkdir()
         Path("text.txt").write_text("text")

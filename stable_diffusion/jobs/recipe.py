@@ -105,7 +105,7 @@ class Recipe:
             )
         try:
             # A file that does not say so is from before long prompts were told in chunks.
-            settings = CompleteSettings.from_json({"cut_prompt": True, **values["settings"]})
+            settings = CompleteSettings.from_json({"cut_prompt": True, **_object(values["settings"])})
             batch = values.get("together")
             return cls(
                 settings=settings,
