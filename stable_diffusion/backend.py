@@ -23,6 +23,9 @@ _LIBRARIES = (
     "libblis.so.4",
 )
 
+# Of glibc's malloc.h. Without these, every large array is fresh pages from the system, cleared one by one.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
 _SLOW = "matrix products run some 30 times slower than they could here"
 ADVICE = f"{_SLOW}; install a fast BLAS: sudo apt install libopenblas0"
 TOO_LATE = f"{_SLOW}; import stable_diffusion before mlx, which then takes a fast BLAS"
@@ -60,8 +63,10 @@ def prepare() -> str | None:
     """Make MLX fast where it would be slow; returns one line of advice where that takes the user's hand."""
     if not _on_linux_cpu():
         return None
-    if shutil.which("g++") is None:
-        os.environ.setdefault("MLX_DISABLE_COMPILE", "1")  # it fuses kernels with g++, and fails without it up to 0.31
+    ctypes.CDLL(None).mallopt(_M_MMAP_MAX, 0)
+    ctypes.CDLL(None).mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    if not compiles:
+        os.environ.setdefault("MLX_DISABLE_COMPILE", "1")  # it fails without a compiler up to 0.31
     if hasattr(ctypes.CDLL(None), "cblas_sgemm"):
         return None  # LD_PRELOAD has brought one
     if "mlx.core" in sys.modules:
@@ -86,5 +91,7 @@ def check() -> None:
         ) from None
 
 
+# Does MLX make loops of C++ of what it is to compile, on this CPU?
+compiles = _on_linux_cpu() and shutil.which("g++") is not None and "MLX_DISABLE_COMPILE" not in os.environ
 advice = prepare()
 check()

@@ -4,6 +4,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import TinyVAEConfig
+from .convolution import Conv2d, doubled
 
 CERTAIN = -30.0  # log variance of latents that have none; the least that Stable Diffusion's own encoder gives
 
@@ -14,7 +15,7 @@ class TinyBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         # The places between them are activations, as in the files' names.
-        self.conv = [nn.Conv2d(channels, channels, 3, padding=1) if i % 2 == 0 else nn.ReLU() for i in range(5)]
+        self.conv = [Conv2d(channels, channels, 3, padding=1) if i % 2 == 0 else nn.ReLU() for i in range(5)]
 
     def __call__(self, x: mx.array) -> mx.array:
         """x (B, H, W, C) -> (B, H, W, C)."""
@@ -29,8 +30,7 @@ class Upsample(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         """x (B, H, W, C) -> (B, 2 H, 2 W, C)."""
-        B, H, W, C = x.shape
-        return mx.broadcast_to(x[:, :, None, :, None, :], (B, H, 2, W, 2, C)).reshape(B, 2 * H, 2 * W, C)
+        return doubled(x)
 
 
 class Layers(nn.Module):
@@ -53,16 +53,16 @@ class TinyAutoencoder(nn.Module):
         super().__init__()
         self.config = config
         C, z = config.channels, config.latent_channels
-        encoder: list[nn.Module] = [nn.Conv2d(3, C, 3, padding=1), TinyBlock(C)]
+        encoder: list[nn.Module] = [Conv2d(3, C, 3, padding=1), TinyBlock(C)]
         for _ in range(3):
-            encoder.append(nn.Conv2d(C, C, 3, stride=2, padding=1, bias=False))
+            encoder.append(Conv2d(C, C, 3, stride=2, padding=1, bias=False))
             encoder += [TinyBlock(C) for _ in range(3)]
-        self.encoder = Layers([*encoder, nn.Conv2d(C, z, 3, padding=1)])
-        decoder: list[nn.Module] = [nn.Conv2d(z, C, 3, padding=1), nn.ReLU()]
+        self.encoder = Layers([*encoder, Conv2d(C, z, 3, padding=1)])
+        decoder: list[nn.Module] = [Conv2d(z, C, 3, padding=1), nn.ReLU()]
         for _ in range(3):
             decoder += [TinyBlock(C) for _ in range(3)]
-            decoder += [Upsample(), nn.Conv2d(C, C, 3, padding=1, bias=False)]
-        self.decoder = Layers([*decoder, TinyBlock(C), nn.Conv2d(C, 3, 3, padding=1)])
+            decoder += [Upsample(), Conv2d(C, C, 3, padding=1, bias=False)]
+        self.decoder = Layers([*decoder, TinyBlock(C), Conv2d(C, 3, 3, padding=1)])
 
     def encode(self, x: mx.array) -> tuple[mx.array, mx.array]:
         """Pictures (B, H, W, 3) in [-1, 1] -> their latents (B, H / 8, W / 8, 4), and a log variance that is none."""

@@ -6,7 +6,14 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import UNetConfig
-from .layers import Attention, Downsample2D, GroupNorm, ResnetBlock2D, Upsample2D
+from ..parallel import cut, each, lanes, on_cpu
+from .attention import Attention
+from .convolution import Conv2d, Downsample2D, Upsample2D
+from .elementwise import geglu
+from .layers import ResnetBlock2D
+from .norm import GroupNorm
+
+TOKENS = 1024  # that a CPU takes through a transformer block at once
 
 
 def sinusoids(t: mx.array, dim: int, flip_sin_to_cos: bool = True, freq_shift: float = 0.0) -> mx.array:
@@ -57,7 +64,7 @@ class GEGLU(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         """x (B, N, dim) -> (B, N, inner)."""
         x, gate = mx.split(self.proj(x), 2, axis=-1)  # (B, N, inner) each
-        return x * nn.gelu(gate)
+        return geglu(x, gate)
 
 
 class FeedForward(nn.Module):
@@ -88,9 +95,17 @@ class BasicTransformerBlock(nn.Module):
 
     def __call__(self, x: mx.array, context: mx.array) -> mx.array:
         """x (B, N, dim), context (B, M, context_dim) -> (B, N, dim)."""
-        x = x + self.attn1(self.norm1(x))
-        x = x + self.attn2(self.norm2(x), context)
-        return x + self.ff(self.norm3(x))
+        y = self.norm1(x)
+        own, told = self.attn1.seen(y), self.attn2.seen(context)
+
+        def tokens(x: mx.array, y: mx.array) -> mx.array:
+            x = x + self.attn1.look(y, *own)
+            x = x + self.attn2.look(self.norm2(x), *told)
+            return x + self.ff(self.norm3(x))
+
+        B, N, _ = x.shape
+        size = max(1, min(TOKENS // B, -(-N // len(lanes())))) if on_cpu() else N
+        return mx.concatenate(each(tokens, cut(x, size), cut(y, size)), axis=1)
 
 
 class Transformer2DModel(nn.Module):
@@ -223,7 +238,7 @@ class UNet2DConditionModel(nn.Module):
         self.config = config
         widths = config.block_out_channels
         time_embed_dim = 4 * widths[0]
-        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
+        self.conv_in = Conv2d(config.in_channels, widths[0], 3, padding=1)
         self.time_embedding = TimestepEmbedding(widths[0], time_embed_dim, config.time_cond_proj_dim)
         if config.addition_embed_type is not None:
             self.add_embedding = TimestepEmbedding(config.projection_class_embeddings_input_dim, time_embed_dim)
@@ -233,7 +248,7 @@ class UNet2DConditionModel(nn.Module):
             self.mid_block = MidBlock(config)
         self.up_blocks = [UpBlock(i, widths[min(i + 1, levels[-1])], config) for i in reversed(levels)]
         self.conv_norm_out = GroupNorm(config.norm_num_groups, widths[0], config.norm_eps)
-        self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
+        self.conv_out = Conv2d(widths[0], config.out_channels, 3, padding=1)
 
     def _embed(self, t: mx.array, dim: int, dtype: mx.Dtype) -> mx.array:
         # Angles up to 999 need float32: half precision has no fractions above 1024, and few above 512.
@@ -270,4 +285,4 @@ class UNet2DConditionModel(nn.Module):
             x = self.mid_block(x, time, context)
         for up in self.up_blocks:
             x = up(x, time, context, skips)
-        return self.conv_out(nn.silu(self.conv_norm_out(x)))
+        return self.conv_out(x, self.conv_norm_out.with_silu(x))

@@ -6,7 +6,10 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import VAEConfig
-from .layers import Attention, Downsample2D, GroupNorm, ResnetBlock2D, Upsample2D
+from .attention import Attention
+from .convolution import Conv2d, Downsample2D, Upsample2D
+from .layers import ResnetBlock2D
+from .norm import GroupNorm
 
 EPS = 1e-6  # of every norm in the autoencoder
 
@@ -68,7 +71,7 @@ class Encoder(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         widths, groups = config.block_out_channels, config.norm_num_groups
-        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
+        self.conv_in = Conv2d(config.in_channels, widths[0], 3, padding=1)
         self.down_blocks = [
             VAEBlock(widths[max(i - 1, 0)], w, config.layers_per_block, groups) for i, w in enumerate(widths)
         ]
@@ -76,14 +79,15 @@ class Encoder(nn.Module):
             block.downsamplers = [Downsample2D(w, padding=0)]
         self.mid_block = VAEMidBlock(widths[-1], config)
         self.conv_norm_out = GroupNorm(groups, widths[-1], EPS)
-        self.conv_out = nn.Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
+        self.conv_out = Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
 
     def __call__(self, x: mx.array) -> mx.array:
         """Pictures (B, H, W, 3) -> mean and log-variance, side by side: (B, H / f, W / f, 2 * latent_channels)."""
         x = self.conv_in(x)
         for block in self.down_blocks:
             x = block(x)
-        return self.conv_out(nn.silu(self.conv_norm_out(self.mid_block(x))))
+        x = self.mid_block(x)
+        return self.conv_out(x, self.conv_norm_out.with_silu(x))
 
 
 class Decoder(nn.Module):
@@ -92,7 +96,7 @@ class Decoder(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         widths, groups = config.block_out_channels[::-1], config.norm_num_groups
-        self.conv_in = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
+        self.conv_in = Conv2d(config.latent_channels, widths[0], 3, padding=1)
         self.mid_block = VAEMidBlock(widths[0], config)
         self.up_blocks = [
             VAEBlock(widths[max(i - 1, 0)], w, config.layers_per_block + 1, groups) for i, w in enumerate(widths)
@@ -100,14 +104,14 @@ class Decoder(nn.Module):
         for block, w in zip(self.up_blocks[:-1], widths, strict=False):
             block.upsamplers = [Upsample2D(w)]
         self.conv_norm_out = GroupNorm(groups, widths[-1], EPS)
-        self.conv_out = nn.Conv2d(widths[-1], config.out_channels, 3, padding=1)
+        self.conv_out = Conv2d(widths[-1], config.out_channels, 3, padding=1)
 
     def __call__(self, x: mx.array) -> mx.array:
         """Latents (B, h, w, latent_channels), unscaled -> pictures (B, f h, f w, 3), about [-1, 1]."""
         x = self.mid_block(self.conv_in(x))
         for block in self.up_blocks:
             x = block(x)
-        return self.conv_out(nn.silu(self.conv_norm_out(x)))
+        return self.conv_out(x, self.conv_norm_out.with_silu(x))
 
 
 class AutoencoderKL(nn.Module):

@@ -21,6 +21,7 @@ from ..models.text import TextNets
 from ..models.tokenizer import CLIPTokenizer
 from ..models.unet import UNet2DConditionModel
 from ..models.vae import AutoencoderKL
+from ..parallel import by_rows, done
 from ..pictures.images import Picture, enlarged, to_picture
 from ..presets import DEFAULT_MODEL
 from ..settings import CompleteSettings, Settings
@@ -262,7 +263,7 @@ class StableDiffusion:
         if image.ndim != 3 or image.shape[2] != 3 or image.shape[0] % f or image.shape[1] % f:
             raise ValueError(f"the image has shape {image.shape}: it must be (H, W, 3), H and W multiples of {f}")
         dtype = _dtype_of(self.autoencoder)
-        mean, _ = self.autoencoder.encode(image[None].astype(dtype))
+        mean = done(lambda: self.autoencoder.encode(image[None].astype(dtype))[0])
         return finite(mean.astype(mx.float32), "encoding the image", self._decoder, image)
 
     def begin(self, runs: Sequence[Run]) -> list[Run]:
@@ -329,14 +330,13 @@ class StableDiffusion:
     def _estimate(self, runs: Sequence[Run]) -> DenoiseRows:
         told = guides(self.texts, self.description, self.dtype, [run.settings for run in runs])
         channels = repaint_channels(runs[0], self.encode) if self.planner.repaints else None
-        return estimate_of(
-            runs, lambda x, t, **more: self.unet(x.astype(self.dtype), t, **more), told, self.schedule, channels
-        )
+        unet = by_rows(lambda x, t, **more: self.unet(x.astype(self.dtype), t, **more))
+        return estimate_of(runs, unet, told, self.schedule, channels)
 
     def decode(self, latents: mx.array) -> mx.array:
         """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], float32."""
         dtype = _dtype_of(self.autoencoder)
-        pictures = self.autoencoder.decode(latents.astype(dtype)).astype(mx.float32)
+        pictures = done(lambda: self.autoencoder.decode(latents.astype(dtype)).astype(mx.float32))
         return mx.clip(finite(pictures, "decoding", self._decoder, latents) / 2 + 0.5, 0, 1)
 
     # The laboratory
@@ -355,7 +355,7 @@ class StableDiffusion:
 
     def quick(self, latents: mx.array) -> mx.array:
         """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], by TAESD."""
-        pictures = self.tiny.decode(latents.astype(_dtype_of(self.tiny))).astype(mx.float32)
+        pictures = done(lambda: self.tiny.decode(latents.astype(_dtype_of(self.tiny))).astype(mx.float32))
         return mx.clip(pictures / 2 + 0.5, 0, 1)
 
     def preview(self, latents: mx.array) -> mx.array:

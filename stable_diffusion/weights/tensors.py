@@ -143,7 +143,8 @@ def load(net: nn.Module, tensors: Iterable[Tensor], dtype: mx.Dtype, asks: str =
             raise CheckpointError(
                 f"{file}: {name!r} has shape {tuple(tensor.shape)}, and {config} asks for {theirs(shape)}"
             )
-        found[ours] = fitting.astype(dtype)
+        # What only looks transposed would be copied again at every call of a convolution.
+        found[ours] = mx.contiguous(fitting.astype(dtype))
     missing = sorted(wanted.keys() - found.keys())
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

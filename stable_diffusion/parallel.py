@@ -1,0 +1,149 @@
+"""Work spread over the cores of a CPU.
+
+MLX gives each of its CPU streams one thread, which does everything but the BLAS's products by itself. So work is cut
+into pieces, and the pieces go to streams, as many as there are physical cores, with one BLAS thread each. On a GPU
+there is one stream, which MLX keeps busy: there, pieces follow one another, so that they take memory for one alone.
+"""
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import mlx.core as mx
+
+# What sets the number of a BLAS's threads, and what tells it.
+_BLAS = (
+    ("openblas_set_num_threads", "openblas_get_num_threads"),
+    ("MKL_Set_Num_Threads", "MKL_Get_Max_Threads"),
+    ("flexiblas_set_num_threads", "flexiblas_get_num_threads"),
+    ("bli_thread_set_num_threads", "bli_thread_get_num_threads"),
+)
+
+
+class _Here(threading.local):
+    """MLX's streams belong to the thread that made them."""
+
+    made: tuple[mx.Stream, ...] = ()
+    shared: tuple[mx.Stream, ...] | None = None  # those that a piece has for itself; None: all
+
+
+_here = _Here()
+
+
+@cache
+def cores() -> int:
+    """Physical cores that this process may use; OMP_NUM_THREADS holds it to fewer."""
+    try:
+        mine = os.sched_getaffinity(0)
+        topology = Path("/sys/devices/system/cpu")
+        count = len({(topology / f"cpu{k}/topology/thread_siblings_list").read_text() for k in mine})
+    except (AttributeError, OSError):  # another system than Linux
+        count = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        count = min(count, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):  # no container, or one without a limit
+        pass
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(count, int(wanted)) if wanted.isdigit() and int(wanted) else count
+
+
+def on_cpu() -> bool:
+    return bool(mx.default_device() == mx.cpu)
+
+
+def lanes() -> tuple[mx.Stream, ...]:
+    """The streams that the work at hand may be spread over; on a GPU the one that there is."""
+    if not on_cpu():
+        return (mx.default_stream(mx.default_device()),)
+    if _here.shared is not None:
+        return _here.shared
+    if not _here.made:
+        _here.made = (mx.default_stream(mx.cpu), *(mx.new_stream(mx.cpu) for _ in range(cores() - 1)))
+    return _here.made
+
+
+def each(work: Callable[..., mx.array], pieces: Sequence[mx.array], *others: Sequence[Any]) -> list[mx.array]:
+    """`work` of every piece (and of its place in others), one stream for each, or several if there are more streams.
+
+    Pieces of one stream follow each other strictly, so that what is between takes memory for one of them alone.
+    """
+    streams, results = lanes(), []
+    last: dict[int, mx.array] = {}
+    for k, (piece, *rest) in enumerate(zip(pieces, *others, strict=True)):
+        lane = k % len(streams)
+        mine = streams[k :: len(pieces)] if len(pieces) < len(streams) else (streams[lane],)
+        with _alone(mine):
+            if lane in last:
+                piece = cast(mx.array, mx.depends(piece, last[lane]))
+            last[lane] = work(piece, *rest)
+        results.append(last[lane])
+    return results
+
+
+@contextmanager
+def _alone(mine: tuple[mx.Stream, ...]) -> Iterator[None]:
+    before, _here.shared = _here.shared, mine
+    try:
+        with mx.stream(mine[0]):
+            yield
+    finally:
+        _here.shared = before
+
+
+def cut(x: mx.array, size: int, axis: int = 1) -> list[mx.array]:
+    """An array in pieces of size along an axis, the last one perhaps smaller."""
+    return list(mx.split(x, list(range(size, x.shape[axis], size)), axis=axis)) if x.shape[axis] > size else [x]
+
+
+def done(make: Callable[[], mx.array]) -> mx.array:
+    """What `make` gives; on a CPU it is calculated here, on all streams, with one thread of the BLAS for each."""
+    if not on_cpu():
+        return make()
+    with _blas_threads(1):
+        y = make()
+        mx.eval(y)
+    return y
+
+
+@contextmanager
+def _blas_threads(count: int) -> Iterator[None]:
+    everything = ctypes.CDLL(None)
+    for setting, telling in _BLAS:
+        if hasattr(everything, setting):
+            before = getattr(everything, telling)()
+            getattr(everything, setting)(count)
+            try:
+                yield
+            finally:
+                getattr(everything, setting)(before)
+            return
+    yield
+
+
+def by_rows(net: Callable[..., mx.array]) -> Callable[..., mx.array]:
+    """A net whose rows are shared among the streams: arrays (B, ...), by place or name; those of one row go to all."""
+
+    def call(x: mx.array, *arrays: mx.array, **named: mx.array) -> mx.array:
+        rows = x.shape[0]
+        count = min(rows, len(lanes()))
+        if count == 1:
+            return done(lambda: net(x, *arrays, **named))
+        borders = [k * rows // count for k in range(count + 1)]
+
+        def part(piece: mx.array, first: int, last: int) -> mx.array:
+            def own(array: mx.array) -> mx.array:
+                return array[first:last] if array.shape[0] == rows else array
+
+            return net(piece, *map(own, arrays), **{name: own(array) for name, array in named.items()})
+
+        pieces = [x[a:b] for a, b in pairwise(borders)]
+        return done(lambda: mx.concatenate(each(part, pieces, borders[:-1], borders[1:])))
+
+    return call

@@ -1,0 +1,100 @@
+"""Work spread over streams: the same numbers, whatever the number of streams and pieces."""
+
+import ctypes
+import threading
+
+import mlx.core as mx
+import pytest
+
+from stable_diffusion import parallel
+from stable_diffusion.parallel import by_rows, cores, cut, done, each, lanes
+
+
+@pytest.fixture(params=[1, 2, 5])
+def streams(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(parallel, "cores", lambda: request.param)
+    monkeypatch.setattr(parallel, "_here", parallel._Here())
+    return int(request.param)
+
+
+def test_there_is_a_stream_for_each_core(streams: int) -> None:
+    assert len({*map(str, lanes())}) == streams
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_each_works_on_every_piece_in_order(streams: int, count: int) -> None:
+    pieces = [mx.arange(4) + 10 * k for k in range(count)]
+    found = each(lambda piece, k: piece * 2 + k, pieces, range(count))
+    assert [y.tolist() for y in found] == [[2 * (v + 10 * k) + k for v in range(4)] for k in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_pieces_share_the_streams_and_leave_them_as_they_were(streams: int, count: int) -> None:
+    seen: list[tuple[mx.Stream, ...]] = []
+
+    def work(piece: mx.array) -> mx.array:
+        assert mx.default_stream(mx.cpu) == lanes()[0]
+        seen.append(lanes())
+        return piece
+
+    everything = lanes()
+    each(work, [mx.zeros(1)] * count)
+    assert lanes() == everything
+    if count <= streams:
+        assert sorted(str(stream) for mine in seen for stream in mine) == sorted(map(str, everything))
+    else:
+        assert all(len(mine) == 1 for mine in seen)
+
+
+def test_a_thread_has_streams_of_its_own(streams: int) -> None:
+    def work() -> None:
+        found.append(each(lambda piece: piece + 1, [mx.zeros(2)] * 3))
+        mx.eval(found)
+
+    mine, found = lanes(), []
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert [y.tolist() for y in found[0]] == [[1, 1]] * 3 and lanes() == mine
+
+
+@pytest.mark.parametrize(("length", "size"), [(1, 4), (4, 4), (9, 4), (9, 1)])
+def test_what_is_cut_is_all_there(length: int, size: int) -> None:
+    x = mx.arange(2 * length).reshape(2, length)
+    parts = cut(x, size)
+    assert max(part.shape[1] for part in parts) <= size and mx.array_equal(mx.concatenate(parts, axis=1), x)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 8])
+def test_by_rows_hands_every_row_its_own(streams: int, rows: int) -> None:
+    def net(x: mx.array, t: mx.array, context: mx.array, shared: mx.array) -> mx.array:
+        assert x.shape[0] == t.shape[0] == context.shape[0]
+        return x * t[:, None] + context.sum(axis=1) + shared
+
+    x, t = mx.random.normal((rows, 5)), mx.random.normal((rows,))
+    context, shared = mx.random.normal((rows, 3, 5)), mx.random.normal((1, 5))
+    whole = net(x, t, context, shared)
+    assert mx.array_equal(by_rows(net)(x, t, context=context, shared=shared), whole)
+
+
+def test_the_blas_has_its_threads_back(streams: int) -> None:
+    everything = ctypes.CDLL(None)
+    if not hasattr(everything, "openblas_get_num_threads"):
+        pytest.skip("no OpenBLAS here")
+    before = everything.openblas_get_num_threads()
+    inside = []
+
+    def make() -> mx.array:
+        inside.append(everything.openblas_get_num_threads())
+        return mx.zeros(1)
+
+    done(make)
+    with pytest.raises(ZeroDivisionError):
+        done(lambda: mx.zeros(1 // 0))
+    assert inside == [1] and everything.openblas_get_num_threads() == before
+
+
+@pytest.mark.parametrize(("wanted", "most"), [("1", 1), ("100000", cores()), ("many", cores()), ("0", cores())])
+def test_omp_num_threads_is_a_limit(monkeypatch: pytest.MonkeyPatch, wanted: str, most: int) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+    assert cores.__wrapped__() == most
