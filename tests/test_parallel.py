@@ -51,7 +51,8 @@ def test_a_thread_has_streams_of_its_own(streams: int) -> None:
         found.append(each(lambda piece: piece + 1, [mx.zeros(2)] * 3))
         mx.eval(found)
 
-    mine, found = lanes(), []
+    found: list[list[mx.array]] = []
+    mine = lanes()
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
