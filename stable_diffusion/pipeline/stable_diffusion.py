@@ -41,7 +41,7 @@ from .frames import FrameKind, finite, shown
 from .inputs import NOTHING, Inputs
 from .inversion import invert_all
 from .laboratory import Axis, NoisingKind, grid_settings, triangle_settings, way_up
-from .memory import check_memory
+from .memory import check_memory, fitting, precision
 from .notebook import Rows, Steps, with_bar
 from .older import OlderSampler, older_settings, variance_preserving
 from .planner import Planner
@@ -103,12 +103,11 @@ class StableDiffusion:
                 "'sd2.1-base'",
                 stacklevel=2,
             )
-        half = mx.default_device() == mx.gpu if float16 is None else float16
         self.model = model
-        self.dtype = mx.float16 if half else mx.float32
+        self.dtype = precision(float16)
         self.quantize = quantize
         self.description = describe(
-            open_checkpoint(model, half, vae=vae), prediction
+            open_checkpoint(model, self.dtype == mx.float16, vae=vae), prediction
         )  # stays when the nets are deleted
         self.loras = tuple(map(LoRAUse.of, loras))
         self.embeddings = tuple((str(e), None) if isinstance(e, str | Path) else tuple(e) for e in embeddings)
@@ -278,7 +277,7 @@ class StableDiffusion:
             if run.plan.image_weight is not None and run.inputs.image is None:
                 raise ValueError("strength and start_step need an image")
         for size in dict.fromkeys(run.shape for run in runs):
-            check_memory(self.description, [next(run for run in runs if run.shape == size)])
+            check_memory(self.description, [next(run for run in runs if run.shape == size)], dtype=self.dtype)
         for use in dict.fromkeys(run.lora for run in runs if run.lora is not None):
             read_fitting(use, self._told, self.description.family, self.lora_partial)
         x0 = None if first.image is None else self.encode(first.image)
@@ -303,7 +302,8 @@ class StableDiffusion:
     def walk(self, runs: Sequence[Run], batch_size: int | None = None) -> Iterator[tuple[int, Step]]:
         """Walk runs that have begun together, and yield `(which, step)` as steps are made.
 
-        At most batch_size rows go into one network call (None: all); those of other sizes or LoRAs follow each other.
+        At most batch_size rows go into one network call (None: all that memory suffices for); those of other sizes or
+        LoRAs follow each other.
         Raises MemoryError before the first step, and FloatingPointError where a latent becomes NaN or infinite.
         """
         alike: dict[tuple[LoRAUse | None, tuple[int, int, int]], list[int]] = {}
@@ -311,7 +311,7 @@ class StableDiffusion:
             if run.plan.steps_run:
                 alike.setdefault((run.lora, run.shape), []).append(i)
         for indices in alike.values():
-            check_memory(self.description, [runs[i] for i in indices], batch_size)
+            check_memory(self.description, [runs[i] for i in indices], batch_size or 1, self.dtype)
         return self._steps(runs, list(alike.values()), batch_size)
 
     def _steps(
@@ -321,7 +321,8 @@ class StableDiffusion:
             group = [runs[i] for i in indices]
             self.wear(group[0].lora)
             samplers = (run.sampler(run.start, run.step_noise) for run in group)
-            for which, step in lockstep(self._estimate(group), samplers, batch_size):
+            rows = batch_size or fitting(self.description, group, self.dtype)
+            for which, step in lockstep(self._estimate(group), samplers, rows):
                 mx.eval(step.x, step.clean)
                 start, remedy = group[which].start, "try a smaller cfg, or other weights"
                 finite(step.x, f"step {step.index + 1}", self.nets, start, remedy)
