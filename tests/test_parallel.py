@@ -95,10 +95,12 @@ def test_the_blas_has_its_threads_back(streams: int) -> None:
     assert inside == [1] and everything.openblas_get_num_threads() == before
 
 
-@pytest.mark.parametrize(("wanted", "most"), [("1", 1), ("100000", cores()), ("many", cores()), ("0", cores())])
-def test_omp_num_threads_is_a_limit(monkeypatch: pytest.MonkeyPatch, wanted: str, most: int) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", wanted)
-    assert cores.__wrapped__() == most
+def test_omp_num_threads_is_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    there = cores.__wrapped__()
+    for wanted, most in (("1", 1), ("100000", there), ("many", there), ("0", there)):
+        monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+        assert cores.__wrapped__() == most
 
 
 def test_a_run_is_the_same_on_any_number_of_streams(streams: int) -> None:
