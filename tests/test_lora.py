@@ -160,7 +160,7 @@ def test_names_that_fit_nothing_are_an_error_unless_somebody_allows_it() -> None
     sd = loaded(loras=[file], lora_partial=True)
     assert any("4 names" in note and note.endswith("are left out") for note in sd.notes)
     nothing = write(Path("b.safetensors"), {"lora_unet_ornament.lora_up.weight": q[0]})
-    assert "fit nothing" in refusal(nothing, lora_partial=True)
+    assert "has 1 name that fits nothing in this model (lora_unet_ornament)" in refusal(nothing, lora_partial=True)
 
 
 def test_a_lora_for_another_family_is_refused_by_name() -> None:

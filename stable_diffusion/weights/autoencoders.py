@@ -8,6 +8,7 @@ from typing import Any
 
 from ..config import VAEConfig
 from . import family as families
+from . import shapes as configs
 from .checkpoint import CheckpointError
 from .ldm import renamed, vae_prefixes
 from .names import VAE
@@ -61,7 +62,7 @@ def _diffusers_part(header: Header, scaling: float, force_upcast: bool) -> Part:
         ours = respelled(name, VAE)
         shapes[(renamed(ours, many) if ours else None) or name] = shape
     try:
-        config = families.vae_config(shapes, scaling, force_upcast)
+        config = configs.vae_config(shapes, scaling, force_upcast)
     except (KeyError, IndexError, ValueError) as error:
         raise CheckpointError(f"{header.file} has no autoencoder that is known here ({error})") from None
     file = header.file

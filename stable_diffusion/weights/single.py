@@ -11,6 +11,7 @@ import mlx.core as mx
 
 from ..config import UNetConfig, VAEConfig
 from . import family as families
+from . import shapes as configs
 from .checkpoint import CheckpointError, TokenizerFiles
 from .family import EMA, NOT_WEIGHTS, OPEN_CLIP, UNET, Family
 from .ldm import QKV, open_clip_prefixes, renamed, swapped, unet_prefixes, vae_prefixes
@@ -41,7 +42,7 @@ def single_checkpoint(file: Path, without_vae: bool = False) -> Checkpoint:
     parts = {}
     for suffix, (naming, prefix) in zip(("", "_2"), family.texts, strict=False):
         parts[f"text_encoder{suffix}"] = _text_part(header, naming, prefix, bool(suffix), asks)
-    config = families.unet_config(unet, family, file)
+    config = configs.unet_config(unet, family, file)
     try:
         prefixes = swapped(unet_prefixes(UNetConfig.from_diffusers(config)))
     except ValueError as error:
@@ -161,7 +162,7 @@ def vae_part(header: Header, prefix: str, scaling: float, force_upcast: bool) ->
     """An autoencoder in LDM's names."""
     shapes = header.under(prefix)
     try:
-        config = families.vae_config(shapes, scaling, force_upcast)
+        config = configs.vae_config(shapes, scaling, force_upcast)
         prefixes = swapped(vae_prefixes(VAEConfig.from_diffusers(config)))
     except (KeyError, IndexError, ValueError) as error:
         raise CheckpointError(f"{header.file} has no autoencoder that is known here ({error})") from None
@@ -172,9 +173,9 @@ def _text_part(header: Header, naming: str, prefix: str, projected: bool, asks: 
     shapes = header.under(prefix)
     try:
         if naming == OPEN_CLIP:
-            return _open_clip(header, prefix, families.open_clip_config(shapes, projected), projected, asks)
+            return _open_clip(header, prefix, configs.open_clip_config(shapes, projected), projected, asks)
         inner = {name.removeprefix("text_model."): shape for name, shape in shapes.items()}
-        config = families.clip_config(inner)
+        config = configs.clip_config(inner)
     except (KeyError, IndexError, ValueError) as error:
         raise CheckpointError(f"{header.file} has no text encoder that is known here ({error})") from None
     part = _part(header, config, prefix, lambda name: name.removeprefix("text_model."), asks)
