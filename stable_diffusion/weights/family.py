@@ -122,7 +122,8 @@ def _without_unet(header: Header) -> str:
         return f"a UNet{of} alone, without a text encoder and an autoencoder: name a file that has everything"
     if any(name.removeprefix(prefix).startswith("decoder.") for name in names for prefix in (*VAES, "")):
         return "an autoencoder: name it with --vae, and the model that it is for with --model"
-    if any(name.split(".")[0] in EMBEDDING for name in names):
+    alone = len(names) == 1 and next(iter(names.values()))[-1:] in ((768,), (1024,), (1280,))
+    if alone or any(name.split(".")[0] in EMBEDDING for name in names):
         return "a textual inversion: name it with --embedding, and the model that it is for with --model"
     if any("text_model." in name or "resblocks." in name for name in names):
         return "a text encoder alone: name a file that has everything, or a folder"

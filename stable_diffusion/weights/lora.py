@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def read_lora(file: Path, nets: Mapping[str, nn.Module], family: str) -> LoRA:
     modules: dict[str, dict[str, mx.array]] = {}
     embeddings: dict[str, dict[str, mx.array]] = {}
     strange = []
-    for name, array in tensors.items():
+    for name, array in sorted(tensors.items(), key=itemgetter(0)):  # so that always the same one is named
         if found := BUNDLED.fullmatch(name):
             embeddings.setdefault(found[1], {})[found[2]] = array
         elif (parts := split(name)) is not None:
