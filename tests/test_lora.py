@@ -260,9 +260,9 @@ def test_peft_says_alpha_in_the_metadata(said: dict[str, object], scale: float) 
     ("said", "fault"),
     [
         ("[1", "its lora_adapter_metadata is no JSON object"),
-        ('{"lora_alpha": "2"}', "alpha is '2': it must be a number"),
-        ('{"lora_alpha": NaN}', "alpha is nan: it must be a number"),
-        ('{"alpha_pattern": [1]}', "alpha_pattern is [1]: it must be a table"),
+        ('{"lora_alpha": "2"}', "alpha is '2', and must be a number"),
+        ('{"lora_alpha": NaN}', "alpha is nan, and must be a number"),
+        ('{"alpha_pattern": [1]}', "alpha_pattern is [1], and must be a table"),
         ('{"alpha_pattern": {"(": 1}}', "alpha_pattern has '(', which is no pattern"),
         ('{"alpha_pattern": {"((.*)*)*x": 1}}', "which is no pattern (too wild)"),
     ],

@@ -75,10 +75,8 @@ def _diffusers_part(header: Header, scaling: float, force_upcast: bool) -> Part:
     for name, shape in header.shapes.items():
         ours = respelled(name, VAE)
         shapes[(renamed(ours, many) if ours else None) or name] = shape
-    try:
+    with configs.told(header.file, "autoencoder"):
         config = configs.vae_config(shapes, scaling, force_upcast)
-    except (KeyError, IndexError, ValueError) as error:
-        raise CheckpointError(f"{header.file} has no autoencoder that is known here ({error})") from None
     file = header.file
     return Part(config, file, lambda _: tensors_of([file], VAE), lambda _: [file], "an autoencoder")
 

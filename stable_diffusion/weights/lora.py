@@ -103,7 +103,7 @@ def read_lora(file: Path, nets: Mapping[str, nn.Module], family: str) -> LoRA:
     changes = []
     for target, (name, factors) in placed.items():
         _check_whole(file, name, factors)
-        changes.append(Change(target, name, factors, *_alpha(name, factors, adapter, target)))
+        changes.append(Change(target, name, factors, *_alpha(file, name, factors, adapter, target)))
     return LoRA(file, changes, sorted(unmatched), embeddings)
 
 
@@ -164,11 +164,10 @@ def _widths(modules: Modules, pattern: re.Pattern[str]) -> Iterator[int]:
     for name, factors in modules.items():
         if not pattern.fullmatch(name):
             continue
-        columns = [f.shape[1] for leaf in ("down", "hada_w1_b", "diff") if (f := factors.get(leaf)) is not None]
-        kron = [
-            next((f.shape[-1] for end in ("", "_b") if (f := factors.get(f"lokr_w{i}{end}")) is not None), 0)
-            for i in (1, 2)
-        ]
+        shapes = {leaf: array.shape for leaf, array in factors.items() if array.ndim > 1}
+        columns = [shapes[leaf][1] for leaf in ("down", "hada_w1_b", "diff") if leaf in shapes]
+        kron = [next((shapes[f"lokr_w{i}{end}"][1] for end in ("", "_b") if f"lokr_w{i}{end}" in shapes), 0)
+                for i in (1, 2)]  # fmt: skip
         yield from filter(None, (*columns, math.prod(kron)))
 
 
@@ -187,7 +186,7 @@ def _adapter(file: Path, metadata: Mapping[str, str]) -> Mapping[str, Any]:
 
 
 def _alpha(
-    name: str, factors: Mapping[str, mx.array], adapter: Mapping[str, Any], target: Target
+    file: Path, name: str, factors: Mapping[str, mx.array], adapter: Mapping[str, Any], target: Target
 ) -> tuple[float | None, int | None, bool]:
     """A module's alpha (None: as its rank) and rank, in the file or as peft says; and is it over the rank's root?"""
     if "alpha" in factors:
@@ -197,19 +196,22 @@ def _alpha(
         key.removeprefix(f"{net}."): value for key, value in adapter.items() if key.startswith(f"{net}.")
     } or adapter
     module = name.replace("base_model.model.", "").removeprefix(f"{net}.")
-    alpha = _patterned(said, "alpha_pattern", module, said.get("lora_alpha", said.get("alpha")))
-    rank = _patterned(said, "rank_pattern", module, said.get("r"))
+    try:
+        alpha = _patterned(said, "alpha_pattern", module, said.get("lora_alpha", said.get("alpha")))
+        rank = _patterned(said, "rank_pattern", module, said.get("r"))
+    except ValueError as error:
+        raise CheckpointError(f"{file}: what peft says of it can't be read: {error}") from None
     return None if alpha is None else float(alpha), None if rank is None else int(rank), bool(said.get("use_rslora"))
 
 
 def _patterned(said: Mapping[str, Any], key: str, module: str, plain: Any) -> float | None:
     """A number of peft's config for a module: of the first pattern that fits the end of its name, or the plain one.
 
-    Raises CheckpointError for what is no number, or no pattern.
+    Raises ValueError for what is no number, or no pattern.
     """
     patterns = said.get(key) or {}
     if not isinstance(patterns, dict):
-        raise CheckpointError(f"a LoRA's {key} is {patterns!r:.80}: it must be a table")
+        raise ValueError(f"{key} is {patterns!r:.80}, and must be a table")
     found = plain
     for pattern, value in patterns.items():
         try:
@@ -217,10 +219,10 @@ def _patterned(said: Mapping[str, Any], key: str, module: str, plain: Any) -> fl
                 raise re.error("too wild")
             fits = re.match(rf"(.*\.)?({pattern})$", module)
         except re.error as error:
-            raise CheckpointError(f"a LoRA's {key} has {pattern!r:.80}, which is no pattern ({error})") from None
+            raise ValueError(f"{key} has {pattern!r:.80}, which is no pattern ({error})") from None
         if fits:
             found = value
             break
     if found is not None and (isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < 1e6):
-        raise CheckpointError(f"a LoRA's {key.partition('_')[0]} is {found!r:.80}: it must be a number from 0")
+        raise ValueError(f"{key.partition('_')[0]} is {found!r:.80}, and must be a number from 0")
     return found

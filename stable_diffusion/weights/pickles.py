@@ -49,6 +49,10 @@ class Stored:
     strides: tuple[int, ...]
 
 
+class Refused(ValueError):
+    """Why a file is not read, in words for the person who named it."""
+
+
 class _Nothing:
     """Stands for an object that is not needed."""
 
@@ -77,12 +81,12 @@ class _Reader(pickle.Unpickler):
             return name
         if _CALLBACKS.fullmatch(f"{module}.{name}"):
             return _Nothing
-        raise ValueError(f"it asks for {module}.{name}, which no model needs, and may be an attack")
+        raise Refused(f"it asks for {module}.{name}, which no model needs, and may be an attack")
 
     def persistent_load(self, pid: Any) -> tuple[str, str]:
         kind, storage, key, *_ = pid
         if kind != "storage" or not isinstance(storage, str):
-            raise ValueError("it refers to something that is no storage")
+            raise Refused("it refers to something that is no storage")
         return storage, str(key)
 
 
@@ -116,16 +120,16 @@ def read_pickle(file: Path) -> dict[str, mx.array]:
         raise CheckpointError(f"there is no file {str(file)!r}") from None
     except OSError as error:
         raise CheckpointError(f"{file} can't be read ({error.strerror or error})") from None
-    except ValueError as error:
+    except Refused as error:
         raise CheckpointError(f"{file} is refused: {error}") from None
-    except Exception as error:  # a damaged pickle may raise anything
-        raise damaged(file, error) from None
+    except Exception:  # a damaged pickle may raise anything
+        raise damaged(file, "its pickle leads nowhere") from None
 
 
 def _tensors(said: Any) -> Iterator[tuple[str, Stored]]:
     """The tensors of what was pickled: a table of them, or one that lies in `state_dict` or `string_to_param`."""
     if not isinstance(said, Mapping):
-        raise ValueError("it holds no table of tensors")
+        raise Refused("it holds no table of tensors")
     for inner in ("state_dict", "string_to_param"):
         if isinstance(said.get(inner), Mapping):
             table = said[inner]
@@ -142,7 +146,7 @@ def _read(archive: zipfile.ZipFile, program: str, stored: Stored) -> mx.array:
     empty = 0 in stored.shape
     reach = max(reach, math.prod(stored.shape))  # also of one number that is repeated
     if any(n < 0 for n in (stored.offset, *stored.shape, *stored.strides)) or (not empty and reach > data.size):
-        raise ValueError("a tensor reaches beyond its storage")
+        raise Refused("a tensor reaches beyond its storage")
     if empty:
         return mx.zeros(stored.shape)
     steps = tuple(s * data.itemsize for s in stored.strides)

@@ -1,7 +1,8 @@
 """Configs told from shapes: those that the nets of a single file would have in a folder."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from .checkpoint import CheckpointError
@@ -11,6 +12,27 @@ Shapes = Mapping[str, tuple[int, ...]]
 Config = dict[str, Any]
 
 DEPTH = re.compile(r"transformer_blocks\.(\d+)\.")
+
+
+@contextmanager
+def told(file: object, what: str) -> Iterator[None]:
+    """Raise CheckpointError where names and shapes tell of no net that is known here; what: "text encoder", say."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except KeyError as error:
+        raise CheckpointError(f"{file} has no {what} that is known here: it lacks {error.args[0]!r}") from None
+    except (IndexError, TypeError):
+        raise CheckpointError(f"{file} has no {what} that is known here: its tensors have other shapes") from None
+    except ValueError as error:  # of a config, in words of its own
+        raise CheckpointError(f"{file} has no {what} that is known here: {error}") from None
+
+
+def _count(shapes: Shapes, prefix: str) -> int:
+    """How many numbered blocks there are whose names begin so."""
+    found = (re.match(rf"{prefix}(\d{{1,3}})\.", name) for name in shapes)
+    return 1 + max((int(match[1]) for match in found if match), default=-1)
 
 
 def unet_config(shapes: Shapes, family: Family, where: object) -> Config:
@@ -73,8 +95,7 @@ def unet_config(shapes: Shapes, family: Family, where: object) -> Config:
 
 def vae_config(shapes: Shapes, scaling: float, force_upcast: bool) -> Config:
     """The config.json of an autoencoder with these tensors, in LDM's names."""
-    levels = 1 + max((int(name.split(".")[2]) for name in shapes if name.startswith("encoder.down.")), default=0)
-    blocks = {name.split(".")[4] for name in shapes if name.startswith("encoder.down.0.block.")}
+    levels, blocks = _count(shapes, r"encoder\.down\."), _count(shapes, r"encoder\.down\.0\.block\.")
     widths = [shapes[f"encoder.down.{i}.block.0.conv1.weight"][0] for i in range(levels)]
     return {
         "_class_name": "AutoencoderKL",
@@ -84,7 +105,7 @@ def vae_config(shapes: Shapes, scaling: float, force_upcast: bool) -> Config:
         "block_out_channels": widths,
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
-        "layers_per_block": len(blocks),
+        "layers_per_block": blocks,
         "norm_num_groups": 32,
         "scaling_factor": scaling,
         "force_upcast": force_upcast,
@@ -97,7 +118,7 @@ def vae_config(shapes: Shapes, scaling: float, force_upcast: bool) -> Config:
 def clip_config(shapes: Shapes) -> Config:
     """The config.json of a CLIP text encoder with these tensors, `text_model.` taken off."""
     vocabulary, width = shapes["embeddings.token_embedding.weight"]
-    layers = 1 + max((int(name.split(".")[2]) for name in shapes if name.startswith("encoder.layers.")), default=-1)
+    layers = _count(shapes, r"encoder\.layers\.")
     return {
         **_text_config(vocabulary, width, layers, shapes["embeddings.position_embedding.weight"][0]),
         "architectures": ["CLIPTextModel"],
@@ -110,9 +131,7 @@ def clip_config(shapes: Shapes) -> Config:
 def open_clip_config(shapes: Shapes, projected: bool) -> Config:
     """The config.json of an OpenCLIP text encoder; SD 2.x uses all of its layers but the 24th, and no projection."""
     vocabulary, width = shapes["token_embedding.weight"]
-    layers = 1 + max(
-        (int(name.split(".")[2]) for name in shapes if name.startswith("transformer.resblocks.")), default=-1
-    )
+    layers = _count(shapes, r"transformer\.resblocks\.")
     projection = shapes.get("text_projection", shapes.get("text_projection.weight", (width, width))[::-1])
     return {
         **_text_config(vocabulary, width, layers if projected else min(layers, 23), shapes["positional_embedding"][0]),
