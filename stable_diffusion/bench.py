@@ -32,6 +32,7 @@ from .values import whole
 from .weights.quantize import WHOLE, in_bits, quantisable, quantize
 
 KINDS: tuple[int | str, ...] = (8, "mxfp8", 6, 4, "nvfp4", "mxfp4")
+STEPS_OF_LATENTS = 10
 LAYERS = {  # of a UNet, by their paths
     "time_embedding": r"time_embedding\..*",
     "time_emb_proj": r".*\.time_emb_proj",
@@ -152,7 +153,7 @@ class _Judge:
         x = mx.random.normal((1, 16, 16, 4), key=mx.random.key(0))
         context = mx.random.normal((1, 77, 768), key=mx.random.key(1))
         self.given = x, mx.array([500.0]), context
-        self.asked = Settings(prompt="a house by a river at sunset, photo", seed=1, steps=10)
+        self.asked = Settings(prompt="a house by a river at sunset, photo", seed=1, steps=STEPS_OF_LATENTS)
         self.whole = UNet2DConditionModel(UNetConfig())
         self.calls, self.latents = _recorded(StableDiffusion("demo", float16=False), self.asked)
         self.output = self.whole(*self.given)

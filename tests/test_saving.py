@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
@@ -155,6 +156,18 @@ def test_words_that_were_taught_are_in_no_checkpoint(files: dict[str, Path], tmp
     for more in ({"loras": [bringing]}, {"embeddings": [alone]}):
         with pytest.raises(CheckpointError, match="holds no words that were taught"):
             opened(files["sd1"], **more).save(tmp_path / "folder")
+
+
+def test_layers_that_all_else_goes_through_stay_whole(files: dict[str, Path]) -> None:
+    sd = opened(files["xl"], quantize=4)
+    modules = {f"{net}.{path}": m for net, one in sd.nets.items() for path, m in one.named_modules()}
+    whole = {path for path, module in modules.items() if isinstance(module, nn.Linear)}
+    few = {path for path, module in modules.items() if isinstance(module, nn.QuantizedLinear)}
+    assert {"unet.time_embedding.linear_1", "unet.add_embedding.linear_2", "text_encoder_2.text_projection"} <= whole
+    assert all(path in whole for path in modules if path.endswith(("proj_in", "proj_out")))
+    assert {"unet.mid_block.resnets.0.time_emb_proj", "text_encoder_1.encoder.layers.0.mlp.fc1"} <= few
+    assert not [path for path in modules if path.endswith((".to_q", ".to_k", ".to_v")) and path in whole
+                and not path.startswith("autoencoder")]  # fmt: skip
 
 
 def test_what_is_quantised_is_not_quantised_again(files: dict[str, Path], tmp_path: Path) -> None:

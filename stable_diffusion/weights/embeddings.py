@@ -37,7 +37,7 @@ def read_embedding(file: Path, word: str | None, widths: Sequence[int], family: 
             "python -m stable_diffusion.convert"
         )
     tensors, _ = open_tensors(file)
-    if not 0 < len(tensors) <= len(_XL):
+    if len(tensors) != 1 and tensors.keys() != set(_XL):
         raise CheckpointError(f"{file} is no textual inversion, but {what_is(read_header(file))}")
     return embedding_of(tensors, word, widths, family, file.stem, str(file))
 
