@@ -123,7 +123,7 @@ def test_the_command_writes_numbers_as_they_were(form: str, files: dict[str, Pat
     source = write(tmp_path / "half.safetensors", tensors)
     assert convert([str(source), str(tmp_path / form)]) == 0
     written = sorted(tmp_path.joinpath(form).rglob("*.safetensors")) or [tmp_path / form]
-    kinds = {}
+    kinds: dict[str, set[str]] = {}
     for file in written:
         for name, array in load_file(file).items():
             net = file.parent.name if form == "folder" else "unet" if name.startswith("model.") else "vae"

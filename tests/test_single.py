@@ -250,7 +250,7 @@ def test_a_file_without_an_autoencoder_scales_latents_as_its_family_does(tmp_pat
 
 
 def test_an_autoencoder_of_another_family_is_refused(tmp_path: Path) -> None:
-    """Its shapes are the same, and its pictures would be wrong: known by the file's UNet, its description, its folder."""
+    """Its shapes are the same, its pictures would be wrong: known by the file's UNet, its description, its folder."""
     one, other = (write(tmp_path / f"{family}.safetensors", small(family)) for family in ("sd1", "xl"))
     said = "is for latents that are scaled by 0.13025, as another family's are, and this model's are by 0.18215"
     assert said in refusal(one, vae=str(other))

@@ -129,9 +129,8 @@ def _check_numbers(file: Path, modules: Modules) -> None:
             raise CheckpointError(f"{file}: the {leaf} of {name!r} has shape {tuple(array.shape)}: name another file")
         if leaf != "alpha" and not mx.issubdtype(array.dtype, mx.floating):
             raise CheckpointError(f"{file}: the {leaf} of {name!r} holds whole numbers: name another file")
-    fine = mx.stack([mx.isfinite(array).all() for *_, array in every]).tolist()
-    if False in fine:
-        name, leaf, _ = every[fine.index(False)]  # type: ignore[union-attr,arg-type]
+    if not mx.stack([mx.isfinite(array).all() for *_, array in every]).all():
+        name, leaf, _ = next(one for one in every if not mx.isfinite(one[2]).all())
         raise CheckpointError(f"{file}: the {leaf} of {name!r} holds a NaN or an infinite number: name another file")
 
 
