@@ -92,20 +92,25 @@ class Planner:
             return replace(self.distilled[1], side=preset.defaults.side if preset else None)
         if preset:
             return preset.defaults
-        if d.checkpoint.place.is_file() and (found := distilled_of(d.checkpoint.place.name)):
+        if (found := self._named) is not None:
             return found[1]
         return defaults_of(d.scheduler_config, d.unet.time_cond_proj_dim is not None)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know of the model, in sentences."""
-        if self.distilled is None:
+        found, why = (self.distilled, "with this LoRA") if self.distilled else (self._named, "by its name")
+        if found is None:
             return self.description.notes
-        kind, d = self.distilled
-        return (
-            *self.description.notes,
-            f"with this LoRA ({kind}), the defaults are {d.steps} steps of {d.sampler}, {d.spacing}, cfg {d.cfg:g}",
-        )
+        kind, d = found
+        brought = f"the defaults are {d.steps} steps of {d.sampler}, {d.spacing}, cfg {d.cfg:g}"
+        return (*self.description.notes, f"{why} ({kind}), {brought}")
+
+    @property
+    def _named(self) -> tuple[str, Defaults] | None:
+        """The kind and the defaults of a file that says in its name that it was distilled to few steps."""
+        place = self.description.checkpoint.place
+        return distilled_of(place.name) if place.is_file() else None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -34,7 +34,8 @@ from ..weights.loading import open_checkpoint
 from ..weights.locate import ENDING, locate_extra
 from ..weights.nets import describe, open_autoencoder, open_nets
 from ..weights.quantize import quantize as quantize_net
-from ..weights.saving import save_folder, save_single
+from ..weights.quantize import said_of
+from ..weights.saving import read_dtypes, save_folder, save_single
 from .conditioning import guides
 from .estimate import estimate_of, repaint_channels
 from .frames import FrameKind, finite, shown
@@ -124,6 +125,8 @@ class StableDiffusion:
         self.sampler = OlderSampler(**{f.name: getattr(self.schedule, f.name) for f in fields(self.schedule)})
         if quantize is not None:
             for name in ("unet", *self._encoders):
+                if (said := said_of(getattr(self, name))) is not None:
+                    raise CheckpointError(f"{model} is quantised already ({said['kind']}): leave --quantize out")
                 quantize_net(getattr(self, name), quantize)
         self.notes = self.planner.notes + put_on(
             nets.texts, self._told, self.description.family, self.dtype, self.loras, self.embeddings, lora_partial
@@ -175,20 +178,27 @@ class StableDiffusion:
         """A hash of the weights and configs of this checkpoint, 64 hexadecimal digits."""
         return checkpoint_hash(self.description.checkpoint, self.dtype == mx.float16)
 
-    def save(self, place: str | Path, dtype: mx.Dtype | None = None) -> None:
+    def save(self, place: str | Path, dtype: mx.Dtype | Literal["read"] | None = None) -> None:
         """Write the checkpoint as it is, LoRAs fused and quantised: a folder, or one file that ends in .safetensors.
 
-        dtype: of its floats (None: as they are). Raises CheckpointError for a place that is taken, for a form that it
-        does not have, and for embeddings, which no checkpoint holds; OSError where it can't be written.
+        dtype: of its floats; "read": as each was in the files that it was read from; None: as they are now. Raises
+        CheckpointError for a place that is taken, for a form that it does not have, and for embeddings, which no
+        checkpoint holds; OSError where it can't be written.
         """
-        if self.embeddings:
-            raise CheckpointError("a checkpoint holds no embeddings: leave them out, and name them when it is used")
+        encoders = self.texts.encoders
+        if any(e.embeddings.token_embedding.weight.shape[0] > e.config.vocab_size for e in encoders):
+            raise CheckpointError(
+                "a checkpoint holds no words that were taught: leave out --embedding, and LoRAs that bring words, and "
+                "name them when it is used"
+            )
         self.wear(None)
         parts: dict[str, nn.Module] = {"unet": self.unet, "vae": self.autoencoder}
-        parts |= dict(zip(self.description.checkpoint.text_encoders, self.texts.encoders, strict=True))
+        checkpoint = self.description.checkpoint
+        parts |= dict(zip(checkpoint.text_encoders, encoders, strict=True))
         place = Path(place)
-        save = save_single if place.suffix == ENDING else save_folder
-        save(place, self.description, parts, dtype)
+        save = save_single if place.suffix.lower() == ENDING else save_folder
+        dtypes = {name: read_dtypes(checkpoint.parts[name]) if dtype == "read" else dtype for name in parts}
+        save(place, self.description, parts, dtypes)
 
     # From settings to pictures
 
@@ -349,7 +359,7 @@ class StableDiffusion:
     @cached_property
     def tiny(self) -> TinyAutoencoder:
         """TAESD for this model's latents, for quick looks; downloaded once. Raises CheckpointError."""
-        part = autoencoder_part(locate_extra(TAESD[self.description.xl], "TAESD"), None)
+        part = autoencoder_part(locate_extra(TAESD[self.description.xl], "TAESD"), self.description.checkpoint.latents)
         net = open_autoencoder(part, self.dtype)
         assert isinstance(net, TinyAutoencoder)
         return net
