@@ -125,7 +125,7 @@ def changed_weight(weight: mx.array, change: Change, amount: float) -> mx.array:
         w = decomposed(w if added is None else w + added, change, amount)
     elif added is not None:
         w = w + amount * added
-    return fitted(w, weight.shape)
+    return mx.contiguous(fitted(w, weight.shape))
 
 
 def changed_bias(bias: mx.array | None, change: Change, amount: float, width: int) -> mx.array | None:
