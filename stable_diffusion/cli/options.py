@@ -243,6 +243,7 @@ def add_common(parser: Parser) -> None:
     group = parser.add_argument_group("what lies on the model")
     _add(group, "--lora", dest="loras", type=reading(LORA.read), action="append")
     _add(group, "--lora-partial", **YES)
+    _add(group, "--lora-dir")
     _add(group, "--embedding", dest="embeddings", type=reading(TAUGHT.read), action="append")
     _add(group, "--vae")
     _add(group, "--prediction")

@@ -6,11 +6,13 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..pipeline import Planner, StableDiffusion
+from ..models.prompts import LORA_TAGS
+from ..pipeline import Planner, Run, StableDiffusion
 from ..presets import DEFAULT_MODEL
 from ..values import Kind, check, declared, flag, is_finite, one_of, plain, rows, several, text, thawed
 from ..weights.checkpoint import CheckpointError
 from ..weights.extras import LoRAUse
+from ..weights.folders import lora_named
 from ..weights.identity import file_hash
 from ..weights.quantize import BITS, FLOATS
 
@@ -43,6 +45,10 @@ def _is_lora(entry: Any) -> bool:
     return isinstance(path, str) and bool(path) and is_finite(unet) and is_finite(texts) and _text_or_none(known)
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 def _text_or_none(value: Any) -> bool:
     return value is None or isinstance(value, str)
 
@@ -67,6 +73,10 @@ def _read_kind(word: str) -> int | str:
 
 LORA = Kind(_read_lora, (("a path, two scales and a hash", _is_lora),)).strictly()
 TAUGHT = Kind(_read_embedding, (("a path and a word", _is_embedding),)).strictly()
+HASHES = several(
+    Kind(str, (("a name and a hash", lambda v: isinstance(v, tuple) and len(v) == 2 and all(map(_is_text, v))),)),
+    "names and hashes",
+)
 _KINDS = f"{', '.join(map(str, BITS[:-1]))} or {BITS[-1]} bits, or {', '.join(FLOATS)}"
 QUANTIZE = Kind(_read_kind, ((_KINDS, lambda v: not isinstance(v, bool) and v in (*BITS, *FLOATS)),)).strictly()
 
@@ -115,6 +125,13 @@ class Model:
         one_of("epsilon", "v_prediction"),
         "what the model predicts, where its file does not say, or says it wrongly",
     )
+    lora_dir: str | None = declared(
+        None,
+        text(),
+        "the folder of the LoRAs that a prompt names, as in <lora:name:0.8> with --prompt-syntax a1111",
+        "FOLDER",
+    )
+    tagged: tuple[tuple[str, str], ...] = declared((), HASHES)  # the LoRAs that a prompt named, and their hashes
     named_by: str | None = None  # the file that says it was made with it
 
     def __post_init__(self) -> None:
@@ -133,6 +150,7 @@ class Model:
             sd.vae,
             sd.embeddings,
             sd.prediction,
+            sd.planner.lora_dir,
         )
 
     @property
@@ -143,7 +161,7 @@ class Model:
     def planner(self) -> Planner:
         """What knows its shapes and defaults, without its weights. Raises CheckpointError."""
         try:
-            return Planner.of(self.name, self.vae, self.prediction, self.uses)
+            return Planner.of(self.name, self.vae, self.prediction, self.uses, self.lora_dir)
         except CheckpointError as error:
             raise self._missing(error) from None
 
@@ -159,6 +177,7 @@ class Model:
                 self.embeddings,
                 self.prediction,
                 self.lora_partial,
+                self.lora_dir,
             )
         except CheckpointError as error:
             raise self._missing(error) from None
@@ -171,12 +190,21 @@ class Model:
         for (path, *_, known), use in zip(self.loras, sd.loras, strict=True):
             if known is not None and known != file_hash(use.file):
                 yield f"the LoRA {path} {was}"
+        for name, known in self.tagged:
+            if known != file_hash(lora_named(name, self.lora_dir)):
+                yield f"the LoRA {name} {was}"
 
     def wearing(self, use: LoRAUse | None) -> "Model":
         """The same with one more LoRA on it."""
         if use is None:
             return self
         return replace(self, loras=(*self.loras, (use.path, use.unet, use.text, file_hash(use.file))))
+
+    def telling(self, run: Run) -> "Model":
+        """The same, with what the LoRAs are that a run's prompt names."""
+        _, tags = LORA_TAGS[run.settings.prompt_syntax](run.settings.prompt)
+        names = dict(zip((tag.name for tag in tags), run.tagged, strict=True))
+        return replace(self, tagged=tuple((name, file_hash(use.file)) for name, use in names.items()))
 
     def on(self, name: str) -> "Model":
         """Another model, with what lies on this one."""
@@ -204,5 +232,5 @@ class Model:
         return cls(**thawed({**since, **values} if isinstance(values, Mapping) else values, MODEL_ROWS, every=True))
 
 
-_SINCE = ("loras", "lora_partial", "vae", "embeddings", "prediction")
+_SINCE = ("loras", "lora_partial", "vae", "embeddings", "prediction", "lora_dir", "tagged")
 MODEL_ROWS = rows(Model)

@@ -118,8 +118,8 @@ class TextNets:
     ) -> tuple[list[EncodedPrompt], str]:
         """Texts that follow each other in a run, of the same length, and what of the first one was cut off.
 
-        times: how often each of them is told in its run. A text that is longer than 77 tokens becomes chunks of 77, each
-        encoded by itself, side by side along the tokens; shorter texts get empty chunks. SD 1.x and 2.x take the last
+        times: how often each of them is told in its run. One that is longer than 77 tokens becomes chunks of 77, each
+        encoded by itself, side by side along the tokens; shorter ones get empty chunks. SD 1.x and 2.x take the last
         layer, normed; XL was trained on the last but one of both its encoders, unnormed. clip_skip goes so many layers
         further back. Raises ValueError where that leaves none.
         """

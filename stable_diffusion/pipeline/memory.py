@@ -19,7 +19,7 @@ def needed(description: Description, runs: Sequence[Run], batch_size: int | None
     s, f = runs[0].settings, description.vae.factor
     images = [run.settings.n_images for run in runs]
     most = sum(images) if batch_size is None else min(sum(images), max(batch_size, *images))
-    rows = most * (1 if all(run.settings.cfg in (0, 1) for run in runs) else 2)
+    rows = most * max(run.told for run in runs)
     cpu = mx.default_device() == mx.cpu
     # On a CPU the attention of every place to every other is an array; GPUs never hold all of it.
     attention = rows * unet.largest_array(description.unet, s.height // f, s.width // f) if cpu else 0
