@@ -58,9 +58,8 @@ def cautions(request: Request, layout: Layout) -> Iterator[str]:
     if found:
         words = ", ".join(list(found)[:3])
         yield f"note: {words} in the prompt is taken literally: it has no meaning of its own here{_syntax(told)}"
-    yield from (
-        f"note: {text} is a file here: --prompts {text} reads prompts from it" for text in prompts if _is_file(text)
-    )
+    for file in filter(_is_file, prompts):
+        yield f"note: the prompt {file} is the name of a file: --prompts reads prompts from it"
     preset = preset_of(request.model.name)
     words = " ".join(prompts).lower()
     if preset is not None and preset.words and words.strip() and not any(word in words for word in preset.words):
@@ -117,6 +116,8 @@ def _unused(request: Request, layout: Layout) -> Iterator[str]:
     noisy = any(s.s_churn or s.eta or (sampler_named(s.sampler).noise and s.eta != 0) for s in runs)
     if churned and not noisy:
         yield f"{' and '.join(churned)} do nothing where no noise is added: s_churn and eta add some"
+    if request.model.lora_dir and request.model.named_by is None and not any(run.tagged for run in layout.runs):
+        yield "no prompt names a LoRA of --lora-dir: <lora:name:0.8> does, with --prompt-syntax a1111"
     if all(s.variation_seed is not None and not s.variation_strength for s in runs):
         yield "the variation seed does nothing with a variation strength of 0"
     if (request.settings.step_noise_source or request.settings.step_seed_delta) and not noisy and request.tool is None:

@@ -72,13 +72,30 @@ SYNTAXES = {
 }
 
 
+EMBEDDING = "embedding:"  # before the name of one, in ComfyUI's prompts
+
+
+def _ids_of(part: str, tokenizer: CLIPTokenizer, named: bool) -> list[list[int]]:
+    """The ids of a part of a prompt; named: an embedding and the commas behind it are two words."""
+    if not (named and part.startswith(EMBEDDING)):
+        return [tokenizer.tokenize(part, False, False)]
+    name = part.removeprefix(EMBEDDING)
+    word = name.rstrip(",")
+    for ending in (".safetensors", ".pt", ".bin"):
+        word = word.removesuffix(ending)
+    return [tokenizer.taught(word), tokenizer.tokenize(name[len(name.rstrip(",")) :], False, False)]
+
+
 def chunks_of(prompt: str, tokenizer: CLIPTokenizer, syntax: str) -> list[Chunk]:
-    """A prompt as chunks of up to 75 tokens, at least one. Raises ValueError for too many brackets in one another."""
+    """A prompt as chunks of up to 75 tokens, at least one.
+
+    Raises ValueError for too many brackets in one another, and for an embedding that nobody named.
+    """
     way = SYNTAXES[syntax]
 
     def words(piece: Piece) -> list[list[Token]]:
         parts = piece.text.replace("\n", " ").split(" ") if way.apart else [piece.text]
-        return [[(i, piece.weight) for i in tokenizer.tokenize(part, False, False)] for part in parts]
+        return [[(i, piece.weight) for i in ids] for part in parts for ids in _ids_of(part, tokenizer, way.apart)]
 
     chunks: list[Chunk] = []
     for section in PARSERS[syntax](prompt):

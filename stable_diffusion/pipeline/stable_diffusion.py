@@ -143,16 +143,17 @@ class StableDiffusion:
         """The nets that LoRAs change."""
         return {name: net for name, net in self.nets.items() if name != "autoencoder"}
 
-    def wear(self, *uses: LoRAUse) -> None:
-        """Fuse LoRAs into the weights instead of those that were worn before; none: the weights are as they were.
+    def wear(self, *uses: LoRAUse | None) -> None:
+        """Fuse LoRAs into the weights instead of those that were worn before; None: the weights are as they were.
 
         They come back to the bit. Raises CheckpointError for a LoRA that does not fit, or that brings embeddings.
         """
-        if tuple(use for use, _ in self._worn) == uses:
+        wanted = [use for use in uses if use is not None]
+        if [use for use, _ in self._worn] == wanted:
             return
         while self._worn:
             self._worn.pop()[1]()
-        for use in uses:
+        for use in wanted:
             read, _ = read_fitting(use, self._told, self.description.family, self.lora_partial)
             if read.embeddings:
                 raise CheckpointError(f"{use.path} brings words of its own: name it with --lora for all pictures")
@@ -186,7 +187,7 @@ class StableDiffusion:
         """
         if self.embeddings:
             raise CheckpointError("a checkpoint holds no embeddings: leave them out, and name them when it is used")
-        self.wear()
+        self.wear(None)
         parts: dict[str, nn.Module] = {"unet": self.unet, "vae": self.autoencoder}
         parts |= dict(zip(self.description.checkpoint.text_encoders, self.texts.encoders, strict=True))
         place = Path(place)
