@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import pytest
@@ -132,7 +133,7 @@ def told(sd: StableDiffusion) -> Iterator[list[mx.array]]:
     kind = type(sd.unet)
     original = kind.__call__
 
-    def watched(self: object, x: mx.array, t: mx.array, context: mx.array, **more: mx.array) -> mx.array:
+    def watched(self: Any, x: mx.array, t: mx.array, context: mx.array, **more: mx.array) -> mx.array:
         seen.append(context)
         return original(self, x, t, context=context, **more)
 

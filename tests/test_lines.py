@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def asked(text: str, name: str = "p.txt") -> list[tuple[int, dict[str, object]]]:
+def asked(text: str, name: str = "p.txt") -> list[tuple[int, dict[str, Any]]]:
     Path(name).write_bytes(text.encode())
     return [(line.number, dict(line.given)) for line in read_lines(name)]
 

@@ -43,7 +43,7 @@ def read_lines(file: str) -> list[Asked]:
     """
     name, text = _text(file)
     reader = {".csv": _of_csv, ".jsonl": _of_jsonl}.get(Path(file).suffix.lower(), _of_text)
-    found = []
+    found: list[Asked] = []
     for number, given in reader(name, text):
         if len(found) == MOST:
             raise ValueError(f"{name} has more than {MOST} prompts")
