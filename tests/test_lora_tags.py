@@ -118,6 +118,9 @@ def test_every_picture_has_its_own_and_is_made_again_from_its_file(capsys: pytes
     assert txt("--from", "g-column4.png", "-o", "changed.png") == 0
     assert "the LoRA green is not what it was when g-column4.png was made" in capsys.readouterr().err
     assert not same("changed.png", "g-column4.png")
+    Path("loras/more/green.safetensors").unlink()  # another prompt does not ask for it
+    assert txt("a house", "--from", "g-column4.png", "-o", "other.png") == 0
+    assert "green" not in capsys.readouterr().err
 
 
 def test_what_cannot_be_is_refused_before_anything_is_made(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,8 @@
 """Which model a job is for, and what is done to it when it is loaded."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -12,7 +13,6 @@ from ..presets import DEFAULT_MODEL
 from ..values import Kind, check, declared, flag, is_finite, one_of, plain, rows, several, text, thawed
 from ..weights.checkpoint import CheckpointError
 from ..weights.extras import LoRAUse
-from ..weights.folders import lora_named
 from ..weights.identity import file_hash
 from ..weights.quantize import BITS, FLOATS
 
@@ -182,16 +182,17 @@ class Model:
         except CheckpointError as error:
             raise self._missing(error) from None
 
-    def changed_since(self, sd: StableDiffusion) -> Iterator[str]:
-        """What is not what it was when this was written down: the pictures will differ."""
+    def changed_since(self, sd: StableDiffusion, runs: Sequence[Run] = ()) -> Iterator[str]:
+        """What is not what it was when this was written down: the pictures of these runs will differ."""
         was = f"is not what it was when {self.named_by} was made: the picture will differ"
         if self.hash is not None and self.hash != sd.identity:
             yield f"the model {self.name} {was}"
         for (path, *_, known), use in zip(self.loras, sd.loras, strict=True):
             if known is not None and known != file_hash(use.file):
                 yield f"the LoRA {path} {was}"
+        files = {name: file for run in runs for name, file in _named(run).items()}
         for name, known in self.tagged:
-            if known != file_hash(lora_named(name, self.lora_dir)):
+            if name in files and known != file_hash(files[name]):
                 yield f"the LoRA {name} {was}"
 
     def wearing(self, use: LoRAUse | None) -> "Model":
@@ -202,9 +203,7 @@ class Model:
 
     def telling(self, run: Run) -> "Model":
         """The same, with what the LoRAs are that a run's prompt names."""
-        _, tags = LORA_TAGS[run.settings.prompt_syntax](run.settings.prompt)
-        names = dict(zip((tag.name for tag in tags), run.tagged, strict=True))
-        return replace(self, tagged=tuple((name, file_hash(use.file)) for name, use in names.items()))
+        return replace(self, tagged=tuple((name, file_hash(file)) for name, file in _named(run).items()))
 
     def on(self, name: str) -> "Model":
         """Another model, with what lies on this one."""
@@ -230,6 +229,12 @@ class Model:
         """
         since = {name: plain(MODEL_ROWS[name].default) for name in _SINCE}
         return cls(**thawed({**since, **values} if isinstance(values, Mapping) else values, MODEL_ROWS, every=True))
+
+
+def _named(run: Run) -> dict[str, Path]:
+    """The files of the LoRAs that a run's prompt names."""
+    _, tags = LORA_TAGS[run.settings.prompt_syntax](run.settings.prompt)
+    return {tag.name: use.file for tag, use in zip(tags, run.tagged, strict=True)}
 
 
 _SINCE = ("loras", "lora_partial", "vae", "embeddings", "prediction", "lora_dir", "tagged")
