@@ -104,7 +104,7 @@ def _paint(request: Request, sd: StableDiffusion, output: Output) -> Generator[E
     elif request.view.metadata and request.inputs is not None and output.path.suffix.lower() != ".png":
         yield Note(f"note: {output.path.suffix} files keep the settings, but not the picture that they started from")
     yield from map(Note, announcement(layout, tables=False))
-    yield from (Note(f"note: {said}") for said in request.model.changed_since(sd))
+    yield from (Note(f"note: {said}") for said in request.model.changed_since(sd, layout.runs))
     yield from map(Note, cautions(request, layout))
     runs = sd.begin(layout.runs)
     if layout.only is not None:

@@ -36,7 +36,7 @@ def needed(
     h, w, size = s.height // f, s.width // f, dtype.size
     images = [run.settings.n_images for run in runs]
     most = sum(images) if batch_size is None else min(sum(images), max(batch_size, *images))
-    rows = most * (1 if all(run.settings.cfg in (0, 1) for run in runs) else 2)
+    rows = most * max(run.told for run in runs)
     cpu = on_cpu()
     streams = len(lanes()) * STREAM if cpu else 0
     widest = (WIDEST if cpu else 2 * TRANSFORMED) * h * w * description.unet.block_out_channels[0]

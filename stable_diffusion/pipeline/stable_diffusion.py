@@ -72,6 +72,7 @@ class StableDiffusion:
     vae: a folder, repo or file with an autoencoder that takes the place of the checkpoint's own; TAESD too.
     embeddings: paths or Hub names of textual inversions, or `(path, word)` pairs.
     prediction: "epsilon" or "v_prediction", where a file does not say what its UNet predicts, or says it wrongly.
+    lora_dir: the folder, and those in it, of the LoRAs that prompts name, <lora:name:0.8> in the syntax of a1111.
 
     Weights are read when they are first used. `unet`, `text_encoder` (XL: `text_encoder_1`, `text_encoder_2`),
     `autoencoder`, `tokenizer` and `sampler` can be deleted to free their memory.
@@ -96,6 +97,7 @@ class StableDiffusion:
         embeddings: Sequence[Any] = (),
         prediction: str | None = None,
         lora_partial: bool = False,
+        lora_dir: str | None = None,
     ) -> None:
         if model is None:
             model = DEFAULT_MODEL
@@ -113,7 +115,7 @@ class StableDiffusion:
         self.loras = tuple(map(LoRAUse.of, loras))
         self.embeddings = tuple((str(e), None) if isinstance(e, str | Path) else tuple(e) for e in embeddings)
         self.vae, self.prediction, self.lora_partial = vae, prediction, lora_partial
-        self.planner = Planner(model, self.description, distilled(self.loras))
+        self.planner = Planner(model, self.description, distilled(self.loras), lora_dir)
         nets = open_nets(self.description, self.dtype)
         self.unet, self.autoencoder = nets.unet, nets.autoencoder
         numbers = ("_1", "_2") if self.description.xl else ("",)
@@ -131,7 +133,7 @@ class StableDiffusion:
         self.notes = self.planner.notes + put_on(
             nets.texts, self._told, self.description.family, self.dtype, self.loras, self.embeddings, lora_partial
         )
-        self._worn: tuple[LoRAUse, Callable[[], None]] | None = None  # a run's own LoRA, and what takes it off
+        self._worn: list[tuple[LoRAUse, Callable[[], None]]] = []  # a run's own LoRAs, and what takes each of them off
 
     @property
     def nets(self) -> dict[str, nn.Module]:
@@ -144,19 +146,21 @@ class StableDiffusion:
         """The nets that LoRAs change."""
         return {name: net for name, net in self.nets.items() if name != "autoencoder"}
 
-    def wear(self, use: LoRAUse | None) -> None:
-        """Fuse a LoRA into the weights instead of the one that was worn before; None: the weights are as they were.
+    def wear(self, *uses: LoRAUse | None) -> None:
+        """Fuse LoRAs into the weights instead of those that were worn before; None: the weights are as they were.
 
         They come back to the bit. Raises CheckpointError for a LoRA that does not fit, or that brings embeddings.
         """
-        if self._worn is not None and self._worn[0] != use:
-            self._worn[1]()
-            self._worn = None
-        if use is not None and self._worn is None:
+        wanted = [use for use in uses if use is not None]
+        if [use for use, _ in self._worn] == wanted:
+            return
+        while self._worn:
+            self._worn.pop()[1]()
+        for use in wanted:
             read, _ = read_fitting(use, self._told, self.description.family, self.lora_partial)
             if read.embeddings:
-                raise CheckpointError(f"{use.path} brings words of its own: name it with --lora, and not in a grid")
-            self._worn = use, fuse(self._told, read, use.unet, use.text, self.dtype)
+                raise CheckpointError(f"{use.path} brings words of its own: name it with --lora for all pictures")
+            self._worn.append((use, fuse(self._told, read, use.unet, use.text, self.dtype)))
 
     @property
     def _decoder(self) -> dict[str, nn.Module]:
@@ -288,7 +292,7 @@ class StableDiffusion:
                 raise ValueError("strength and start_step need an image")
         for size in dict.fromkeys(run.shape for run in runs):
             check_memory(self.description, [next(run for run in runs if run.shape == size)], dtype=self.dtype)
-        for use in dict.fromkeys(run.lora for run in runs if run.lora is not None):
+        for use in dict.fromkeys(use for run in runs for use in run.worn):
             read_fitting(use, self._told, self.description.family, self.lora_partial)
         x0 = None if first.image is None else self.encode(first.image)
         begun = [replace(run, x0=x0) for run in runs]
@@ -300,9 +304,9 @@ class StableDiffusion:
     def inverted(self, runs: Sequence[Run]) -> list[Run]:
         """Runs that have begun, with the way up from their image along the model's own ODE."""
         made = list(runs)
-        for use in dict.fromkeys(run.lora for run in runs):
-            self.wear(use)
-            alike = [i for i, run in enumerate(runs) if run.lora == use]
+        for uses in dict.fromkeys(run.worn for run in runs):
+            self.wear(*uses)
+            alike = [i for i, run in enumerate(runs) if run.worn == uses]
             found = invert_all([runs[i] for i in alike], self._estimate)
             for i, inversion in zip(alike, found, strict=True):
                 finite(inversion.latents[-1], "inverting the image", self.nets, runs[i].original)
@@ -316,10 +320,10 @@ class StableDiffusion:
         LoRAs follow each other.
         Raises MemoryError before the first step, and FloatingPointError where a latent becomes NaN or infinite.
         """
-        alike: dict[tuple[LoRAUse | None, tuple[int, int, int]], list[int]] = {}
+        alike: dict[tuple[tuple[LoRAUse, ...], tuple[int, int, int]], list[int]] = {}
         for i, run in enumerate(runs):
             if run.plan.steps_run:
-                alike.setdefault((run.lora, run.shape), []).append(i)
+                alike.setdefault((run.worn, run.shape), []).append(i)
         for indices in alike.values():
             check_memory(self.description, [runs[i] for i in indices], batch_size or 1, self.dtype)
         return self._steps(runs, list(alike.values()), batch_size)
@@ -329,7 +333,7 @@ class StableDiffusion:
     ) -> Iterator[tuple[int, Step]]:
         for indices in groups:
             group = [runs[i] for i in indices]
-            self.wear(group[0].lora)
+            self.wear(*group[0].worn)
             samplers = (run.sampler(run.start, run.step_noise) for run in group)
             rows = batch_size or fitting(self.description, group, self.dtype)
             for which, step in lockstep(self._estimate(group), samplers, rows):
