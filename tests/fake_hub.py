@@ -17,12 +17,13 @@ from urllib.parse import unquote, urlsplit
 _COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _ASK = """
 import sys, time
-from stable_diffusion.weights import locate
+from stable_diffusion.weights import hub
 from stable_diffusion.weights.checkpoint import CheckpointError
-model, half, locate._PATIENCE = sys.argv[1], sys.argv[2] == "half", float(sys.argv[3])
+from stable_diffusion.weights.locate import locate
+model, half, hub._PATIENCE = sys.argv[1], sys.argv[2] == "half", float(sys.argv[3])
 start = time.monotonic()
 try:
-    print("folder", locate.locate(model, half, weights=sys.argv[4] == "weights"))
+    print("folder", locate(model, half, weights=sys.argv[4] == "weights"))
 except CheckpointError as error:
     print("error", error)
 print("seconds", time.monotonic() - start)

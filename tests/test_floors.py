@@ -29,7 +29,7 @@ HOMES = {
     "shtab": ("stable_diffusion/cli/options.py",),
     "imageio_ffmpeg": ("stable_diffusion/pictures/animation.py",),
     "pillow_heif": ("stable_diffusion/pictures/reading.py",),
-    "huggingface_hub": ("stable_diffusion/weights/locate.py",),
+    "huggingface_hub": ("stable_diffusion/weights/hub.py",),
     "safetensors": ("stable_diffusion/weights/",),
     "numpy": (
         "stable_diffusion/pictures/",

@@ -12,8 +12,8 @@ from ..jobs.events import Event, Note, Written
 from ..jobs.model import LORA, MODEL_ROWS
 from ..pipeline import StableDiffusion
 from ..weights.checkpoint import CheckpointError
-from ..weights.locate import ENDING
 from ..weights.pickles import read_pickle
+from ..weights.repo import ENDING
 from ..weights.saving import write_tensors
 from .options import reading
 from .terminal import run

@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
-from ..pipeline import Planner, StableDiffusion
 from ..presets import DEFAULT_MODEL
 from ..values import Kind, check, declared, flag, is_finite, one_of, plain, rows, several, text, thawed
 from ..weights.checkpoint import CheckpointError
-from ..weights.extras import LoRAUse
 from ..weights.identity import file_hash
 from ..weights.quantize import BITS, FLOATS
+
+# The nets and all that they need are not imported before a model is wanted: options are declared here too.
+if TYPE_CHECKING:
+    from ..pipeline import Planner, StableDiffusion
+    from ..weights.extras import LoRAUse
 
 LoRA = tuple[str, float, float, str | None]  # a path, how much in the UNet and in the text encoders, and its hash
 Taught = tuple[str, str | None]  # the path of an embedding, and its word where it is not the file's own
@@ -121,7 +124,7 @@ class Model:
         check(self, MODEL_ROWS)
 
     @classmethod
-    def of(cls, sd: StableDiffusion) -> "Model":
+    def of(cls, sd: "StableDiffusion") -> "Model":
         """The one that is loaded."""
         return cls(
             sd.model,
@@ -136,19 +139,25 @@ class Model:
         )
 
     @property
-    def uses(self) -> tuple[LoRAUse, ...]:
+    def uses(self) -> "tuple[LoRAUse, ...]":
         """Its LoRAs, as the pipeline takes them."""
+        from ..weights.extras import LoRAUse
+
         return tuple(LoRAUse(path, unet, texts) for path, unet, texts, _ in self.loras)
 
-    def planner(self) -> Planner:
+    def planner(self) -> "Planner":
         """What knows its shapes and defaults, without its weights. Raises CheckpointError."""
+        from ..pipeline import Planner
+
         try:
             return Planner.of(self.name, self.vae, self.prediction, self.uses)
         except CheckpointError as error:
             raise self._missing(error) from None
 
-    def load(self) -> StableDiffusion:
+    def load(self) -> "StableDiffusion":
         """The model itself. Raises CheckpointError, which says where its name comes from."""
+        from ..pipeline import StableDiffusion
+
         try:
             return StableDiffusion(
                 self.name,
@@ -163,7 +172,7 @@ class Model:
         except CheckpointError as error:
             raise self._missing(error) from None
 
-    def changed_since(self, sd: StableDiffusion) -> Iterator[str]:
+    def changed_since(self, sd: "StableDiffusion") -> Iterator[str]:
         """What is not what it was when this was written down: the pictures will differ."""
         was = f"is not what it was when {self.named_by} was made: the picture will differ"
         if self.hash is not None and self.hash != sd.identity:
@@ -172,7 +181,7 @@ class Model:
             if known is not None and known != file_hash(use.file):
                 yield f"the LoRA {path} {was}"
 
-    def wearing(self, use: LoRAUse | None) -> "Model":
+    def wearing(self, use: "LoRAUse | None") -> "Model":
         """The same with one more LoRA on it."""
         if use is None:
             return self

@@ -11,9 +11,10 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from ..diffusion.noising import Inversion
+from ..diffusion.noising import Inversion, NoisingKind
 from ..diffusion.plan import Plan
 from ..diffusion.samplers import Step
+from ..diffusion.steps import FrameKind
 from ..diffusion.walk import DenoiseRows, lockstep
 from ..models.clip import CLIPTextModel
 from ..models.taesd import TinyAutoencoder
@@ -31,16 +32,17 @@ from ..weights.extras import LoRAUse, distilled, put_on, read_fitting
 from ..weights.fuse import fuse
 from ..weights.identity import checkpoint_hash
 from ..weights.loading import open_checkpoint
-from ..weights.locate import ENDING, locate_extra
+from ..weights.locate import locate_extra
 from ..weights.nets import describe, open_autoencoder, open_nets
 from ..weights.quantize import quantize as quantize_net
+from ..weights.repo import ENDING
 from ..weights.saving import save_folder, save_single
 from .conditioning import guides
 from .estimate import estimate_of, repaint_channels
-from .frames import FrameKind, finite, shown
+from .frames import finite, shown
 from .inputs import NOTHING, Inputs
 from .inversion import invert_all
-from .laboratory import Axis, NoisingKind, grid_settings, triangle_settings, way_up
+from .laboratory import Axis, grid_settings, triangle_settings, way_up
 from .memory import check_memory
 from .notebook import Rows, Steps, with_bar
 from .older import OlderSampler, older_settings, variance_preserving
