@@ -34,6 +34,7 @@ from ..weights.identity import checkpoint_hash
 from ..weights.loading import open_checkpoint
 from ..weights.locate import locate_extra
 from ..weights.nets import describe, open_autoencoder, open_nets
+from ..weights.parts import Checkpoint
 from ..weights.quantize import quantize as quantize_net
 from ..weights.repo import ENDING
 from ..weights.saving import save_folder, save_single
@@ -63,7 +64,7 @@ class StableDiffusion:
     """A Stable Diffusion checkpoint: 1.x, 2.x, XL, turbo or inpainting; what it is, its own config files say.
 
     model: a preset's name, a Hugging Face repo id or a file in one, a folder in the diffusers layout, or a .safetensors
-        file with everything in it; without one it is the demo.
+        file with everything in it; without one it is the demo. Or a Checkpoint, which need not lie in any file.
     float16: half precision; None means on a GPU only, because MLX is slow at it on a CPU. Latents, noise levels and
         coefficients are float32 always, and so is an autoencoder whose config says `force_upcast`.
     quantize: bits (2, 3, 4, 6 or 8) of the weights of the UNet's and the text encoders' linear layers, or the name of
@@ -89,7 +90,7 @@ class StableDiffusion:
 
     def __init__(
         self,
-        model: str | None = None,
+        model: str | Checkpoint | None = None,
         float16: bool | None = None,
         quantize: int | str | None = None,
         loras: Sequence[Any] = (),
@@ -106,16 +107,15 @@ class StableDiffusion:
                 stacklevel=2,
             )
         half = mx.default_device() == mx.gpu if float16 is None else float16
-        self.model = model
+        checkpoint = model if isinstance(model, Checkpoint) else open_checkpoint(model, half, vae=vae)
+        self.model = model if isinstance(model, str) else str(model.place)
         self.dtype = mx.float16 if half else mx.float32
         self.quantize = quantize
-        self.description = describe(
-            open_checkpoint(model, half, vae=vae), prediction
-        )  # stays when the nets are deleted
+        self.description = describe(checkpoint, prediction)  # stays when the nets are deleted
         self.loras = tuple(map(LoRAUse.of, loras))
         self.embeddings = tuple((str(e), None) if isinstance(e, str | Path) else tuple(e) for e in embeddings)
         self.vae, self.prediction, self.lora_partial = vae, prediction, lora_partial
-        self.planner = Planner(model, self.description, distilled(self.loras))
+        self.planner = Planner(self.model, self.description, distilled(self.loras))
         nets = open_nets(self.description, self.dtype)
         self.unet, self.autoencoder = nets.unet, nets.autoencoder
         numbers = ("_1", "_2") if self.description.xl else ("",)
