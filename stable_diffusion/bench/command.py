@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -35,8 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _with_page(argv: Sequence[str] | None) -> list[str]:
     """The words, with the first page where none is named."""
-    import sys
-
     words = list(sys.argv[1:] if argv is None else argv)
     return words if words[:1] and words[0] in (*PAGES, "-h", "--help") else ["nets", *words]
 

@@ -63,12 +63,8 @@ def _spread(values: Sequence[float]) -> str:
 def table(figures: Sequence[Figure]) -> str:
     """A markdown table: seconds and GiB, and how they compare where torch was measured too."""
     against = any(figure.theirs for figure in figures)
-    head = ["work", "seconds", "peak GiB"] + [
-        "torch: seconds",
-        "peak GiB",
-        "time / torch's",
-        "memory / torch's",
-    ] * against
+    head = ["work", "seconds", "peak GiB"]
+    head += ["torch: seconds", "peak GiB", "time / torch's", "memory / torch's"] if against else []
     rows = [head, ["---"] * len(head)]
     for figure in figures:
         row = [figure.what, _spread(figure.seconds), f"{figure.peak / 2**30:.2f}"]

@@ -31,18 +31,18 @@ def _blas() -> str:
     if sys.platform == "darwin":
         return "Accelerate"
     with suppress(OSError):
-        names = {
-            Path(line.split()[-1]).name for line in Path("/proc/self/maps").read_text().splitlines() if "/" in line
-        }
+        maps = Path("/proc/self/maps").read_text().splitlines()
+        names = {Path(line.split()[-1]).name for line in maps if "/" in line}
         if found := sorted(name for name in names if re.match(r"lib(openblas|flexiblas|mkl_rt|blis)", name)):
             return ", ".join(found)
     return "MLX's own"
 
 
 def _device() -> str:
-    about = mx.device_info() if mx.default_device() == mx.gpu else {}
-    name = about.get("device_name") or about.get("architecture")
-    return f"{mx.default_device()}" + (f", {name}" if name else "")
+    if mx.default_device() == mx.cpu:
+        return "cpu"
+    about = mx.device_info()
+    return f"gpu, {about.get('device_name') or about.get('architecture')}"
 
 
 def machine() -> dict[str, str]:

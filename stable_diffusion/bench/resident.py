@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-SMALLEST = 64  # pixels a side of the run before those that count
+SMALLEST = 64  # pixels a side of the run before all others
+WARMED = 10.0  # seconds: a first run that takes no longer does not count
 
 
 def _forget() -> None:
@@ -34,11 +35,14 @@ def measured(
 ) -> dict[str, Any]:
     """The seconds of runs of `once(pixels a side)`, and the peak memory meanwhile, weights and all.
 
-    A small run goes before them, which reads the weights and compiles what is to be compiled.
+    A small run goes before them, which makes the weights and compiles what is to be compiled; and one of the size asked
+    for, as far as it is quick: of a long one, what only the first has to do is no part that matters.
     count: what resets and what tells the peak of a GPU's memory; None: the whole process's memory is measured.
     """
     once(min(SMALLEST, size))
     forget, peak = count or (_forget, _peak)
     forget()
-    seconds = [once(size) for _ in range(runs)]
+    first = once(size)
+    seconds = [first] if first > WARMED else []
+    seconds += [once(size) for _ in range(runs - len(seconds))]
     return {"seconds": seconds, "peak": peak()}
