@@ -13,15 +13,20 @@ def main(argv: list[str] | None = None) -> int:
     with suppress(ValueError):  # outside of the main thread, where signals do not come
         if before is signal.default_int_handler:  # which Python's imports may swallow: they take a second
             signal.signal(signal.SIGINT, stopped)
-    try:
-        from stable_diffusion.cli.command import txt2image
-    except ImportError as error:  # of what MLX runs on, most likely
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    finally:
+
+    def ready() -> None:
         with suppress(ValueError):
             signal.signal(signal.SIGINT, before)
-    return txt2image(argv)
+
+    try:
+        try:
+            from stable_diffusion.cli.command import txt2image
+        except ImportError as error:  # of what MLX runs on, most likely
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        return txt2image(argv, ready)
+    finally:
+        ready()
 
 
 def stopped(*_: Any) -> None:

@@ -17,13 +17,14 @@ from urllib.parse import unquote, urlsplit
 _COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _ASK = """
 import sys, time
-from stable_diffusion.weights import locate
+from stable_diffusion.weights import hub
 from stable_diffusion.weights.checkpoint import CheckpointError
-model, half, locate._PATIENCE = sys.argv[1], sys.argv[2] == "half", float(sys.argv[3])
+from stable_diffusion.weights.locate import locate, locate_extra
+model, half, hub._PATIENCE = sys.argv[1], sys.argv[2] == "half", float(sys.argv[3])
 start = time.monotonic()
 try:
     extra = sys.argv[4] == "extra"
-    place = locate.locate_extra(model, "a LoRA") if extra else locate.locate(model, half, sys.argv[4] == "weights")
+    place = locate_extra(model, "a LoRA") if extra else locate(model, half, sys.argv[4] == "weights")
     print("folder", place)
 except CheckpointError as error:
     print("error", error)

@@ -29,7 +29,7 @@ HOMES = {
     "shtab": ("stable_diffusion/cli/options.py",),
     "imageio_ffmpeg": ("stable_diffusion/pictures/animation.py",),
     "pillow_heif": ("stable_diffusion/pictures/reading.py",),
-    "huggingface_hub": ("stable_diffusion/weights/locate.py",),
+    "huggingface_hub": ("stable_diffusion/weights/hub.py",),
     "safetensors": ("stable_diffusion/weights/",),
     "numpy": (
         "stable_diffusion/pictures/",
@@ -38,7 +38,9 @@ HOMES = {
     ),
     "tokenizers": ("stable_diffusion/models/tokenizer.py",),
     "tqdm": ("stable_diffusion/cli/", "stable_diffusion/pipeline/notebook.py"),
-    "argparse": ("stable_diffusion/cli/", "stable_diffusion/bench.py"),
+    "argparse": ("stable_diffusion/cli/", "stable_diffusion/bench/"),
+    # One program that other people's nets are measured by: see test_nothing_imports_the_program_that_knows_torch.
+    **dict.fromkeys(("torch", "diffusers", "transformers", "resident"), ("stable_diffusion/bench/torch_side.py",)),
     "mlx": ("stable_diffusion/",),
 }
 
@@ -104,6 +106,15 @@ def test_every_library_has_its_home() -> None:
                 continue
             assert library in HOMES, f"{named(path)} imports {library}, which is no dependency"
             assert named(path).startswith(HOMES[library]), f"{named(path)} imports {library}"
+
+
+def test_nothing_imports_the_program_that_knows_torch() -> None:
+    """It is run by its path, in a process of its own, where somebody asks for a comparison."""
+    program = PACKAGE / "bench" / "torch_side.py"
+    assert "torch" in set(imports(program))
+    for path in FILES:
+        assert not any(module.endswith("torch_side") for module in imports(path)), named(path)
+    assert not any(module.startswith("stable_diffusion") for module in imports(program))
 
 
 def test_only_the_command_line_prints() -> None:

@@ -12,8 +12,9 @@ import safetensors.numpy
 from stable_diffusion import CheckpointError, Settings, StableDiffusion
 from stable_diffusion.pipeline import Planner
 from stable_diffusion.presets import DEMO
-from stable_diffusion.weights.locate import locate, locate_extra, needed
+from stable_diffusion.weights.locate import locate, locate_extra
 from stable_diffusion.weights.nets import describe
+from stable_diffusion.weights.repo import needed
 from tests.fake_hub import FakeHub, Repo, ask, fake_hub
 
 SD1 = Path(__file__).parent / "data" / "sd1"

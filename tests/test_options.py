@@ -11,7 +11,7 @@ import pytest
 import image2image
 import txt2image
 from stable_diffusion.__main__ import main as package
-from stable_diffusion.cli.arguments import arguments, settings_of
+from stable_diffusion.cli.arguments import check, settings_of
 from stable_diffusion.cli.options import Parser, add_common, add_start
 from stable_diffusion.diffusion.plan import make_plan
 from stable_diffusion.diffusion.schedule import NoiseSchedule
@@ -43,8 +43,9 @@ def help_of(command: str, capsys: pytest.CaptureFixture[str], *page: str) -> str
 
 def usage_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """The one line that a misspelt command line gets."""
+    own = parser()
     with pytest.raises(SystemExit) as caught:
-        arguments(parser(), words)
+        check(own, own.parse_args(words))
     assert caught.value.code == 2
     text = capsys.readouterr().err
     assert text.count("\n") == 1

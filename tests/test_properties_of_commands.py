@@ -17,7 +17,7 @@ from PIL import Image
 
 import image2image
 import txt2image
-from stable_diffusion.cli import command
+from stable_diffusion.cli import command, job
 from stable_diffusion.cli.options import Parser
 from stable_diffusion.jobs import painting
 from stable_diffusion.jobs.request import Request
@@ -110,7 +110,7 @@ def seen() -> Iterator[list[Request]]:
         return whole(request, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "show_plan", noted)
+        patch.setattr(job, "show_plan", noted)
         yield found
 
 
@@ -141,7 +141,7 @@ def said(name: str, *words: str) -> Said:
 def options(name: str) -> dict[str, Any]:
     """The options of a command, by the longest of their spellings."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "_main", lambda parser, argv: parser)
+        patch.setattr(command, "_main", lambda parser, *_: parser)
         parser: Parser = getattr(command, name)([])
     return {action.option_strings[-1]: action for action in parser._actions if action.option_strings}
 

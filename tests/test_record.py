@@ -12,12 +12,12 @@ from PIL import Image
 from safetensors import safe_open
 
 from stable_diffusion.diffusion.samplers import Step
+from stable_diffusion.diffusion.steps import FrameKind
 from stable_diffusion.jobs.model import Model
 from stable_diffusion.jobs.originals import Originals
 from stable_diffusion.jobs.recipe import Recipe
 from stable_diffusion.jobs.record import VERSION, KeptStep, Record, Row, load_record, save_record
 from stable_diffusion.jobs.view import View
-from stable_diffusion.pipeline.frames import FrameKind
 from tests.plans import complete
 
 DATA = Path(__file__).parent / "data"

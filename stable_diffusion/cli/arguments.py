@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any
 
@@ -64,9 +64,8 @@ _REDRAWS = {
 }  # fmt: skip
 
 
-def arguments(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options of a command line. Ends with a usage error where something is missing, or would be ignored."""
-    args = parser.parse_args(argv)
+def check(parser: Parser, args: argparse.Namespace) -> None:
+    """End with a usage error where something is missing in a command line, or would be ignored."""
 
     def given(name: str) -> bool:
         return bool(getattr(args, name, None) != parser.get_default(name))
@@ -87,7 +86,6 @@ def arguments(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--grid takes one or two settings, and not {len(axes)}")
     if len(set(axes)) < len(axes):
         parser.error(f"--grid has {axes[0]} twice")
-    return args
 
 
 def _spelled(parser: Parser, name: str) -> str:

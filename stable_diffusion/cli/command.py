@@ -1,19 +1,7 @@
 """What both commands are: options, a request, and the job that it asks for."""
 
-import argparse
-from collections.abc import Generator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
-import mlx.core as mx
-from tqdm import tqdm
-
-from ..jobs.events import Answer, Event
-from ..jobs.files import Output
-from ..jobs.model import Model
-from ..jobs.painting import paint, show_plan
-from ..jobs.redraw import redraw
-from ..pipeline import StableDiffusion
-from .arguments import arguments, model_of, request_of, view_of
 from .options import (
     Parser,
     add_common,
@@ -23,11 +11,14 @@ from .options import (
     add_start,
     add_variations,
 )
-from .terminal import run
 
 
-def txt2image(argv: Sequence[str] | None) -> int:
-    """Pictures of a prompt. Returns the exit status."""
+def _nothing() -> None:
+    pass
+
+
+def txt2image(argv: Sequence[str] | None, ready: Callable[[], None] = _nothing) -> int:
+    """Pictures of a prompt. Returns the exit status. ready: called when all is imported, before the work begins."""
     examples = (
         'txt2image.py "a poster of mountains at night" --n_images 4 --seed 1',
         "txt2image.py --from out.png --perturb 0.3 --n_images 6 -o wander.png",
@@ -37,11 +28,11 @@ def txt2image(argv: Sequence[str] | None) -> int:
     add_common(parser)
     add_mask_of_variations(add_variations(parser))
     add_frames(parser)
-    return _main(parser, argv)
+    return _main(parser, argv, ready)
 
 
-def image2image(argv: Sequence[str] | None) -> int:
-    """Pictures of a prompt that start from a picture. Returns the exit status."""
+def image2image(argv: Sequence[str] | None, ready: Callable[[], None] = _nothing) -> int:
+    """Pictures of a prompt that start from a picture. Returns the exit status; ready as above."""
     examples = (
         'image2image.py photo.jpg "a lit fireplace, oil painting" --strength 0.6',
         'image2image.py photo.jpg "an oil painting" -gt 0.2:1:0.2 --highlight 0.8',
@@ -54,33 +45,16 @@ def image2image(argv: Sequence[str] | None) -> int:
     add_variations(parser)
     add_frames(parser)
     add_laboratory(parser)
-    return _main(parser, argv)
+    return _main(parser, argv, ready)
 
 
-def _main(parser: Parser, argv: Sequence[str] | None) -> int:
-    args = arguments(parser, argv)
-    return run(lambda: _job(args), args.verbose)
+def _main(parser: Parser, argv: Sequence[str] | None, ready: Callable[[], None]) -> int:
+    args = parser.parse_args(argv)
+    # Pictures, bars and nets take most of a start, and --help has ended by now.
+    from .arguments import check
+    from .job import job
+    from .terminal import run
 
-
-def _job(args: argparse.Namespace) -> Generator[Event, None, None]:
-    if args.print_parser:
-        yield from (Answer(f"{name} = {value!r}") for name, value in sorted(vars(args).items()))
-    output = Output(args.output, args.overwrite)
-    if args.redraw:
-        model = model_of(args) | ({} if args.model is None else {"name": args.model})
-        yield from redraw(Path(args.redraw), view_of(args), output, model)
-        return
-    request = yield from request_of(args)
-    if args.plan:
-        yield from show_plan(request, request.model.planner(), output)
-    else:
-        yield from paint(request, _loaded(request.model, args.preload_models), output)
-
-
-def _loaded(model: Model, at_once: bool) -> StableDiffusion:
-    """The model, all of its weights read at once if that is wanted."""
-    sd = model.load()
-    if at_once:
-        for net in tqdm(sd.nets.values(), desc="loading", unit="net", leave=False):
-            mx.eval(net.parameters())
-    return sd
+    check(parser, args)
+    ready()
+    return run(lambda: job(args), args.verbose)

@@ -13,8 +13,8 @@ from ..jobs.model import LORA, MODEL_ROWS
 from ..pipeline import StableDiffusion
 from ..weights.checkpoint import CheckpointError
 from ..weights.family import UNET, what_is
-from ..weights.locate import ENDING
 from ..weights.pickles import read_pickle
+from ..weights.repo import ENDING
 from ..weights.saving import write_tensors
 from ..weights.tensors import read_header
 from .options import reading

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 import mlx.core as mx
 
 from ..settings import NoiseSource, Perturbation
-from .generators import GENERATORS
 
 Noise = Callable[[int, int], mx.array]  # (step, draw) -> N(0, 1), shaped like x; it may also have `between`
 
@@ -114,6 +113,8 @@ class StreamNoise:
     ) -> None:
         self._shape = shape
         self._place = place
+        from .generators import GENERATORS  # and numpy, for another tool's seeds alone
+
         self._generators = [GENERATORS[source](seed) for seed in seeds]
 
     def draw(self) -> mx.array:

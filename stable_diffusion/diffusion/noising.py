@@ -8,11 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import Literal
 
 import mlx.core as mx
 
 from .denoiser import Estimate
 from .noise import key
+
+NoisingKind = Literal["ray", "chain", "inversion"]
 
 
 def ray(x0: mx.array, n: mx.array, sigmas: Sequence[float]) -> list[mx.array]:

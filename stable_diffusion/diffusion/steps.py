@@ -6,8 +6,11 @@ moved. It never calls a network, so one driver can walk it alone (`walk`) or man
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Literal
 
 import mlx.core as mx
+
+FrameKind = Literal["noisy", "clean"]  # what a picture of a step shows: x, or the estimate
 
 
 @dataclass(frozen=True)

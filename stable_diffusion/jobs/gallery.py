@@ -7,10 +7,11 @@ from pathlib import Path
 import mlx.core as mx
 
 from ..diffusion.samplers import Step
+from ..diffusion.steps import FrameKind
 from ..pictures.images import Picture, composed, enlarged, to_picture
 from ..pictures.metadata import Attached
 from ..pipeline import Run, StableDiffusion
-from ..pipeline.frames import FrameKind, shown
+from ..pipeline.frames import shown
 from .columns import columns_of
 from .events import Event
 from .files import Output, attached

@@ -3,18 +3,21 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
 from ..models.prompts import LORA_TAGS
-from ..pipeline import Planner, Run, StableDiffusion
 from ..presets import DEFAULT_MODEL
 from ..values import Kind, check, declared, flag, is_finite, one_of, plain, rows, several, text, thawed
 from ..weights.checkpoint import CheckpointError
-from ..weights.extras import LoRAUse
 from ..weights.identity import file_hash
 from ..weights.quantize import BITS, FLOATS
+
+# The nets and all that they need are not imported before a model is wanted: options are declared here too.
+if TYPE_CHECKING:
+    from ..pipeline import Planner, Run, StableDiffusion
+    from ..weights.extras import LoRAUse
 
 LoRA = tuple[str, float, float, str | None]  # a path, how much in the UNet and in the text encoders, and its hash
 Taught = tuple[str, str | None]  # the path of an embedding, and its word where it is not the file's own
@@ -138,7 +141,7 @@ class Model:
         check(self, MODEL_ROWS)
 
     @classmethod
-    def of(cls, sd: StableDiffusion) -> "Model":
+    def of(cls, sd: "StableDiffusion") -> "Model":
         """The one that is loaded."""
         return cls(
             sd.model,
@@ -154,19 +157,25 @@ class Model:
         )
 
     @property
-    def uses(self) -> tuple[LoRAUse, ...]:
+    def uses(self) -> "tuple[LoRAUse, ...]":
         """Its LoRAs, as the pipeline takes them."""
+        from ..weights.extras import LoRAUse
+
         return tuple(LoRAUse(path, unet, texts) for path, unet, texts, _ in self.loras)
 
-    def planner(self) -> Planner:
+    def planner(self) -> "Planner":
         """What knows its shapes and defaults, without its weights. Raises CheckpointError."""
+        from ..pipeline import Planner
+
         try:
             return Planner.of(self.name, self.vae, self.prediction, self.uses, self.lora_dir)
         except CheckpointError as error:
             raise self._missing(error) from None
 
-    def load(self) -> StableDiffusion:
+    def load(self) -> "StableDiffusion":
         """The model itself. Raises CheckpointError, which says where its name comes from."""
+        from ..pipeline import StableDiffusion
+
         try:
             return StableDiffusion(
                 self.name,
@@ -182,7 +191,7 @@ class Model:
         except CheckpointError as error:
             raise self._missing(error) from None
 
-    def changed_since(self, sd: StableDiffusion, runs: Sequence[Run] = ()) -> Iterator[str]:
+    def changed_since(self, sd: "StableDiffusion", runs: "Sequence[Run]" = ()) -> Iterator[str]:
         """What is not what it was when this was written down: the pictures of these runs will differ."""
         was = f"is not what it was when {self.named_by} was made: the picture will differ"
         if self.hash is not None and self.hash != sd.identity:
@@ -195,13 +204,13 @@ class Model:
             if name in files and known != file_hash(files[name]):
                 yield f"the LoRA {name} {was}"
 
-    def wearing(self, use: LoRAUse | None) -> "Model":
+    def wearing(self, use: "LoRAUse | None") -> "Model":
         """The same with one more LoRA on it."""
         if use is None:
             return self
         return replace(self, loras=(*self.loras, (use.path, use.unet, use.text, file_hash(use.file))))
 
-    def telling(self, run: Run) -> "Model":
+    def telling(self, run: "Run") -> "Model":
         """The same, with what the LoRAs are that a run's prompt names."""
         return replace(self, tagged=tuple((name, file_hash(file)) for name, file in _named(run).items()))
 
@@ -231,7 +240,7 @@ class Model:
         return cls(**thawed({**since, **values} if isinstance(values, Mapping) else values, MODEL_ROWS, every=True))
 
 
-def _named(run: Run) -> dict[str, Path]:
+def _named(run: "Run") -> dict[str, Path]:
     """The files of the LoRAs that a run's prompt names."""
     _, tags = LORA_TAGS[run.settings.prompt_syntax](run.settings.prompt)
     return {tag.name: use.file for tag, use in zip(tags, run.tagged, strict=True)}

@@ -10,8 +10,8 @@ from typing import Any
 import mlx.core as mx
 
 from ..diffusion.samplers import Step
+from ..diffusion.steps import FrameKind
 from ..pictures.images import Picture, from_bytes, to_bytes
-from ..pipeline.frames import FrameKind
 from ..settings import AMOUNT, CompleteSettings
 from ..values import is_finite, is_whole, text
 from ..weights.tensors import open_tensors

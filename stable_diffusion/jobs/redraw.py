@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..diffusion.samplers import Step
+from ..diffusion.steps import FrameKind
 from ..pictures.images import Picture, to_picture
 from ..pictures.sheet import LIMIT, strip
 from ..pipeline import StableDiffusion
-from ..pipeline.frames import FrameKind, shown
+from ..pipeline.frames import shown
 from .events import Event
 from .files import Output, attached
 from .films import check_films, films, write_films

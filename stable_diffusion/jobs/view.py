@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ..diffusion.aliases import sampler_name, spacing_name
+from ..diffusion.noising import NoisingKind
 from ..diffusion.samplers import sampler_named
 from ..diffusion.spacing import spacing_named
-from ..pipeline.frames import FrameKind
-from ..pipeline.laboratory import NoisingKind
+from ..diffusion.steps import FrameKind
 from ..settings import AMOUNT, COUNT, ROWS
 from ..values import Kind, check, declared, number, one_of, plain, rows, several, text, thawed, whole
 from .model import LORA

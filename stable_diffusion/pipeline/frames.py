@@ -1,7 +1,6 @@
 """What a step looks like before it is decoded, and whether it is anything at all."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -9,8 +8,7 @@ from mlx.utils import tree_flatten
 
 from ..diffusion.samplers import Step
 from ..diffusion.schedule import deviation
-
-FrameKind = Literal["noisy", "clean"]
+from ..diffusion.steps import FrameKind
 
 
 def shown(step: Step, kind: FrameKind = "noisy") -> mx.array:

@@ -2,18 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 import mlx.core as mx
 
-from ..diffusion.noising import chain, ray
+from ..diffusion.noising import NoisingKind, chain, ray
 from ..diffusion.samplers import Step
 from ..settings import ROWS, Settings
 from .planner import changed
 from .run import Run
 
 Axis = tuple[str, Sequence[Any]]  # a setting's name, and the values that it takes
-NoisingKind = Literal["ray", "chain", "inversion"]
 
 
 def triangle_settings(settings: Settings, strengths: Sequence[float]) -> list[Settings]:

@@ -11,9 +11,10 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from ..diffusion.noising import Inversion
+from ..diffusion.noising import Inversion, NoisingKind
 from ..diffusion.plan import Plan
 from ..diffusion.samplers import Step
+from ..diffusion.steps import FrameKind
 from ..diffusion.walk import DenoiseRows, lockstep
 from ..models.clip import CLIPTextModel
 from ..models.taesd import TinyAutoencoder
@@ -31,17 +32,19 @@ from ..weights.extras import LoRAUse, distilled, put_on, read_fitting
 from ..weights.fuse import fuse
 from ..weights.identity import checkpoint_hash
 from ..weights.loading import open_checkpoint
-from ..weights.locate import ENDING, locate_extra
+from ..weights.locate import locate_extra
 from ..weights.nets import describe, open_autoencoder, open_nets
+from ..weights.parts import Checkpoint
 from ..weights.quantize import quantize as quantize_net
 from ..weights.quantize import said_of
+from ..weights.repo import ENDING
 from ..weights.saving import read_dtypes, save_folder, save_single
 from .conditioning import guides
 from .estimate import estimate_of, repaint_channels
-from .frames import FrameKind, finite, shown
+from .frames import finite, shown
 from .inputs import NOTHING, Inputs
 from .inversion import invert_all
-from .laboratory import Axis, NoisingKind, grid_settings, triangle_settings, way_up
+from .laboratory import Axis, grid_settings, triangle_settings, way_up
 from .memory import check_memory, fitting, precision
 from .notebook import Rows, Steps, with_bar
 from .older import OlderSampler, older_settings, variance_preserving
@@ -62,7 +65,7 @@ class StableDiffusion:
     """A Stable Diffusion checkpoint: 1.x, 2.x, XL, turbo or inpainting; what it is, its own config files say.
 
     model: a preset's name, a Hugging Face repo id or a file in one, a folder in the diffusers layout, or a .safetensors
-        file with everything in it; without one it is the demo.
+        file with everything in it; without one it is the demo. Or a Checkpoint, which need not lie in any file.
     float16: half precision; None means on a GPU only, because MLX is slow at it on a CPU. Latents, noise levels and
         coefficients are float32 always, and so is an autoencoder whose config says `force_upcast`.
     quantize: bits (2, 3, 4, 6 or 8) of the weights of the UNet's and the text encoders' linear layers, or the name of
@@ -89,7 +92,7 @@ class StableDiffusion:
 
     def __init__(
         self,
-        model: str | None = None,
+        model: str | Checkpoint | None = None,
         float16: bool | None = None,
         quantize: int | str | None = None,
         loras: Sequence[Any] = (),
@@ -106,16 +109,17 @@ class StableDiffusion:
                 "'sd2.1-base'",
                 stacklevel=2,
             )
-        self.model = model
         self.dtype = precision(float16)
+        checkpoint = (
+            model if isinstance(model, Checkpoint) else open_checkpoint(model, self.dtype == mx.float16, vae=vae)
+        )
+        self.model = model if isinstance(model, str) else str(model.place)
         self.quantize = quantize
-        self.description = describe(
-            open_checkpoint(model, self.dtype == mx.float16, vae=vae), prediction
-        )  # stays when the nets are deleted
+        self.description = describe(checkpoint, prediction)  # stays when the nets are deleted
         self.loras = tuple(map(LoRAUse.of, loras))
         self.embeddings = tuple((str(e), None) if isinstance(e, str | Path) else tuple(e) for e in embeddings)
         self.vae, self.prediction, self.lora_partial = vae, prediction, lora_partial
-        self.planner = Planner(model, self.description, distilled(self.loras), lora_dir)
+        self.planner = Planner(self.model, self.description, distilled(self.loras), lora_dir)
         nets = open_nets(self.description, self.dtype)
         self.unet, self.autoencoder = nets.unet, nets.autoencoder
         numbers = ("_1", "_2") if self.description.xl else ("",)

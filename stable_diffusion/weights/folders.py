@@ -4,7 +4,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from .checkpoint import CheckpointError
-from .locate import ENDING
+from .repo import ENDING
 
 
 def _listed(folder: Path) -> dict[str, list[Path]]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..cache import recall, remember
-from .locate import needed
 from .parts import Checkpoint
+from .repo import needed
 
 _BLOB = re.compile(r"[0-9a-f]{64}")  # in the Hub's cache, a large file is a link to a blob that is named by its hash
 _LARGE = 2**26  # bytes; smaller files are hashed again each time
