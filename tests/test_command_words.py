@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from stable_diffusion.cli.arguments import settings_of
-from stable_diffusion.cli.options import Parser, add_common, add_start, add_variations
+from stable_diffusion.cli.options import add_common, add_start, add_variations
+from stable_diffusion.cli.parser import Parser
 from stable_diffusion.jobs.commands import command
 from stable_diffusion.jobs.model import Model
 from stable_diffusion.jobs.originals import Originals

@@ -26,7 +26,7 @@ FLOORS: list[set[str]] = [
 # Where a library may be imported. The others belong to Python, or are MLX, which is everywhere.
 HOMES = {
     "PIL": ("stable_diffusion/pictures/",),
-    "shtab": ("stable_diffusion/cli/options.py",),
+    "shtab": ("stable_diffusion/cli/parser.py",),
     "imageio_ffmpeg": ("stable_diffusion/pictures/animation.py",),
     "pillow_heif": ("stable_diffusion/pictures/reading.py",),
     "huggingface_hub": ("stable_diffusion/weights/hub.py",),

@@ -12,7 +12,8 @@ import image2image
 import txt2image
 from stable_diffusion.__main__ import main as package
 from stable_diffusion.cli.arguments import check, settings_of
-from stable_diffusion.cli.options import Parser, add_common, add_start
+from stable_diffusion.cli.options import add_common, add_start
+from stable_diffusion.cli.parser import Parser
 from stable_diffusion.diffusion.plan import make_plan
 from stable_diffusion.diffusion.schedule import NoiseSchedule
 from stable_diffusion.presets import PRESETS

@@ -18,7 +18,7 @@ from PIL import Image
 import image2image
 import txt2image
 from stable_diffusion.cli import command, job
-from stable_diffusion.cli.options import Parser
+from stable_diffusion.cli.parser import Parser
 from stable_diffusion.jobs import painting
 from stable_diffusion.jobs.request import Request
 from tests.commands import SD1

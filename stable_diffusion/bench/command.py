@@ -8,7 +8,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..cli.options import reading
+from ..cli.parser import reading
 from ..cli.terminal import run
 from ..diffusion.spacing import SPACINGS
 from ..jobs.events import Answer, Event, Note, Progress

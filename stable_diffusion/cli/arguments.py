@@ -16,7 +16,7 @@ from ..jobs.view import VIEW_ROWS, View
 from ..pictures.reading import read_mask
 from ..pipeline.planner import changed
 from ..settings import ROWS, Settings, random_seed
-from .options import Parser
+from .parser import Parser
 
 # Options that mean nothing without one of some others.
 _STEPS = ("show_denoising", "save_last_N", "animate", "html", "generate_triangle", "save_latents")

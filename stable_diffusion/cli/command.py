@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 
 from .options import (
-    Parser,
     add_common,
     add_frames,
     add_laboratory,
@@ -11,6 +10,7 @@ from .options import (
     add_start,
     add_variations,
 )
+from .parser import Parser
 
 
 def _nothing() -> None:

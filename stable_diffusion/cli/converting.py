@@ -17,7 +17,7 @@ from ..weights.pickles import read_pickle
 from ..weights.repo import ENDING
 from ..weights.saving import write_tensors
 from ..weights.tensors import read_header
-from .options import reading
+from .parser import reading
 from .terminal import run
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")

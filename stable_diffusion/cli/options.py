@@ -1,220 +1,16 @@
 """The options of both commands, in groups. Those of settings, views and models come from where these are declared."""
 
 import argparse
-import copy
-import sys
-from collections.abc import Callable, Sequence
-from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import Any
 
 from ..diffusion.noise import slider
-from ..diffusion.samplers import SAMPLERS
-from ..diffusion.spacing import FOR_ALL, SPACINGS
 from ..jobs.model import LORA, MODEL_ROWS, TAUGHT
 from ..jobs.view import READERS, VIEW_ROWS, read_strengths
-from ..presets import DEFAULT_MODEL, PRESETS
 from ..settings import AMOUNT, ROWS, read_perturbation
-from ..values import line, number
+from ..values import number
 from ..version import __version__
-from ..weights.locate import size_of
-
-Reader = Callable[[str], Any]
-
-# The first page of the help, in this order and in a line each; all options are on the second.
-EVERYDAY = {
-    "model": f"which model paints (default: {DEFAULT_MODEL}); --help all lists them",
-    "strength": "how much may change: 0 nothing, 1 nearly everything",
-    "mask": "repaint only what is white in this picture",
-    "negative_prompt": "what the picture should not show",
-    "seed": "the same seed gives the same picture",
-    "n_images": "how many pictures to make",
-    "steps": "steps from noise to picture; more are slower and finer",
-    "cfg": "how closely to follow the prompt, usually 5 to 10",
-    "width": "of the picture; --height likewise",
-    "output": "where the picture goes (default: out.png)",
-    "replay": "make the picture in this file again, with any changes",
-    "perturb": "make a variation: 0.05 nearly the same, 1 another picture",
-    "show_denoising": "show every N-th step too",
-    "generate_triangle": "all steps at many strengths, as one sheet",
-    "plan": "print what would be done, and stop",
-    "help": "this page; --help all shows every option",
-}
-
-
-def _retold(action: argparse.Action, text: str) -> argparse.Action:
-    """The same option with another help text, and its longest name alone."""
-    other = copy.copy(action)
-    other.help, other.option_strings = text, action.option_strings[-1:]
-    return other
-
-
-class Formatter(argparse.RawDescriptionHelpFormatter):
-    """Names the value of an option once, and leaves room for long names."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=26)
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        if not action.option_strings:
-            return action.dest.upper()
-        default = action.dest.upper()
-        value = "" if action.nargs == 0 else f" {self._format_args(action, default)}"
-        return ", ".join(action.option_strings) + value
-
-
-class Parser(argparse.ArgumentParser):
-    """Takes every option with hyphens and with underscores, but shows one of the spellings."""
-
-    def __init__(self, description: str, examples: Sequence[str]) -> None:
-        self._presets = "\n".join(f"  {name:18} {preset.about}" for name, preset in PRESETS.items())
-        self._examples = "\n".join(f"  {example}" for example in examples)
-        super().__init__(
-            description=description,
-            formatter_class=Formatter,
-            allow_abbrev=False,
-            add_help=False,
-        )
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        spelled = {s.replace("_", "-"): s for s in self._option_string_actions if s.startswith("--")}
-
-        def ours(word: str) -> str:
-            name, equals, value = word.partition("=")
-            return spelled.get(name.replace("_", "-"), name) + equals + value if word.startswith("--") else word
-
-        words = list(sys.argv[1:] if args is None else args)
-        end = words.index("--") if "--" in words else len(words)
-        return super().parse_known_args([*map(ours, words[:end]), *words[end:]], namespace)
-
-    def _spellings(self) -> list[str]:
-        return [name.replace("_", "-") for name in self._option_string_actions if name.startswith("--")]
-
-    def format_usage(self) -> str:
-        positional = " ".join(action.dest.upper() for action in self._actions if not action.option_strings)
-        return f"usage: {self.prog} {positional} [options]\n"
-
-    def format_help(self, everything: bool = False) -> str:
-        """The everyday options with two examples, on one screen; or everything, in groups."""
-        formatter = self._get_formatter()
-        formatter.add_text(self.description)
-        groups = [(group.title, group._group_actions) for group in self._action_groups]
-        if not everything:
-            known: dict[str, argparse.Action] = {}
-            for action in self._actions:
-                known.setdefault(action.dest, action)
-            everyday = [_retold(known[name], text) for name, text in EVERYDAY.items() if name in known]
-            groups = [(None, self._get_positional_actions()), ("everyday options", everyday)]
-        for title, actions in groups:
-            if actions:
-                formatter.start_section(None if title == "positional arguments" else title)
-                formatter.add_arguments(actions)
-                formatter.end_section()
-        if everything:
-            formatter.add_text(f"models that have a name:\n{self._presets}")
-            formatter.add_text(
-                "Where no default is named here, it is the model's own. Options can be written with - or _ between\n"
-                "words, and a prompt that begins with -- after a word --."
-            )
-        else:
-            formatter.add_text(f"examples:\n{self._examples}")
-        return f"{self.format_usage()}\n{formatter.format_help()}"
-
-    def error(self, message: str) -> NoReturn:
-        """One line, and not the whole usage before it."""
-        unknown, _, words = message.partition("unrecognized arguments: ")
-        for word in words.split():
-            near = get_close_matches(word.partition("=")[0].replace("_", "-"), self._spellings(), n=1)
-            if word.startswith("-") and not unknown and near:
-                message += f"; did you mean {near[0]}?"
-        self.exit(2, f"{self.prog}: {line(message)} (see {self.prog} --help)\n")
-
-
-class _Help(argparse.Action):
-    """Prints a page of help, and ends."""
-
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
-        assert isinstance(parser, Parser)
-        print(parser.format_help(everything=values == "all"), end="")
-        parser.exit()
-
-
-class _Completion(argparse.Action):
-    """Prints a shell's completions of all options, and ends."""
-
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
-        try:
-            import shtab  # not at every start
-        except ImportError:
-            parser.error("--print-completion needs shtab: pip install shtab")
-        for action in parser._actions:
-            if action.metavar in ("FILE", "PNG") or action.dest == "image":
-                action.complete = shtab.FILE  # type: ignore[attr-defined]
-            if action.dest in DECLARED:
-                action.choices = DECLARED[action.dest].kind.words or None
-        print(shtab.complete(parser, shell=values))
-        parser.exit()
-
-
-class _OrList(argparse.Action):
-    """Stores the value; the word `list` prints what there is instead, and ends."""
-
-    def __init__(self, *args: Any, listing: Callable[[], str], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._listing = listing
-
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
-        if values == "list":
-            print(self._listing())
-            parser.exit()
-        setattr(namespace, self.dest, values)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
-def models_table() -> str:
-    """The models that have a name, and how large they are: on this disk, or to download."""
-    rows = []
-    for name, preset in PRESETS.items():
-        there = size_of(name)
-        size = f"{there / 1e9:.1f} GB here" if there else f"{preset.gigabytes:.1f} GB to download"
-        rows.append((name, size if preset.repos or preset.unet else f"{there / 1e6:.0f} MB", preset.about))
-    return _table([("model", "size", "what it is"), *rows])
-
-
-def samplers_table() -> str:
-    """What there is to know of each sampler before choosing one."""
-    head = ("sampler", "order", "calls for n steps", "adds noise", "options", "paper")
-    rows = [
-        (name, str(m.order), m.calls, "yes" if m.noise else "no", ", ".join(sorted(m.options)), m.paper)
-        for name, m in SAMPLERS.items()
-    ]
-    return _table([head, *rows]) + "\n\nOptions are written behind the name, as in unipc:order=3,variant=bh1."
-
-
-def spacings_table() -> str:
-    """What each spacing does, and its options."""
-    rows = [(name, ", ".join(sorted(s.options.keys() - FOR_ALL)), s.about) for name, s in SPACINGS.items()]
-    return _table([("spacing", "options", "levels"), *rows]) + "\n\nAll of them take sigma_min and discard=1 too."
-
-
-def reading(read: Reader, besides: str | None = None) -> Reader:
-    """A reader as argparse wants it, which shows its own sentence; one word besides is taken as it is."""
-
-    def reader(word: str) -> Any:
-        if word == besides:
-            return word
-        try:
-            return read(word)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return reader
-
-
-DECLARED = {**MODEL_ROWS, **VIEW_ROWS, **ROWS}
+from .parser import DECLARED, Completion, Help, OrList, Parser, reading
+from .tables import models_table, samplers_table, spacings_table
 
 
 def _add(group: Any, *flags: str, dest: str | None = None, **more: Any) -> None:
@@ -236,7 +32,7 @@ def add_common(parser: Parser) -> None:
     """Everything but the prompt, and what only image-to-image has."""
     group = parser.add_argument_group("the picture")
     about = MODEL_ROWS["name"].about
-    group.add_argument("--model", action=_OrList, listing=models_table, metavar="NAME", help=about)
+    group.add_argument("--model", action=OrList, listing=models_table, metavar="NAME", help=about)
     for flag in ("--negative_prompt", "--seed", "--n_images", "--steps", "--cfg", "--width", "--height"):
         _add(group, flag)
     group.add_argument(
@@ -257,7 +53,7 @@ def add_common(parser: Parser) -> None:
     group = parser.add_argument_group("the way from noise to picture")
     for flag, listing in (("--sampler", samplers_table), ("--spacing", spacings_table)):
         name = flag.removeprefix("--")
-        _add(group, flag, type=reading(READERS[name], besides="list"), action=_OrList, listing=listing)
+        _add(group, flag, type=reading(READERS[name], besides="list"), action=OrList, listing=listing)
     by_hand = group.add_mutually_exclusive_group()
     _add(by_hand, "--sigmas")
     _add(by_hand, "--times")
@@ -295,7 +91,7 @@ def add_common(parser: Parser) -> None:
     add("-pp", "--print_parser", action="store_true", help="print the value of every option first")
     add(
         "--print-completion",
-        action=_Completion,
+        action=Completion,
         choices=("bash", "zsh", "tcsh"),
         help="print what a shell needs to complete these options (see the README; needs shtab)",
     )
@@ -305,7 +101,7 @@ def add_common(parser: Parser) -> None:
         "-h",
         "--help",
         nargs="?",
-        action=_Help,
+        action=Help,
         metavar="all",
         default=argparse.SUPPRESS,
         help="show this page; --help all shows every option",
