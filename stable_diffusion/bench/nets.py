@@ -35,7 +35,8 @@ ROWS = 10  # of the triangle
 def random_weights(net: nn.Module) -> Iterator[Tensor]:
     """Numbers of the size that keeps a net's own numbers at about 1; of norms 1, of biases 0. Not yet calculated."""
     block = mx.random.normal((BLOCK,), key=mx.random.key(0))
-    for name, old in tree_flatten(net.parameters()):
+    parameters: dict[str, mx.array] = dict(tree_flatten(net.parameters()))
+    for name, old in parameters.items():
         if old.ndim == 1:
             new = mx.ones(old.shape) if name.endswith("weight") else mx.zeros(old.shape)
         else:
