@@ -3,13 +3,19 @@
 import sys
 from collections.abc import Callable
 
-from . import bench
 from .cli.command import image2image, txt2image
+
+
+def _bench(words: list[str]) -> int:
+    from .bench import main  # and with it all of the package, which --help of the others does without
+
+    return main(words)
+
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "txt2image": txt2image,
     "image2image": image2image,
-    "bench": bench.main,
+    "bench": _bench,
 }
 
 

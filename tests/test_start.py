@@ -32,6 +32,16 @@ def test_help_and_version_take_nothing_heavy(command: str, words: list[str]) -> 
     assert "stable_diffusion.cli.options" in there and not there & HEAVY
 
 
+def test_nor_does_the_package_as_a_command() -> None:
+    there = imported("from stable_diffusion.__main__ import main; main(['image2image', '--help'])")
+    assert "stable_diffusion.cli.options" in there and not there & HEAVY
+
+
+def test_a_bench_takes_no_torch() -> None:
+    there = imported("from stable_diffusion import bench; bench.main(['--help'])")
+    assert "stable_diffusion.bench.nets" in there and not there & {"torch", "diffusers", "transformers"}
+
+
 def test_the_package_alone_takes_mlx_and_nothing_else() -> None:
     there = imported("import stable_diffusion")
     assert "mlx.core" in there and not there & {*HEAVY, "mlx.nn", "safetensors", "argparse"}

@@ -51,7 +51,7 @@ def machine() -> dict[str, str]:
     compiler = "yes" if backend.compiles else "no"
     return {
         "stable-diffusion-mlx": __version__,
-        "MLX": f"{mx.__version__}, device {_device()}",
+        "MLX": f"{metadata.version('mlx')}, device {_device()}",
         "BLAS": _blas(),
         "compiled loops": compiler,
         "Python": platform.python_version(),

@@ -35,7 +35,8 @@ ROWS = 10  # of the triangle
 def random_weights(net: nn.Module) -> Iterator[Tensor]:
     """Numbers of the size that keeps a net's own numbers at about 1; of norms 1, of biases 0. Not yet calculated."""
     block = mx.random.normal((BLOCK,), key=mx.random.key(0))
-    for name, old in tree_flatten(net.parameters()):
+    parameters: dict[str, mx.array] = dict(tree_flatten(net.parameters()))
+    for name, old in parameters.items():
         if old.ndim == 1:
             new = mx.ones(old.shape) if name.endswith("weight") else mx.zeros(old.shape)
         else:
@@ -86,6 +87,10 @@ class Bench:
     def _image(self, side: int) -> mx.array:
         return mx.random.uniform(-1, 1, (side, side, 3), key=mx.random.key(1))
 
+    def _told(self, *shape: int) -> mx.array:
+        """What a text encoder could have said."""
+        return mx.random.normal(shape, key=mx.random.key(3)).astype(self.sd.dtype)
+
     def _latents(self, side: int, rows: int = 1) -> mx.array:
         shape = (rows, side // self._factor, side // self._factor, 4)
         return mx.random.normal(shape, key=mx.random.key(2))
@@ -93,10 +98,10 @@ class Bench:
     def unet(self, side: int) -> Any:
         """One network call of a step with guidance: two rows."""
         config, dtype = self._config, self.sd.dtype
-        arguments = {"context": mx.random.normal((2, 77, config.cross_attention_dim)).astype(dtype)}
+        arguments = {"context": self._told(2, 77, config.cross_attention_dim)}
         if config.addition_embed_type:
             added = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-            arguments["text_embeds"] = mx.random.normal((2, added)).astype(dtype)
+            arguments["text_embeds"] = self._told(2, added)
             arguments["time_ids"] = mx.array([[side, side, 0, 0, side, side]] * 2)
         return by_rows(self.sd.unet)(self._latents(side, 2).astype(dtype), mx.array([500.0, 500.0]), **arguments)
 
