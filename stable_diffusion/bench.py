@@ -4,6 +4,7 @@ samplers: how far each sampler is from the truth, for how many network calls. Th
 the data are a mixture of two Gaussians in two dimensions, so that the best estimate at every noise level has a closed
 form, and where the ODE leads is found by Heun's method in 4000 steps.
 quantized: how far nets of fewer bits are from whole ones.
+approximations: how far pictures are from exact ones, and how much sooner they are there.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
+from .bench_approximations import approximations_table
 from .cli.options import reading
 from .cli.terminal import run
 from .config import UNetConfig
@@ -158,9 +160,16 @@ def main(argv: list[str] | None = None) -> int:
     page = pages.add_parser("quantized", help="what fewer bits do to a net's output, and to latents")
     kind = reading(QUANTIZE.read)
     page.add_argument("kinds", nargs="*", type=kind, default=KINDS, metavar="BITS", help="(default: all but 2 and 3)")
+    page = pages.add_parser("approximations", help="what --deep-cache and --merge-tokens do to pictures, and save")
+    counts = {"steps": (20, "of the demo's pictures"), "rounds": (5, "to measure"), "side": (32, "of SD 1.5's latents")}
+    for name, (count, about) in counts.items():
+        page.add_argument(f"--{name}", type=points, default=count, metavar="N", help=f"{about} (default: {count})")
     args = parser.parse_args(argv)
 
     def answer() -> Generator[Event, None, None]:
+        if args.page == "approximations":
+            yield from map(Answer, approximations_table(args.steps, args.rounds, args.side))
+            return
         quantized = args.page == "quantized"
         yield Answer(quantized_table(args.kinds) if quantized else table(samplers_error(args.spacing, args.points)))
 

@@ -1,6 +1,6 @@
 """Deep features used again, and tokens merged: each run by itself, whoever shares its calls."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +11,7 @@ import pytest
 
 from stable_diffusion import Settings, StableDiffusion
 from stable_diffusion.diffusion.schedule import deviation
+from stable_diffusion.models.unet import UNet2DConditionModel
 from stable_diffusion.pipeline import Run
 from tests.commands import SD1, made, pixels, same, txt
 from tests.oracles import largest_difference
@@ -36,7 +37,7 @@ def by_hand(sd: StableDiffusion, run: Run, every: int, merge: float = 0.0) -> mx
     for i, (s, t) in enumerate(pairwise(run.plan.sigmas)):
         given = None if i % every == 0 else deep
         time = mx.array([sd.schedule.t(float(mx.array(s)))])
-        y = sd.unet(x / deviation(s), time, text.context, deep=given, keep=given is None, merge=merge)
+        y = sd.unet.nearly(x / deviation(s), time, text.context, deep=given, keep=given is None, merge=merge)
         if given is None:
             deep = y[..., 4:]
         clean = x - s * y[..., :4]
@@ -54,29 +55,24 @@ def test_a_run_is_the_same_as_by_hand(sd: StableDiffusion, every: int, merge: fl
 
 def test_a_feature_of_the_same_moment_is_exact(sd: StableDiffusion) -> None:
     x, t, context = mx.random.normal((2, 8, 8, 4)), mx.array([500.0, 20.0]), mx.random.normal((2, 77, 16))
-    exact, kept = sd.unet(x, t, context), sd.unet(x, t, context, keep=True)
+    exact, kept = sd.unet(x, t, context), sd.unet.nearly(x, t, context, keep=True)
     assert mx.array_equal(kept[..., :4], exact)
-    assert mx.array_equal(sd.unet(x, t, context, deep=kept[..., 4:]), exact)
-
-
-class Counting:
-    """A UNet that remembers how it was called."""
-
-    def __init__(self, unet: Callable[..., mx.array]) -> None:
-        self.unet, self.calls = unet, []  # type: ignore[var-annotated]
-
-    def __call__(self, x: mx.array, t: mx.array, *arrays: Any, **more: Any) -> mx.array:
-        self.calls.append((x.shape[0], "deep" not in more))
-        return self.unet(x, t, *arrays, **more)
+    assert mx.array_equal(sd.unet.nearly(x, t, context, deep=kept[..., 4:]), exact)
 
 
 @pytest.fixture
-def calls(sd: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
     """(rows, whole) of every call of the UNet, on one stream."""
-    counting = Counting(sd.unet)
-    monkeypatch.setitem(sd.__dict__, "unet", counting)
+    found: list[tuple[int, bool]] = []
+    nearly = UNet2DConditionModel.nearly
+
+    def counted(self: UNet2DConditionModel, x: mx.array, *arrays: Any, **more: Any) -> mx.array:
+        found.append((x.shape[0], more.get("deep") is None))
+        return nearly(self, x, *arrays, **more)
+
+    monkeypatch.setattr(UNet2DConditionModel, "nearly", counted)
     monkeypatch.setattr("stable_diffusion.parallel.lanes", lambda: (mx.default_stream(mx.default_device()),))
-    return counting.calls
+    return found
 
 
 def test_with_neither_the_unet_is_called_as_ever(sd: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -287,19 +287,33 @@ class UNet2DConditionModel(nn.Module):
         text_embeds: mx.array | None = None,
         time_ids: mx.array | None = None,
         time_cond: mx.array | None = None,
-        deep: mx.array | None = None,
-        keep: bool = False,
-        merge: float = 0.0,
     ) -> mx.array:
         """x (B, H, W, in_channels), t (B,) train time, context (B, N, cross_attention_dim) -> (B, H, W, out_channels).
 
         XL also takes text_embeds (B, D), the pooled text, and time_ids (B, 6): the original size (H, W), the crop's
         corner (y, x) and the target size (H, W), in pixels. An LCM takes time_cond (B, time_cond_proj_dim).
+        """
+        return self.nearly(x, t, context, text_embeds, time_ids, time_cond)
 
-        Two approximations. DeepCache (Ma et al. 2023, 2312.00858), at its outermost branch: with keep, the deep feature
-        that the last layer is given stands behind the out_channels; with one of another time as deep (B, H, W, C), the
-        first convolution and the last layer alone are run. merge: the share of the tokens, from 0 to 0.75, that
-        self-attention at the widest level takes together with others; see `merging`.
+    def nearly(
+        self,
+        x: mx.array,
+        t: mx.array,
+        context: mx.array,
+        text_embeds: mx.array | None = None,
+        time_ids: mx.array | None = None,
+        time_cond: mx.array | None = None,
+        *,
+        deep: mx.array | None = None,
+        keep: bool = False,
+        merge: float = 0.0,
+    ) -> mx.array:
+        """The same with two approximations; with neither it is the same to the bit.
+
+        DeepCache (Ma et al. 2023, 2312.00858), at its outermost branch: with keep, the deep feature that the last layer
+        is given stands behind the out_channels; with one of another time as deep (B, H, W, C), the first convolution
+        and the last layer alone are run. merge: the share of the tokens, from 0 to 0.75, that self-attention at the
+        widest level takes together with others; see `merging`.
         """
         time = self.time_embedding(self._embed(t, self.config.block_out_channels[0], x.dtype), time_cond)
         if "add_embedding" in self:

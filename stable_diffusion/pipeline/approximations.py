@@ -50,7 +50,7 @@ class Approximations:
             self._kept = {place: deep for place, deep in self._kept.items() if place[0] // 2 != which}
 
     def net(self, unet: Callable[..., mx.array]) -> Callable[..., mx.array]:
-        """A net of rows that are told their seats, around a UNet that takes deep, keep and merge."""
+        """A net of rows that are told their seats, around `UNet2DConditionModel.nearly`."""
 
         def predict(x: mx.array, t: mx.array, seat: mx.array, **told: mx.array) -> mx.array:
             places = _places(seat)
@@ -84,7 +84,7 @@ class Approximations:
         """What the rows of a call that go one way come to."""
         merge, reuses, keeps = way
         if len(rows) < x.shape[0]:
-            at = mx.array(rows)
+            at = mx.array(list(rows))
             x, t, told = x[at], t[at], {name: array[at] for name, array in told.items()}
         if reuses:
             told = {**told, "deep": mx.concatenate([self._kept[places[row]] for row in rows])}

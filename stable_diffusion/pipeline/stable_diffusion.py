@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -338,8 +338,8 @@ class StableDiffusion:
             return estimate_of(runs, unet, told, self.schedule, channels)
 
         def net(x: mx.array, t: mx.array, merge: float, keep: bool, **more: mx.array) -> mx.array:
-            exact = by_rows(lambda x, t, **more: self.unet(x.astype(self.dtype), t, merge=merge, keep=keep, **more))
-            return exact(x, t, **more)
+            nearly = partial(self.unet.nearly, keep=keep, merge=merge)
+            return by_rows(lambda x, t, **more: nearly(x.astype(self.dtype), t, **more))(x, t, **more)
 
         return estimate_of(runs, approximations.net(net), seated(told), self.schedule, channels)
 
