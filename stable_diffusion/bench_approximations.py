@@ -75,7 +75,8 @@ def _calls(side: int) -> dict[Way, Callable[[], Any]]:
 
 def _seconds(works: Mapping[Any, Callable[[], Any]], rounds: int) -> dict[Any, float]:
     """The median time of each, after a first time that does not count."""
-    clock, taken = time.process_time if on_cpu() else time.perf_counter, {name: [] for name in works}
+    clock = time.process_time if on_cpu() else time.perf_counter
+    taken: dict[Any, list[float]] = {name: [] for name in works}
     for k in range(rounds + 1):
         for name, work in works.items():
             start = clock()

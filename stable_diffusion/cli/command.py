@@ -1,8 +1,10 @@
 """What both commands are: options, a request, and the job that it asks for."""
 
 import argparse
+import os
 from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlx.core as mx
 from tqdm import tqdm
@@ -24,6 +26,12 @@ from .options import (
     add_variations,
 )
 from .terminal import run
+
+if TYPE_CHECKING:
+    from ..jobs.ranks import Ranks
+
+# By what mlx.launch, or MPI, tells a process which of several it is.
+LAUNCHED = {"MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK"}
 
 
 def txt2image(argv: Sequence[str] | None) -> int:
@@ -59,13 +67,28 @@ def image2image(argv: Sequence[str] | None) -> int:
 
 def _main(parser: Parser, argv: Sequence[str] | None) -> int:
     args = arguments(parser, argv)
-    return run(lambda: _job(args), args.verbose)
+    ranks = _ranks()
+    if ranks is None:
+        return run(lambda: _job(args), args.verbose)
+    return run(lambda: ranks.shared(lambda: _job(args, ranks)), args.verbose and ranks.first)
 
 
-def _job(args: argparse.Namespace) -> Generator[Event, None, None]:
+def _ranks() -> "Ranks | None":
+    """The processes that share the job with this one, where it was started as one of several."""
+    if LAUNCHED.isdisjoint(os.environ):
+        return None
+    from ..jobs.ranks import Ranks  # not where there is one
+
+    return Ranks.here()
+
+
+def _job(args: argparse.Namespace, ranks: "Ranks | None" = None) -> Generator[Event, None, None]:
     if args.print_parser:
         yield from (Answer(f"{name} = {value!r}") for name, value in sorted(vars(args).items()))
     output = Output(args.output, args.overwrite)
+    first = ranks is None or ranks.first
+    if (args.redraw or args.plan) and not first:
+        return
     if args.redraw:
         model = model_of(args) | ({} if args.model is None else {"name": args.model})
         yield from redraw(Path(args.redraw), view_of(args), output, model)
@@ -73,8 +96,10 @@ def _job(args: argparse.Namespace) -> Generator[Event, None, None]:
     request = yield from request_of(args)
     if args.plan:
         yield from show_plan(request, request.model.planner(), output)
-    else:
-        yield from paint(request, _loaded(request.model, args.preload_models), output)
+        return
+    if ranks is not None:
+        request = ranks.agreed(request)
+    yield from paint(request, _loaded(request.model, args.preload_models), output, ranks)
 
 
 def _loaded(model: Model, at_once: bool) -> StableDiffusion:
