@@ -181,6 +181,16 @@ def test_ctrl_c_on_the_first_rank_stops_all() -> None:
     assert second == (0, "", "") and "out.png" in made()
 
 
+def test_ranks_that_talk_by_nccl_are_told_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLX_RANK", "0")
+    monkeypatch.setenv("NCCL_HOST_IP", "127.0.0.1")
+    with pytest.raises(SystemExit, match="2"):
+        txt("a house")
+    assert "give mlx.launch --backend ring" in capsys.readouterr().err
+
+
 def test_mlx_launch_starts_them() -> None:
     launch = shutil.which("mlx.launch", path=Path(sys.executable).parent)
     if launch is None:
@@ -188,7 +198,7 @@ def test_mlx_launch_starts_them() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
     script = [str(ROOT / "txt2image.py"), *WORDS, "--seed", "1", "--n_images", "2", "-o", "shared.png"]
-    command = [launch, "-n", "2", "-p", port, "--python", sys.executable, *script]
+    command = [launch, "-n", "2", "-p", port, "--", sys.executable, *script]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL)
     assert "2 pictures are shared by 2 ranks" in done.stderr

@@ -67,7 +67,10 @@ def image2image(argv: Sequence[str] | None) -> int:
 
 def _main(parser: Parser, argv: Sequence[str] | None) -> int:
     args = arguments(parser, argv)
-    ranks = _ranks()
+    try:
+        ranks = _ranks()
+    except RuntimeError as error:
+        parser.error(str(error))
     if ranks is None:
         return run(lambda: _job(args), args.verbose)
     return run(lambda: ranks.shared(lambda: _job(args, ranks)), args.verbose and ranks.first)

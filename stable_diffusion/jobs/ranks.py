@@ -60,7 +60,9 @@ class Ranks:
 
     @classmethod
     def here(cls) -> "Ranks | None":
-        """Those that this process is one of; None where it is alone."""
+        """Those that this process is one of; None where it is alone. Raises RuntimeError where they cannot talk."""
+        if "NCCL_HOST_IP" in os.environ:  # which tells of arrays on GPUs alone
+            raise RuntimeError("ranks cannot share pictures by NCCL: give mlx.launch --backend ring")
         group = mx.distributed.init()
         return cls(group) if group.size() > 1 else None
 
