@@ -9,6 +9,7 @@ approximations: how far pictures are from exact ones, and how much sooner they a
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -30,9 +31,20 @@ from .models.unet import UNet2DConditionModel
 from .pipeline import StableDiffusion
 from .settings import Settings
 from .values import whole
-from .weights.quantize import quantize
+from .weights.quantize import WHOLE, in_bits, quantisable, quantize
 
 KINDS: tuple[int | str, ...] = (8, "mxfp8", 6, 4, "nvfp4", "mxfp4")
+STEPS_OF_LATENTS = 10
+LAYERS = {  # of a UNet, by their paths
+    "time_embedding": r"time_embedding\..*",
+    "time_emb_proj": r".*\.time_emb_proj",
+    "proj_in, proj_out": r".*\.proj_(in|out)",
+    "attn1": r".*\.attn1\..*",
+    "attn2": r".*\.attn2\..*",
+    "ff": r".*\.ff\..*",
+    "all": r".*",
+    "all that `-q` takes": rf"(?!{WHOLE.pattern}$).*",
+}
 
 MEANS, STDS, WEIGHTS = ((-1.0, 0.3), (0.8, -0.5)), (0.25, 0.4), (0.4, 0.6)
 STEPS = (4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -104,30 +116,62 @@ def table(errors: dict[str, list[tuple[int, float]]]) -> str:
 
 def quantized_table(kinds: Sequence[int | str]) -> str:
     """What fewer bits do, as a markdown table: to SD 1.5's UNet with random weights, and to the demo's pictures."""
+    judge = _Judge()
     rows = ["| bits | UNet of SD 1.5 | its output, random weights | the demo's UNet | its latents after 10 steps |"]
     rows.append("|---" * 5 + "|")
-    x, context = (
-        mx.random.normal(shape, key=mx.random.key(k)) for k, shape in enumerate(((1, 16, 16, 4), (1, 77, 768)))
-    )
-    asked = Settings(prompt="a house by a river at sunset, photo", seed=1, steps=10)
-    whole_net, exact = UNet2DConditionModel(UNetConfig()), StableDiffusion("demo", float16=False)
-    calls, latents = _recorded(exact, asked)
-    output = whole_net(x, mx.array([500.0]), context)
-    mx.eval(output)
     for kind in kinds:
-        net, sd = UNet2DConditionModel(UNetConfig()), StableDiffusion("demo", float16=False, quantize=kind)
-        net.update(whole_net.parameters())
-        quantize(net, kind)
-        outputs = [(sd.unet(*inputs, **more), wanted) for inputs, more, wanted in calls]
-        errors = [
-            _apart([(net(x, mx.array([500.0]), context), output)]),
-            _apart(outputs),
-            _apart([(_recorded(sd, asked)[1], latents)]),
-        ]
+        net, sd = judge.fresh()
+        for one in (net, sd.unet, *sd.texts.encoders):
+            quantize(one, kind)
         arrays: dict[str, mx.array] = dict(tree_flatten(net.parameters()))
-        size = sum(array.nbytes for array in arrays.values())
-        rows.append(f"| {kind} | {size / 1e9:.2f} GB | {' | '.join(f'{100 * error:.2g} %' for error in errors)} |")
+        size = sum(array.nbytes for array in arrays.values()) / 1e9
+        rows.append(f"| {kind} | {size:.2f} GB | {' | '.join(map(_percent, judge.errors(net, sd)))} |")
     return "\n".join(rows)
+
+
+def layers_table(kind: int | str) -> str:
+    """What each kind of layer costs in so many bits, the others whole, as a markdown table."""
+    judge = _Judge()
+    rows = [f"| layers in {kind} bits | of the weights | SD 1.5's output | the demo's output | its latents |"]
+    rows.append("|---" * 5 + "|")
+    for name, pattern in LAYERS.items():
+        net, sd = judge.fresh()
+        sizes = {path: layer.weight.size for path, layer in net.named_modules() if quantisable(layer)}
+        of = sum(size for path, size in sizes.items() if re.fullmatch(pattern, path)) / sum(sizes.values())
+        for one in (net, sd.unet):
+            in_bits(one, kind, {p for p, m in one.named_modules() if quantisable(m) and re.fullmatch(pattern, p)})
+        rows.append(f"| {name} | {_percent(of)} | {' | '.join(map(_percent, judge.errors(net, sd)))} |")
+    return "\n".join(rows)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
+
+
+class _Judge:
+    """What whole nets give, and how far others are from it."""
+
+    def __init__(self) -> None:
+        x = mx.random.normal((1, 16, 16, 4), key=mx.random.key(0))
+        context = mx.random.normal((1, 77, 768), key=mx.random.key(1))
+        self.given = x, mx.array([500.0]), context
+        self.asked = Settings(prompt="a house by a river at sunset, photo", seed=1, steps=STEPS_OF_LATENTS)
+        self.whole = UNet2DConditionModel(UNetConfig())
+        self.calls, self.latents = _recorded(StableDiffusion("demo", float16=False), self.asked)
+        self.output = self.whole(*self.given)
+        mx.eval(self.output)
+
+    def fresh(self) -> tuple[UNet2DConditionModel, StableDiffusion]:
+        """SD 1.5's UNet, with the same random weights each time, and the demo."""
+        net = UNet2DConditionModel(UNetConfig())
+        net.update(self.whole.parameters())
+        return net, StableDiffusion("demo", float16=False)
+
+    def errors(self, net: UNet2DConditionModel, sd: StableDiffusion) -> tuple[float, float, float]:
+        """Of the output, of the demo's output at the same inputs, and of its latents after all steps."""
+        outputs = [(sd.unet(*inputs, **more), wanted) for inputs, more, wanted in self.calls]
+        latents = _recorded(sd, self.asked)[1]
+        return _apart([(net(*self.given), self.output)]), _apart(outputs), _apart([(latents, self.latents)])
 
 
 def _recorded(sd: StableDiffusion, settings: Settings) -> tuple[list[tuple[Any, Any, mx.array]], mx.array]:
@@ -159,7 +203,9 @@ def main(argv: list[str] | None = None) -> int:
     page.add_argument("--points", type=points, default=1000, metavar="N", help="walks to average (default: 1000)")
     page = pages.add_parser("quantized", help="what fewer bits do to a net's output, and to latents")
     kind = reading(QUANTIZE.read)
-    page.add_argument("kinds", nargs="*", type=kind, default=KINDS, metavar="BITS", help="(default: all but 2 and 3)")
+    page.add_argument("kinds", nargs="*", type=kind, metavar="BITS", help="(default: all but 2 and 3)")
+    about = "what each kind of layer costs, in the first of BITS (default: 4)"
+    page.add_argument("--layers", action="store_true", help=about)
     page = pages.add_parser("approximations", help="what --deep-cache and --merge-tokens do to pictures, and save")
     counts = {"steps": (20, "of the demo's pictures"), "rounds": (5, "to measure"), "side": (32, "of SD 1.5's latents")}
     for name, (count, about) in counts.items():
@@ -167,11 +213,12 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def answer() -> Generator[Event, None, None]:
-        if args.page == "approximations":
+        if args.page == "samplers":
+            yield Answer(table(samplers_error(args.spacing, args.points)))
+        elif args.page == "approximations":
             yield from map(Answer, approximations_table(args.steps, args.rounds, args.side))
-            return
-        quantized = args.page == "quantized"
-        yield Answer(quantized_table(args.kinds) if quantized else table(samplers_error(args.spacing, args.points)))
+        else:
+            yield Answer(layers_table((*args.kinds, 4)[0]) if args.layers else quantized_table(args.kinds or KINDS))
 
     return run(answer)
 

@@ -27,20 +27,24 @@ TURBO = Defaults(steps=2, cfg=0.0, sampler="euler_a", spacing="trailing", streng
 LIGHTNING = Defaults(steps=4, cfg=1.0, sampler="euler", spacing="trailing", strength=0.5)
 LCM = Defaults(steps=4, cfg=1.0, sampler="lcm", spacing="lcm", strength=0.5)
 HYPER = Defaults(steps=4, cfg=1.0, sampler="tcd", spacing="trailing", strength=0.5)
-# Words in the names of files (and in what these say of themselves) of nets that were distilled to few steps.
-DISTILLED = {"lightning": LIGHTNING, "lcm": LCM, "hyper": HYPER, "turbo": replace(TURBO, side=None)}
 _STEPS = re.compile(r"(\d{1,2})[ _-]?steps?")
+# Nets that were distilled to few steps, and how the names of files (and what these say of themselves) tell of them: by
+# words that also mean something else ("hyperrealistic"), which count beside a family's name or a number of steps alone.
+DISTILLED: dict[str, tuple[Defaults, str]] = {
+    "lcm": (LCM, r"(?<![a-z])(sd|sdxl)?lcm"),
+    "lightning": (LIGHTNING, r"(sd|xl)[ _.-]*lightning"),
+    "hyper": (HYPER, r"hyper[ _.-]*sd"),
+    "turbo": (replace(TURBO, side=None), r"(sd|xl)[ _.-]*turbo"),
+}
 
 
 def distilled_of(*texts: str) -> tuple[str, Defaults] | None:
     """How a net is used that says in one of these texts, its file's name first, that it was distilled, and how."""
-    for text in texts:
-        words = re.split(r"[^a-z0-9]+", re.sub(r"(sd|sdxl|xl)(?=lightning|hyper|turbo|lcm)", "", text.lower()))
-        found = next((name for name in DISTILLED if any(word.startswith(name) for word in words)), None)
-        if found is not None:
-            steps = _STEPS.search(text.lower())
-            given = DISTILLED[found]
-            return found, replace(given, steps=int(steps[1])) if steps and 1 <= int(steps[1]) <= 32 else given
+    for text in map(str.lower, texts):
+        steps = _STEPS.search(text)
+        for name, (given, pattern) in DISTILLED.items():
+            if re.search(pattern, text) or (steps and re.search(rf"(?<![a-z]){name}(?![a-z])", text)):
+                return name, replace(given, steps=int(steps[1])) if steps and 1 <= int(steps[1]) <= 32 else given
     return None
 
 
@@ -50,12 +54,9 @@ def defaults_of(scheduler: Mapping[str, Any], guidance_is_input: bool = False) -
     guidance_is_input: its UNet is told the guidance scale, as those of latent consistency models are.
     """
     kind, spacing = scheduler.get("_class_name", ""), scheduler.get("timestep_spacing", "leading")
-    if kind in (
-        "LCMScheduler",
-        "TCDScheduler",
-    ):  # distilled, guidance too: it is in the weights, or an input of the UNet
+    if guidance_is_input or kind in ("LCMScheduler", "TCDScheduler"):  # distilled, guidance too
         cfg = 8.0 if guidance_is_input else 1.0  # as the authors' own pipelines have it
-        return Defaults(steps=4, cfg=cfg, sampler=kind.removesuffix("Scheduler").lower(), spacing="lcm", strength=0.5)
+        return replace(HYPER if kind == "TCDScheduler" else LCM, cfg=cfg, spacing="lcm")
     if scheduler.get("rescale_betas_zero_snr"):  # high guidance overexposes: Lin et al. 2023, section 3.4
         return Defaults(spacing="trailing", cfg_rescale=0.7)
     euler = kind in ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler")

@@ -100,7 +100,8 @@ class Settings:
         "plain",
         one_of("plain", "a1111", "comfyui"),
         "how prompts are read: plain takes every letter literally; a1111 and comfyui read weights, as in (red:1.3), "
-        "and a1111 BREAK too, each as that tool does (default: plain)",
+        "a1111 also BREAK, AND, [a:b:0.5], [a|b] and <lora:name:0.8>, comfyui also embedding:name, each as that tool "
+        "does (default: plain)",
     )
     cut_prompt: bool = declared(
         False, flag(), "leave out what of a prompt is beyond 75 tokens, instead of telling it in chunks of 75"

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for matrices as small as these, threads only wait for each other
+# For matrices as small as these, threads only wait for each other; what is spread is tested where it is spread.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import stable_diffusion  # noqa: F401
 

@@ -22,7 +22,9 @@ from stable_diffusion.weights.checkpoint import CheckpointError
 model, half, locate._PATIENCE = sys.argv[1], sys.argv[2] == "half", float(sys.argv[3])
 start = time.monotonic()
 try:
-    print("folder", locate.locate(model, half, weights=sys.argv[4] == "weights"))
+    extra = sys.argv[4] == "extra"
+    place = locate.locate_extra(model, "a LoRA") if extra else locate.locate(model, half, sys.argv[4] == "weights")
+    print("folder", place)
 except CheckpointError as error:
     print("error", error)
 print("seconds", time.monotonic() - start)
@@ -133,8 +135,9 @@ def ask(
     patience: float = 10,
     offline: bool = False,
     weights: bool = True,
+    extra: bool = False,
 ) -> Answer:
-    """`locate` in a process of its own, because huggingface_hub reads its environment when it is imported."""
+    """`locate` (extra: `locate_extra`) in a process of its own: huggingface_hub reads its environment on import."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))},
         "HF_ENDPOINT": hub.endpoint,
@@ -143,7 +146,7 @@ def ask(
         "NO_PROXY": "127.0.0.1",
         **({"HF_HUB_OFFLINE": "1"} if offline else {}),
     }
-    words = [model, "half" if half else "full", str(patience), "weights" if weights else "plan"]
+    words = [model, "half" if half else "full", str(patience), "extra" if extra else "weights" if weights else "plan"]
     program = [sys.executable, "-c", _ASK, *words]
     done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -148,3 +148,17 @@ def test_commands_take_them_and_files_remember_them(
     assert pixels("grid-row1-column1.png").shape == (64, 64, 3)
     assert txt(*words, "--deep-cache", "2", "--steps", "1") == 0
     assert "deep_cache does nothing in a run of one step" in capsys.readouterr().err
+
+
+def test_prompts_that_change_and_several_at_once_keep_their_own(sd: StableDiffusion) -> None:
+    """The rows of a call differ from one to the next in number and in length; each finds what it kept."""
+    words = ("a [cat:dog:2] AND a barn :0.5", "a house", "[a boat:" + "a long way off, " * 30 + ":0.5]")
+    all_settings = [
+        replace(SETTINGS, prompt=text, prompt_syntax="a1111", cfg=4, deep_cache=2, seed=k)
+        for k, text in enumerate(words)
+    ]
+    alone = [ends(sd, [s])[0] for s in all_settings]
+    for one, other in zip(ends(sd, all_settings), alone, strict=True):
+        assert largest_difference(one, other) < 1e-4
+    exact = ends(sd, [replace(s, deep_cache=1) for s in all_settings])
+    assert all(largest_difference(one, other) > 1e-3 for one, other in zip(exact, alone, strict=True))

@@ -6,6 +6,7 @@ import pytest
 
 from stable_diffusion import bench
 from stable_diffusion.bench import MEANS, STDS, WEIGHTS, mixture_estimate, samplers_error, table
+from stable_diffusion.config import UNetConfig
 
 
 def test_the_estimate_is_the_mean_of_the_posterior() -> None:
@@ -48,3 +49,26 @@ def test_the_page_is_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.setattr(bench, "TRUTH", 200)
     assert bench.main(["samplers", "--points", "10"]) == 0
     assert "| dpmpp_2m |" in capsys.readouterr().out
+
+
+def test_fewer_bits_do_more_harm_and_some_layers_most(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a net of SD 1.5's kind that is quick to run; its rows are those of the real one."""
+    small = UNetConfig(block_out_channels=(32, 64), down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+                       up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), layers_per_block=(1, 1),
+                       num_attention_heads=(4, 4), transformer_layers_per_block=(1, 1))  # fmt: skip
+    monkeypatch.setattr(bench, "UNetConfig", lambda: small)
+    monkeypatch.setattr(bench, "STEPS_OF_LATENTS", 2)
+
+    def rows(*words: str) -> dict[str, list[float]]:
+        assert bench.main(["quantized", *words]) == 0
+        lines = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[2:]]
+        return {name.strip(): [float(cell.split()[0]) for cell in cells] for name, *cells in lines}
+
+    kinds = rows("8", "4", "2")
+    assert list(kinds) == ["8", "4", "2"]
+    for column in range(1, 4):
+        assert 0 < kinds["8"][column] < kinds["4"][column] < kinds["2"][column]
+    layers = rows("--layers", "4")
+    assert layers["all"][0] == 100 and layers["all that `-q` takes"][2] < layers["all"][2]

@@ -7,6 +7,7 @@ import pytest
 
 from stable_diffusion import CheckpointError, StableDiffusion
 from stable_diffusion.jobs.model import TAUGHT
+from stable_diffusion.models.text import chunks_of
 from tests.ldm_files import small, write
 
 RNG = np.random.default_rng(5)
@@ -125,3 +126,24 @@ def test_an_embedding_may_lie_in_a_lora(models: dict[str, Path], tmp_path: Path)
 @pytest.mark.parametrize(("words", "entry"), [("a.safetensors", ("a.safetensors", None)), ("a:<b>", ("a", "<b>"))])
 def test_an_embedding_is_written_with_its_word(words: str, entry: tuple[str, str | None]) -> None:
     assert TAUGHT.read(words) == entry
+
+
+def test_comfyui_names_an_embedding(models: dict[str, Path], tmp_path: Path) -> None:
+    sd = taught(models["sd1"], write(tmp_path / "Thing.safetensors", {"emb_params": VECTORS}))
+    (tokenizer,) = sd.texts.tokenizers
+    (comma,) = tokenizer.tokenize(",", False, False)
+
+    def chunk(prompt: str) -> list[tuple[int, float]]:
+        (found,) = chunks_of(prompt, tokenizer, "comfyui")
+        return found
+
+    new = [(i, 1.0) for i in NEW]
+    for name in ("embedding:thing", "embedding:THING", "embedding:thing.safetensors", "embedding:thing.pt"):
+        assert chunk(name) == new
+    assert chunk("embedding:thing, embedding:thing,") == [*new, (comma, 1.0), *new, (comma, 1.0)]
+    assert chunk("(embedding:thing:1.3)") == [(i, 1.3) for i in NEW]
+    assert chunk("plain") == chunks_of("plain", tokenizer, "plain")[0]
+    with pytest.raises(ValueError, match="names the embedding 'thin', and those that were named are thing"):
+        chunk("a embedding:thin")
+    with pytest.raises(ValueError, match="and none was named: --embedding PATH:thing names it"):
+        chunks_of("embedding:thing", StableDiffusion(str(models["sd1"]), float16=False).texts.tokenizers[0], "comfyui")

@@ -7,7 +7,7 @@ import pytest
 from stable_diffusion.jobs.likeness import likeness
 from stable_diffusion.settings import Settings
 
-A1111, COMFY, INVOKE = "AUTOMATIC1111's", "ComfyUI's", "InvokeAI's"
+A1111, COMFY, SWARM, INVOKE = "AUTOMATIC1111's", "ComfyUI's", "SwarmUI's", "InvokeAI's"
 SYNTAX: dict[str, dict[str, str]] = {
     A1111: {"prompt_syntax": "a1111"},
     COMFY: {"prompt_syntax": "comfyui"},
@@ -23,7 +23,7 @@ SYNTAX: dict[str, dict[str, str]] = {
         (A1111, {"sampler": "DPM++ 2M Karras", "noise_source": "torch"},
          {"noise_source": "torch", "start_scale": "sigma", "spacing": "karras"}, []),
         (A1111, {"sampler": "DDIM", "noise_source": "torch"},
-         {"noise_source": "torch", "start_scale": "unit", "spacing": "leading"}, []),
+         {"noise_source": "torch", "start_scale": "unit", "spacing": "leading"}, ["last step"]),
         (A1111, {"sampler": "DPM++ SDE", "noise_source": "nvidia", "start_scale": "unit"},
          {"noise_source": "nvidia", "start_scale": "unit", "spacing": "uniform"}, ["Brownian"]),
         (A1111, {"sampler": "Euler a", "noise_source": "torch", "strength": 0.5},
@@ -55,6 +55,33 @@ def test_a_tools_ways_are_chosen_and_what_is_not_known_is_said(
     for words, sentence in zip(unknown, alike.unknown, strict=True):
         assert words in sentence and words in str(alike)
     Settings(**{"seed": 5, **said, **alike.settings})
+
+
+@pytest.mark.parametrize(
+    ("tool", "sampler", "steps", "strength", "laid", "left_out"),
+    [
+        (A1111, "Euler", 20, 0.6, 20, 7),  # 13 steps: the twelve of 20, and one more
+        (A1111, "DPM++ 2M Karras", 30, 0.75, 30, 7),
+        (A1111, "Euler", 20, 1.0, 20, 0),
+        (A1111, "DDIM", 20, 0.6, 20, 8),
+        (COMFY, "euler", 20, 0.5, 40, 20),
+        (COMFY, "euler", 20, 0.6, 33, 13),
+        (SWARM, "euler", 20, 0.6, 20, 8),
+    ],
+)
+def test_a_tool_leaves_out_the_steps_that_it_leaves_out(
+    tool: str, sampler: str, steps: int, strength: float, laid: int, left_out: int
+) -> None:
+    alike = likeness(tool, {"seed": 5, "sampler": sampler, "steps": steps, "strength": strength})
+    assert alike is not None
+    s = Settings(**{"seed": 5, "sampler": sampler, **alike.settings})
+    assert (s.strength, s.steps, s.start_step) == (None, laid, left_out)
+
+
+def test_what_no_steps_could_be_stays_a_strength() -> None:
+    for said in ({"strength": 1e-5, "steps": 20}, {"strength": 0.0, "steps": 20}, {"strength": 0.5}):
+        alike = likeness(COMFY, {"seed": 5, "sampler": "euler", **said})
+        assert alike is not None and "strength" not in alike.settings
 
 
 def test_of_other_tools_nothing_is_claimed() -> None:

@@ -293,3 +293,22 @@ def test_an_extra_is_a_repos_only_file(tmp_path: Path, monkeypatch: pytest.Monke
     for name in ("nowhere", "./nowhere", "a/b/c", "nowhere.safetensors"):
         with pytest.raises(CheckpointError, match=f"there is no file {name!r}, which is to be a LoRA"):
             locate_extra(name, "a LoRA")
+
+
+def test_a_lora_of_peft_comes_with_what_peft_says_of_it(tmp_path: Path) -> None:
+    """Without its config a LoRA would be as strong as its rank, and not as its alpha."""
+    files = {"adapter_model.safetensors": b"one", "adapter_config.json": b"{}", "README.md": b"", "x.safetensors": b""}
+    with fake_hub(**{"some/lora": Repo(files), "some/bare": Repo({"a/adapter_model.safetensors": b"two"})}) as hub:
+        for name in ("some/lora", "some/lora/adapter_model.safetensors"):
+            answer = ask(hub, tmp_path / name.replace("/", "-"), name, extra=True)
+            assert answer.folder and answer.folder.name == "adapter_model.safetensors", answer.error
+            assert (answer.folder.parent / "adapter_config.json").exists()
+        assert ask(hub, tmp_path / "bare", "some/bare/a/adapter_model.safetensors", extra=True).folder
+    again = ask(FakeHub(port=hub.port), tmp_path / "some-lora", "some/lora", extra=True)
+    assert again.folder and again.folder.name == "adapter_model.safetensors"
+
+
+def test_another_file_of_a_repo_is_not_taken_for_the_one_that_is_named(downloaded: Path) -> None:
+    with fake_hub(**{"some/both": Repo(FILES)}) as hub:
+        assert "some/both" in ask(hub, downloaded, "some/both/missing.safetensors").error
+    assert ask(FakeHub(port=hub.port), downloaded, "some/both/missing.safetensors").folder is None

@@ -160,7 +160,7 @@ def test_names_that_fit_nothing_are_an_error_unless_somebody_allows_it() -> None
     sd = loaded(loras=[file], lora_partial=True)
     assert any("4 names" in note and note.endswith("are left out") for note in sd.notes)
     nothing = write(Path("b.safetensors"), {"lora_unet_ornament.lora_up.weight": q[0]})
-    assert "fit nothing" in refusal(nothing, lora_partial=True)
+    assert "has 1 name that fits nothing in this model (lora_unet_ornament)" in refusal(nothing, lora_partial=True)
 
 
 def test_a_lora_for_another_family_is_refused_by_name() -> None:
@@ -180,8 +180,108 @@ def test_a_shape_that_does_not_fit_is_named() -> None:
     assert "does not fit this model" in refusal(Path("a.safetensors"), quantize=8)
 
 
+STEM = f"lora_unet_{UNDERSCORED}"
+UP, DOWN = (array.astype(np.float32) for array in pair(16, 16))
+KOHYA, PEFT = SPELLINGS["kohya"], SPELLINGS["peft"]
+ODD: dict[str, tuple[dict[str, np.ndarray], str]] = {
+    "an up without a down": ({KOHYA[0]: UP}, "has up, which are not one whole change"),
+    "a down without an up": ({KOHYA[1]: DOWN}, "has down, which are not one whole change"),
+    "an alpha alone": ({f"{STEM}.alpha": np.ones(())}, "has alpha, which are not one whole change"),
+    "two kinds": ({KOHYA[0]: UP, KOHYA[1]: DOWN, f"{STEM}.diff": UP @ DOWN}, "has diff, down, up, which are not one"),
+    "two dialects": (
+        {KOHYA[0]: UP, KOHYA[1]: DOWN, PEFT[0]: UP, PEFT[1]: DOWN},
+        f"changes '{STEM}' twice (down, up): name a file with one LoRA",
+    ),
+    "two adapters": (
+        {f"{QUERY}.lora_{one}.default{n}.weight": a for one, a in (("A", DOWN), ("B", UP)) for n in ("", "_1")},
+        f"changes '{QUERY}' twice",
+    ),
+    "rank 0": ({KOHYA[0]: UP[:, :0], KOHYA[1]: DOWN[:0]}, f"the down of '{STEM}' has shape (0, 16)"),
+    "many alphas": ({KOHYA[0]: UP, KOHYA[1]: DOWN, f"{STEM}.alpha": np.ones(2)}, "the alpha of"),
+    "NaN": ({KOHYA[0]: UP, KOHYA[1]: DOWN * np.nan}, f"the down of '{STEM}' holds a NaN or an infinite number"),
+    "a NaN alpha": ({KOHYA[0]: UP, KOHYA[1]: DOWN, f"{STEM}.alpha": np.array(np.nan)}, "holds a NaN"),
+    "whole numbers": ({KOHYA[0]: UP.astype(np.int32), KOHYA[1]: DOWN}, "holds whole numbers"),
+    "a shape of as many numbers": ({KOHYA[0]: pair(32, 2)[0], KOHYA[1]: pair(2, 8)[1]}, "does not fit this model"),
+    "a bias of another width": ({f"{STEM}.diff_b": np.ones(3)}, "does not fit this model"),
+    "OFT": ({f"{STEM}.oft_blocks": np.ones((2, 8, 8))}, "is a LoRA of the kind OFT, which is not known here"),
+    "IA3": ({f"{STEM}.weight": UP, f"{STEM}.on_input": np.ones(1)}, "is a LoRA of the kind IA3"),
+    "XL's second encoder": (
+        {f"lora_te2_text_model_{TEXT.replace('.', '_')}.lora_{one}.weight": UP for one in ("up", "down")},
+        "is a LoRA for SD XL, which has two text encoders, and this model is SD 1.x",
+    ),
+    "another text encoder": (
+        {f"text_encoder.text_model.{TEXT}.lora.{one}.weight": np.ones((1024, 1024)) for one in ("up", "down")},
+        "is a LoRA for SD 2.x, whose text encoder is 1024 numbers wide and not 16",
+    ),
+    "LoKr of another family": (
+        {f"lora_unet_{CONTEXT.replace('.', '_')}.lokr_w1": np.ones((2, 2)),
+         f"lora_unet_{CONTEXT.replace('.', '_')}.lokr_w2": np.ones((8, 1024))},
+        "is a LoRA for SD XL, whose texts are 2048 numbers wide and not 16",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_what_would_be_done_by_half_is_refused(what: str) -> None:
+    tensors, said = ODD[what]
+    floats = {name: array.astype(np.float32) if array.dtype == np.float64 else array for name, array in tensors.items()}
+    message = refusal(write(Path("a.safetensors"), floats), lora_partial=True)
+    assert message.startswith("a.safetensors") and said in message, message
+
+
+def test_two_dialects_may_share_a_change() -> None:
+    """As files do that were made of others: kohya's alpha beside peft's pair."""
+    plain = weight(loaded(), QUERY)
+    up, down = pair(*plain.shape)
+    tensors = {PEFT[0]: up, PEFT[1]: down, f"{STEM}.alpha": np.array(1, np.float32)}
+    changed = loaded(loras=[write(Path("a.safetensors"), tensors)])
+    assert np.abs(weight(changed, QUERY) - (plain + 0.5 * up @ down)).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("said", "scale"),
+    [
+        ({"unet.lora_alpha": 1}, 0.5),
+        ({"lora_alpha": 1, "use_rslora": True}, 0.5**0.5),
+        ({"unet.lora_alpha": 1, "unet.alpha_pattern": {"to_k": 8, r"attn1\.to_q": 4, "to_q": 6}}, 2.0),
+        ({"unet.lora_alpha": 1, "unet.alpha_pattern": {"o_q": 4}}, 0.5),
+    ],
+)
+def test_peft_says_alpha_in_the_metadata(said: dict[str, object], scale: float) -> None:
+    """The first pattern that fits whole parts of the name, as in peft."""
+    plain = weight(loaded(), QUERY)
+    up, down = pair(*plain.shape)
+    tensors = {f"unet.{QUERY}.lora_B.weight": up, f"unet.{QUERY}.lora_A.weight": down}
+    file = write(Path("a.safetensors"), tensors, lora_adapter_metadata=json.dumps(said))
+    assert np.abs(weight(loaded(loras=[file]), QUERY) - (plain + scale * up @ down)).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        ("[1", "its lora_adapter_metadata is no JSON object"),
+        ('{"lora_alpha": "2"}', "alpha is '2', and must be a number"),
+        ('{"lora_alpha": NaN}', "alpha is nan, and must be a number"),
+        ('{"alpha_pattern": [1]}', "alpha_pattern is [1], and must be a table"),
+        ('{"alpha_pattern": {"(": 1}}', "alpha_pattern has '(', which is no pattern"),
+        ('{"alpha_pattern": {"((.*)*)*x": 1}}', "which is no pattern (too wild)"),
+    ],
+)
+def test_what_peft_says_has_to_be_understood(said: str, fault: str) -> None:
+    tensors = {f"unet.{QUERY}.lora_B.weight": UP, f"unet.{QUERY}.lora_A.weight": DOWN}
+    assert fault in refusal(write(Path("a.safetensors"), tensors, lora_adapter_metadata=said))
+
+
 def test_other_files_are_no_loras() -> None:
-    assert "is no LoRA" in refusal(write(Path("a.safetensors"), {"weight": np.zeros(2, np.float32)}))
+    others = {
+        "weight": "no Stable Diffusion model",
+        "emb_params": "a textual inversion: name it with --embedding",
+        "decoder.conv_in.weight": "an autoencoder: name it with --vae",
+    }
+    for name, what in others.items():
+        file = write(Path("a.safetensors"), {name: np.zeros(2, np.float32)})
+        assert f"is no LoRA, but {what}" in refusal(file)
+    assert "an SD 1.x model: name it with --model" in refusal(write(Path("a.safetensors"), small("sd1")))
     assert "there is no file 'nowhere.safetensors', which is to be a LoRA" in refusal(Path("nowhere.safetensors"))
     Path("cut.safetensors").write_bytes(b"\x10")
     assert "damaged or cut short" in refusal(Path("cut.safetensors"))
@@ -334,6 +434,7 @@ def test_what_is_no_lora_cannot_be_read(words: str) -> None:
 @pytest.mark.parametrize(
     ("name", "metadata", "sampler", "steps"),
     [
+        ("Hyper-SDXL-8steps-CFG-lora.safetensors", {}, "tcd", 8),
         ("lcm-lora-sdv1-5.safetensors", {}, "lcm", 4),
         ("sdxl_lightning_8step_lora.safetensors", {}, "euler", 8),
         ("Hyper-SD15-2steps-lora.safetensors", {}, "tcd", 2),
@@ -351,3 +452,10 @@ def test_loras_for_few_steps_bring_their_defaults_and_say_so(
     assert any("with this LoRA" in note and f"{steps} steps of {sampler}" in note for note in planner.notes)
     assert planner.completed(Settings(steps=9)).steps == 9
     assert made() == [name]
+
+
+@pytest.mark.parametrize("name", ["hyperrealistic_v2", "thunder_lightning", "hyper_detail_xl", "turbo_car", "calcms"])
+def test_other_words_that_begin_so_bring_nothing(name: str) -> None:
+    tensors = dict(zip(SPELLINGS["kohya"], pair(*weight(loaded(), QUERY).shape), strict=True))
+    planner = Planner.of(SD1, loras=(LoRAUse(str(write(Path(f"{name}.safetensors"), tensors))),))
+    assert planner.completed(Settings()) == Planner.of(SD1).completed(Settings())

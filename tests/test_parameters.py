@@ -282,12 +282,19 @@ def test_plain_words_are_not(words: str) -> None:
     ("syntax", "found"),
     [
         ("plain", ["(sea:1.2)", "BREAK", "[a:b:0.5]", "<lora:x:1>"]),
-        ("a1111", ["[a:b:0.5]", "[c|d]", "<lora:x:1>", "AND"]),
-        ("comfyui", ["<lora:x:1>", "embedding:cat"]),
+        ("a1111", []),
+        ("comfyui", ["<lora:x:1>"]),
     ],
 )
 def test_each_syntax_takes_other_words_literally(syntax: str, found: list[str]) -> None:
     assert literal("(sea:1.2) BREAK [a:b:0.5] [c|d] <lora:x:1> AND embedding:cat (x) [y]", syntax) == found
+
+
+def test_what_a1111_does_not_understand_itself_is_pointed_out() -> None:
+    assert literal("a [b:c:0.5] <hypernet:x:1>", "a1111") == ["<hypernet:x:1>"]
+    # A bar outside of brackets, and it gives all of the text up.
+    assert literal("a | b [c:d:0.5] [e|f]", "a1111") == ["[c:d:0.5]", "[e|f]"]
+    assert literal("<lora:x:1> a AND b", "a1111", negative=True) == ["<lora:x:1>", "AND"]
 
 
 def test_prompts_of_any_number_of_lines_are_kept_apart() -> None:

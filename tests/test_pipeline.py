@@ -329,7 +329,7 @@ def test_xl_takes_nothing_for_an_empty_negative_prompt() -> None:
     foggy = replace(TINY, negative_prompt="fog")
     assert xl.description.zero_empty_negative
     both = guides(xl.texts, xl.description, xl.dtype, [xl.completed(TINY), xl.completed(foggy)])
-    empty, some = (guide.negative for guide in both)
+    empty, some = (guide.at(0).negative for guide in both)
     assert mx.abs(empty["context"]).max().item() == mx.abs(empty["text_embeds"]).max().item() == 0
     assert float(mx.abs(some["context"]).max()) > 0
 

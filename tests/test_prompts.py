@@ -156,11 +156,11 @@ def test_a_weight_keeps_the_mean_of_its_chunk_or_leaves_the_empty_prompt() -> No
     rng = np.random.default_rng(0)
     z, z0 = (mx.array(rng.normal(1, 1, shape).astype(np.float32)) for shape in ((2, 77, 6), (1, 77, 6)))
     w = mx.array(rng.uniform(0.5, 1.5, (2, 77)).astype(np.float32))
-    kept = np.array(by_the_mean(z, w, lambda: z0))
+    kept = np.array(by_the_mean(z[None], w[None], lambda: z0, [1]))[0]
     assert np.allclose(kept.mean(axis=(1, 2)), np.array(z).mean(axis=(1, 2)), atol=1e-5)
     ratio = kept / (np.array(z) * np.array(w)[..., None])
     assert np.allclose(ratio, ratio[:, :1, :1], rtol=1e-4)  # one factor a chunk
-    moved = from_empty(z, w, lambda: z0)
+    moved = from_empty(z[None], w[None], lambda: z0, [1])[0]
     assert np.allclose(np.array(moved - z0), np.array(w)[..., None] * np.array(z - z0), atol=1e-5)
 
 

@@ -6,8 +6,10 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +22,7 @@ from stable_diffusion.cli.options import Parser
 from stable_diffusion.jobs import painting
 from stable_diffusion.jobs.request import Request
 from tests.commands import SD1
+from tests.ldm_files import write
 from tests.sentences import check_sentence
 from tests.test_properties import EXAMPLES, often
 
@@ -36,10 +39,11 @@ GOOD = {
     "perturb": "0.3", "variation": "12:0.2", "show_denoising": "2", "save_last_N": "1", "frames": "clean",
     "animate": "film.webp", "fps": "3", "html": "page.html", "preview": "linear", "grid": "cfg=2,3",
     "sheet_size": "800", "redraw": "a.safetensors", "show_noising": "chain", "generate_triangle": "0.5,1",
-    "triangle_align": "right", "triangle_shape": "pyramid", "highlight": "0.5", "loopback": "2",
-    "loras": "a.safetensors:0.5", "embeddings": "a.safetensors", "vae": "a.safetensors", "prediction": "v_prediction",
-    "noise_source": "torch", "start_scale": "unit", "of_batch": "2/3", "step_noise_source": "nvidia",
-    "step_seed_delta": "31337", "variation_seed": "5", "variation_strength": "0.2", "prompt_syntax": "a1111",
+    "triangle_align": "right", "triangle_shape": "pyramid", "highlight": "0.5", "loopback": "2", "prompts": "lines.csv",
+    "loras": "lora.safetensors:0.5", "lora_dir": "folder", "embeddings": "a.safetensors:cat", "vae": f"{SD1}/vae",
+    "prediction": "v_prediction", "noise_source": "torch", "start_scale": "unit", "of_batch": "2/3",
+    "step_noise_source": "nvidia", "step_seed_delta": "9", "variation_seed": "8", "variation_strength": "0.3",
+    "prompt_syntax": "a1111",
 }  # fmt: skip
 # What a request says nothing of: where files go, and what is printed.
 BESIDES = {"output", "overwrite", "plan", "print_parser", "verbose", "preload_models"}
@@ -76,10 +80,12 @@ class Said(NamedTuple):
 def _in_a_folder_with_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("commands"))
-        patch.setattr("stable_diffusion.cli.arguments.random_seed", lambda: 5)
+        patch.setattr("stable_diffusion.settings.random", SimpleNamespace(randrange=lambda n: 5))
         patch.setenv("HF_HUB_OFFLINE", "1")
         Path("folder").mkdir()
         Path("text.txt").write_text("text")
+        Path("lines.csv").write_text("seed,cfg\n1,\n,3\n")
+        write(Path("lora.safetensors"), {"lora_unet_ornament.lora_up.weight": np.zeros((2, 2), np.float32)})
         picture = Image.linear_gradient("L").resize((192, 144)).convert("RGBA")  # larger than the model's own
         picture.putalpha(Image.new("L", picture.size, 200))  # and no hole in it, but transparent for who wants it
         picture.save("in.png")
@@ -155,7 +161,8 @@ def key(request: Request) -> tuple[Any, ...]:
     pictures: tuple[Any, ...] = ()
     if inputs is not None:
         pictures = (inputs.feather, *(p and (p.size, p.tobytes()) for p in (inputs.picture, inputs.mask)))
-    return (request.settings, request.model, request.view, request.variations, request.batch, request.tool, pictures)
+    plain = (request.settings, request.lines, request.model, request.view, request.variations, request.batch)
+    return (*plain, request.tool, pictures)
 
 
 TYPED = st.sampled_from(SILLY) | st.text(max_size=12) | st.integers().map(str) | st.floats().map(str)

@@ -15,6 +15,7 @@ from stable_diffusion import SAMPLERS
 from stable_diffusion.jobs.recipe import Recipe
 from stable_diffusion.pictures.metadata import read_attached
 from tests.commands import SD1, img, made, pixels, same, txt
+from tests.ldm_files import write
 
 RECIPE = "stable-diffusion-mlx"
 
@@ -298,10 +299,15 @@ def test_another_tools_picture_is_read_as_far_as_its_words_are_known(capsys: pyt
     Image.new("RGB", (40, 32)).save("theirs.png", pnginfo=info)
     assert again("--from", "theirs.png") == 1
     assert "made with the model 'v1-5': name a model with --model" in capsys.readouterr().err
-    assert again("--from", "theirs.png", "--model", SD1) == 0
+    assert again("--from", "theirs.png", "--model", SD1) == 1
+    assert "the prompt names the LoRA 'old': name the folder that it is in with --lora-dir" in capsys.readouterr().err
+    Path("loras").mkdir()
+    query = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
+    up, down = np.ones((8, 1), np.float32), np.ones((1, 8), np.float32)
+    write(Path("loras/old.safetensors"), {f"{query}.lora_up.weight": up, f"{query}.lora_down.weight": down})
+    assert again("--from", "theirs.png", "--model", SD1, "--lora-dir", "loras") == 0
     err = capsys.readouterr().err
     for words in (
-        "<lora:old:0.8>",
         "Hires upscale: 2",
         "Denoising strength: 0.6",
         "--noise-source nvidia",
@@ -312,9 +318,12 @@ def test_another_tools_picture_is_read_as_far_as_its_words_are_known(capsys: pyt
     assert (s.steps, s.sampler, s.spacing, s.cfg, s.seed, s.width) == (5, "dpmpp_2m", "karras", 4.5, 77, 40)
     assert s.negative_prompt == "fog,\nrain"
     assert (s.variation_seed, s.variation_strength, s.noise_source, s.start_scale) == (9, 0.2, "nvidia", "sigma")
-    assert image2image.main(["in.png", "--from", "theirs.png", "--model", SD1, "-o", "from.png"]) == 0
-    assert recipe("from.png").settings.strength == 0.6
-    instead = ["--model", SD1, "--noise-source", "torch", "--variation-seed", "8"]
+    there = ["--model", SD1, "--lora-dir", "loras"]
+    assert image2image.main(["in.png", "--from", "theirs.png", *there, "-o", "from.png"]) == 0
+    assert (recipe("from.png").settings.strength, recipe("from.png").settings.start_step) == (None, 1)
+    assert image2image.main(["in.png", "--from", "theirs.png", *there, "--strength", "0.4", "-o", "less.png"]) == 0
+    assert (recipe("less.png").settings.strength, recipe("less.png").settings.start_step) == (0.4, None)
+    instead = [*there, "--noise-source", "torch", "--variation-seed", "8"]
     assert again("--from", "theirs.png", "-o", "other.png", *instead) == 0
     other = recipe("other.png").settings
     assert (other.noise_source, other.variation_seed, other.seed) == ("torch", 8, 77)

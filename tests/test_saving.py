@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
@@ -19,7 +20,7 @@ from stable_diffusion.weights import pickles
 from stable_diffusion.weights.pickles import read_pickle
 from stable_diffusion.weights.quantize import FLOATS
 from tests.ldm_files import small, write
-from tests.torch_files import Named, tensor, torch_file, whole_file
+from tests.torch_files import Named, Storage, tensor, torch_file, whole_file
 
 DATA = Path(__file__).parent / "data"
 SETTINGS = Settings(prompt="a house", steps=2, width=32, height=32, seed=3)
@@ -110,6 +111,69 @@ def test_numbers_are_written_as_they_are_asked_for(files: dict[str, Path], tmp_p
     assert all(mx.array_equal(half[name], full[name].astype(mx.float16).astype(mx.float32)) for name in full)
     sizes = [sum(f.stat().st_size for f in p.rglob("*.safetensors")) for p in (tmp_path / "half", files["sd1"].parent)]
     assert sizes[0] < sizes[1]
+
+
+@pytest.mark.parametrize("form", ["folder", "file.safetensors"])
+def test_the_command_writes_numbers_as_they_were(form: str, files: dict[str, Path], tmp_path: Path) -> None:
+    """Also of a file whose nets are of different kinds."""
+    tensors = {
+        name: array.astype(np.float16) if name.startswith("model.") and array.dtype == np.float32 else array
+        for name, array in load_file(files["sd1"]).items()
+    }
+    source = write(tmp_path / "half.safetensors", tensors)
+    assert convert([str(source), str(tmp_path / form)]) == 0
+    written = sorted(tmp_path.joinpath(form).rglob("*.safetensors")) or [tmp_path / form]
+    kinds: dict[str, set[str]] = {}
+    for file in written:
+        for name, array in load_file(file).items():
+            net = file.parent.name if form == "folder" else "unet" if name.startswith("model.") else "vae"
+            kinds.setdefault(net, set()).add(array.dtype.name)
+    assert kinds["unet"] == {"float16"} and kinds["vae"] == {"float32"}
+    assert_same(opened(tmp_path / form), opened(source))
+
+
+def test_a_folder_is_written_whole_or_not_at_all(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sd = opened(files["sd1"])
+
+    def full(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("stable_diffusion.weights.saving._write_tokenizer", full)
+    with pytest.raises(OSError, match="the disk is full"):
+        sd.save(tmp_path / "folder")
+    assert os.listdir(tmp_path) == []
+
+
+def test_words_that_were_taught_are_in_no_checkpoint(files: dict[str, Path], tmp_path: Path) -> None:
+    """Neither those of an embedding, nor those that a LoRA brings."""
+    vectors, stem = np.ones((2, 64), np.float32), "lora_unet_time_embedding_linear_1"
+    pair = {f"{stem}.lora_up.weight": np.ones((128, 1)), f"{stem}.lora_down.weight": np.ones((1, 32))}
+    tensors = {name: array.astype(np.float32) for name, array in pair.items()}
+    bringing = write(tmp_path / "l.safetensors", tensors | {"bundle_emb.thing.emb_params": vectors})
+    alone = write(tmp_path / "e.safetensors", {"emb_params": vectors})
+    for more in ({"loras": [bringing]}, {"embeddings": [alone]}):
+        with pytest.raises(CheckpointError, match="holds no words that were taught"):
+            opened(files["sd1"], **more).save(tmp_path / "folder")
+
+
+def test_layers_that_all_else_goes_through_stay_whole(files: dict[str, Path]) -> None:
+    sd = opened(files["xl"], quantize=4)
+    modules = {f"{net}.{path}": m for net, one in sd.nets.items() for path, m in one.named_modules()}
+    whole = {path for path, module in modules.items() if isinstance(module, nn.Linear)}
+    few = {path for path, module in modules.items() if isinstance(module, nn.QuantizedLinear)}
+    assert {"unet.time_embedding.linear_1", "unet.add_embedding.linear_2", "text_encoder_2.text_projection"} <= whole
+    assert all(path in whole for path in modules if path.endswith(("proj_in", "proj_out")))
+    assert {"unet.mid_block.resnets.0.time_emb_proj", "text_encoder_1.encoder.layers.0.mlp.fc1"} <= few
+    assert not [path for path in modules if path.endswith((".to_q", ".to_k", ".to_v")) and path in whole
+                and not path.startswith("autoencoder")]  # fmt: skip
+
+
+def test_what_is_quantised_is_not_quantised_again(files: dict[str, Path], tmp_path: Path) -> None:
+    opened(files["sd1"], quantize=8).save(tmp_path / "q")
+    with pytest.raises(CheckpointError, match=r"is quantised already \(8\): leave --quantize out"):
+        opened(tmp_path / "q", quantize=4)
 
 
 def test_what_can_not_be_written_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
@@ -222,6 +286,28 @@ def test_damaged_pickles_are_refused(tmp_path: Path) -> None:
         read_pickle(tmp_path / "p.ckpt")
 
 
+def test_numbers_that_would_not_fit_into_memory_are_refused(tmp_path: Path) -> None:
+    """One number that is repeated without end, and a file that is packed."""
+    repeated = Named("torch._utils", "_rebuild_tensor_v2", Storage("FloatStorage", "0"), 0, (10**9, 10**9), (0, 0))
+    file = torch_file(tmp_path / "m.ckpt", {"a": repeated}, {"model/data/0": X.tobytes()})
+    with pytest.raises(CheckpointError, match="reaches beyond its storage"):
+        read_pickle(file)
+    with zipfile.ZipFile(tmp_path / "z.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model/data.pkl", b"N." + b"0" * 10**6)
+    with pytest.raises(CheckpointError, match="is packed"):
+        read_pickle(tmp_path / "z.ckpt")
+
+
+def test_a_pickle_changes_nothing_that_the_next_one_is_given(tmp_path: Path) -> None:
+    """BUILD sets attributes of functions too."""
+    program = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(N}X\x04\x00\x00\x00harmX\x01\x00\x00\x00xstb."
+    with zipfile.ZipFile(tmp_path / "m.ckpt", "w") as archive:
+        archive.writestr("model/data.pkl", program)
+    with pytest.raises(CheckpointError):
+        read_pickle(tmp_path / "m.ckpt")
+    assert not hasattr(pickles._tensor, "harm") and not vars(pickles._tensor)
+
+
 def test_an_enormous_program_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = torch_file(tmp_path / "m.ckpt", {"a": "x" * 1000}, {})
     monkeypatch.setattr(pickles, "MOST_PICKLE", 100)
@@ -234,6 +320,27 @@ def test_a_file_of_a_whole_model_is_converted(files: dict[str, Path], tmp_path: 
     assert convert([str(file), str(tmp_path / "new.safetensors")]) == 0
     assert_same(opened(tmp_path / "new.safetensors"), opened(files["sd1"]))
     assert sorted(os.listdir(tmp_path)) == ["new.safetensors", "old.ckpt"]
+
+
+@pytest.mark.parametrize("what", ["autoencoder", "LoRA", "textual inversion"])
+def test_a_pickle_of_something_else_becomes_a_file_of_the_same_tensors(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {
+        "autoencoder": "decoder.conv_in.weight",
+        "LoRA": "lora_unet_mid_block_attentions_0_proj_in.lora_up.weight",
+        "textual inversion": "<cat-toy>",
+    }
+    array = np.ones((1, 768), np.float32)
+    file = torch_file(tmp_path / "a.pt", {names[what]: tensor("0", array)}, {"model/data/0": array.tobytes()})
+    assert convert([str(file), str(tmp_path / "a.safetensors"), "--dtype", "float16"]) == 0
+    assert f"a.pt is a{'n' * (what[0] == 'a')} {what}" in capsys.readouterr().err
+    found = load_file(tmp_path / "a.safetensors")
+    assert list(found) == [names[what]] and found[names[what]].dtype == np.float16
+    assert convert([str(file), str(tmp_path / "folder")]) == 1
+    assert "is no whole model, and has no form as a folder" in capsys.readouterr().err
+    assert convert([str(file), str(tmp_path / "b.safetensors"), "-q", "4"]) == 1
+    assert "leave --quantize out" in capsys.readouterr().err and not (tmp_path / "b.safetensors").exists()
 
 
 def test_an_embeddings_pickle_becomes_a_file_that_is_taught(files: dict[str, Path], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 from stable_diffusion import CheckpointError, StableDiffusion
+from stable_diffusion.config import VAEConfig
 from stable_diffusion.pipeline import Planner
 from stable_diffusion.weights.nets import describe
 from tests import ldm_files
@@ -225,6 +226,39 @@ def test_a_file_paints(tmp_path: Path) -> None:
     pictures = sd.txt2img(Settings(prompt="a house", steps=2, width=32, height=32))
     assert pictures.shape == (1, 32, 32, 3) and mx.isfinite(pictures).all()
     assert Planner.of(str(tmp_path / "model.safetensors")).size == (512, 512)
+
+
+# Another autoencoder
+
+
+def autoencoder_alone(file: Path, family: str, **metadata: str) -> Path:
+    names = {n: a for n, a in small(family).items() if n.startswith("first_stage_model.")}
+    return write(file, names, **metadata)
+
+
+def without_autoencoder(file: Path, family: str) -> Path:
+    return write(file, {n: a for n, a in small(family).items() if not n.startswith("first_stage_model.")})
+
+
+def test_a_file_without_an_autoencoder_scales_latents_as_its_family_does(tmp_path: Path) -> None:
+    for family, scaling in (("sd1", 0.18215), ("xl", 0.13025)):
+        model = without_autoencoder(tmp_path / f"{family}.safetensors", family)
+        vae = autoencoder_alone(tmp_path / "vae.safetensors", family)
+        found = StableDiffusion(str(model), float16=False, vae=str(vae)).description.vae
+        assert isinstance(found, VAEConfig) and found.scaling_factor == scaling
+        assert found.force_upcast == (family == "xl")
+
+
+def test_an_autoencoder_of_another_family_is_refused(tmp_path: Path) -> None:
+    """Its shapes are the same, its pictures would be wrong: known by the file's UNet, its description, its folder."""
+    one, other = (write(tmp_path / f"{family}.safetensors", small(family)) for family in ("sd1", "xl"))
+    said = "is for latents that are scaled by 0.13025, as another family's are, and this model's are by 0.18215"
+    assert said in refusal(one, vae=str(other))
+    StableDiffusion(str(other), float16=False).save(tmp_path / "folder")
+    assert said in refusal(one, vae=str(tmp_path / "folder"))
+    described = {"modelspec.architecture": "stable-diffusion-xl-v1-base/vae"}
+    assert said in refusal(one, vae=str(autoencoder_alone(tmp_path / "vae.safetensors", "xl", **described)))
+    StableDiffusion(str(other), float16=False, vae=str(tmp_path / "vae.safetensors"))
 
 
 # What it is not

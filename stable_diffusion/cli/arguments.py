@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..jobs.events import Note
+from ..jobs.lines import Line, read_lines
 from ..jobs.model import Model
 from ..jobs.originals import Originals, read_originals, side
 from ..jobs.replay import Replay, read_replay, remaining
@@ -31,6 +32,10 @@ _NEEDS = {
 }
 # Options that cannot both be meant.
 _APART = (
+    ("prompts", "grid"),
+    ("prompts", "generate_triangle"),
+    ("prompts", "perturb"),
+    ("prompts", "loopback"),
     ("generate_triangle", "grid"),
     ("generate_triangle", "strength"),
     ("generate_triangle", "start_step"),
@@ -54,7 +59,7 @@ _APART = (
 _REDRAWS = {
     "redraw", "output", "overwrite", "triangle_shape", "triangle_align", "highlight", "sheet_size", "n_rows",
     "show_denoising", "frames", "animate", "fps", "captions", "html",
-    "model", "float16", "quantize", "loras", "lora_partial", "vae", "embeddings", "prediction",
+    "model", "float16", "quantize", "loras", "lora_partial", "lora_dir", "vae", "embeddings", "prediction",
     "save_prompt", "originals", "print_parser", "verbose",
 }  # fmt: skip
 
@@ -68,7 +73,8 @@ def arguments(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
 
     axes = [name for name, _ in args.grid or ()]
     if args.replay is None and args.redraw is None:
-        positional = [a.dest for a in parser._actions if not a.option_strings and a.dest not in axes]
+        elsewhere = axes if args.prompts is None else [*axes, "prompt"]
+        positional = [a.dest for a in parser._actions if not a.option_strings and a.dest not in elsewhere]
         if missing := [name for name in positional if getattr(args, name) is None]:
             parser.error(f"the following arguments are required: {', '.join(missing)}")
     _check_together(parser, args, given)
@@ -147,11 +153,30 @@ def request_of(args: argparse.Namespace) -> Generator[Note, None, Request]:
         inputs=inputs,
         model=model,
         view=view,
+        lines=_lines(args, settings),
         variations=tuple(args.variation or ()),
         batch=replay.batch if replay else None,
         tool=replay.tool if replay else None,
         tool_clip_skip=replay.clip_skip if replay and args.clip_skip is None else None,
     )
+
+
+def _lines(args: argparse.Namespace, settings: Settings) -> tuple[Line, ...]:
+    """The lines of the file of prompts, each on top of what all have in common. Raises ValueError, which names one."""
+    if args.prompts is None:
+        return ()
+    found, made = read_lines(args.prompts), []
+    if args.prompt is not None and all("prompt" in asked.given for asked in found):
+        raise ValueError(f"every line of {args.prompts} has its own prompt: leave {args.prompt[:40]!r} out")
+    for asked in found:
+        try:
+            line = Line(asked.name, asked.number, changed(settings, asked.given))
+        except ValueError as error:
+            raise ValueError(f"{asked.name}: {error}") from None
+        if not line.settings.prompt and "prompt" not in asked.given and args.prompt is None:
+            raise ValueError(f"{asked.name} has no prompt, and the command line names none")
+        made.append(line)
+    return tuple(made)
 
 
 def _area(model: Model, replay: Replay | None) -> int | None:
@@ -185,7 +210,7 @@ def _model(args: argparse.Namespace, replay: Replay | None) -> Model:
 def model_of(args: argparse.Namespace) -> dict[str, Any]:
     """What a command line asks for of a model, but its name."""
     lists = {name: tuple(value) for name in ("loras", "embeddings") if (value := getattr(args, name)) is not None}
-    plain = ("float16", "quantize", "vae", "prediction", "lora_partial")
+    plain = ("float16", "quantize", "vae", "prediction", "lora_partial", "lora_dir")
     return {name: value for name in plain if (value := getattr(args, name)) is not None} | lists
 
 

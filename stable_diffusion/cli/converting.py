@@ -12,15 +12,16 @@ from ..jobs.events import Event, Note, Written
 from ..jobs.model import LORA, MODEL_ROWS
 from ..pipeline import StableDiffusion
 from ..weights.checkpoint import CheckpointError
+from ..weights.family import UNET, what_is
 from ..weights.locate import ENDING
 from ..weights.pickles import read_pickle
 from ..weights.saving import write_tensors
+from ..weights.tensors import read_header
 from .options import reading
 from .terminal import run
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
-EMBEDDING = "string_to_param."
 
 
 def convert(argv: Sequence[str] | None) -> int:
@@ -55,9 +56,10 @@ def _converted(args: argparse.Namespace) -> Generator[Event, None, None]:
         yield from _saved(args, args.source, target)
         return
     tensors = read_pickle(source)
-    if tensors and all(name.startswith(EMBEDDING) for name in tensors):
-        write_tensors(target, {"emb_params": next(iter(tensors.values()))})
-        yield Written(target)
+    if not tensors:
+        raise CheckpointError(f"{source} has no tensors")
+    if not any(name.startswith(UNET) for name in tensors):
+        yield from _extra(args, source, target, tensors)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target.parent) as folder:
@@ -67,11 +69,34 @@ def _converted(args: argparse.Namespace) -> Generator[Event, None, None]:
         yield from _saved(args, str(file), target)
 
 
+def _extra(
+    args: argparse.Namespace, source: Path, target: Path, tensors: dict[str, mx.array]
+) -> Generator[Event, None, None]:
+    """A LoRA, an embedding or an autoencoder: the same tensors in a file that nothing can be run by."""
+    if target.suffix.lower() != ENDING:
+        raise CheckpointError(f"{source} is no whole model, and has no form as a folder: name a {ENDING} file")
+    for flag, value in (("--lora", args.loras), ("--vae", args.vae), ("--quantize", args.quantize)):
+        if value:
+            raise CheckpointError(f"{source} is no whole model: leave {flag} out")
+    if len(tensors) == 1 and (name := next(iter(tensors))).startswith("string_to_param."):
+        tensors = {"emb_params": tensors[name]}
+    if args.dtype:
+        floats = {name: array.astype(DTYPES[args.dtype]) for name, array in tensors.items() if _is_float(array)}
+        tensors = tensors | floats
+    write_tensors(target, tensors)
+    yield Note(f"note: {source.name} is {what_is(read_header(target))}")
+    yield Written(target)
+
+
+def _is_float(array: mx.array) -> bool:
+    return bool(mx.issubdtype(array.dtype, mx.floating))
+
+
 def _saved(args: argparse.Namespace, source: str, target: Path) -> Generator[Event, None, None]:
     sd = StableDiffusion(
         source, float16=False, quantize=args.quantize, loras=[entry[:3] for entry in args.loras or ()], vae=args.vae,
         prediction=args.prediction, lora_partial=args.lora_partial,
     )  # fmt: skip
     yield from (Note(f"note: {said}") for said in sd.notes)
-    sd.save(target, DTYPES[args.dtype] if args.dtype else None)
+    sd.save(target, DTYPES[args.dtype] if args.dtype else "read")
     yield Written(target)

@@ -239,10 +239,17 @@ def add_common(parser: Parser) -> None:
     group.add_argument("--model", action=_OrList, listing=models_table, metavar="NAME", help=about)
     for flag in ("--negative_prompt", "--seed", "--n_images", "--steps", "--cfg", "--width", "--height"):
         _add(group, flag)
+    group.add_argument(
+        "--prompts",
+        metavar="FILE",
+        help="a picture for each line of a file: a .txt has a prompt a line, a .csv settings in columns, a .jsonl "
+        "objects of them; - is standard input; --batch-size N works on N lines at the same time",
+    )
 
     group = parser.add_argument_group("what lies on the model")
     _add(group, "--lora", dest="loras", type=reading(LORA.read), action="append")
     _add(group, "--lora-partial", **YES)
+    _add(group, "--lora-dir")
     _add(group, "--embedding", dest="embeddings", type=reading(TAUGHT.read), action="append")
     _add(group, "--vae")
     _add(group, "--prediction")

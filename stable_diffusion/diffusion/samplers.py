@@ -29,6 +29,11 @@ class Method:
     takes: frozenset[str] = frozenset()  # what else it is given, of eta, s_churn, ..., the schedule
     options: Mapping[str, Kind] = field(default_factory=dict)  # its own, which are written behind its name
 
+    @property
+    def calls_a_step(self) -> int:
+        """Network calls that most steps make."""
+        return 2 if self.calls.startswith("2n") else 1
+
     def __call__(self, x: mx.array, sigmas: Sequence[float], noise: Noise, **options: Any) -> Sampler:
         """The sampler, ready to be walked. Raises ValueError for levels that do not fall, or that fall below 0."""
         if len(sigmas) == 0 or sigmas[-1] < 0 or any(not s > t for s, t in pairwise(sigmas)):

@@ -1,6 +1,7 @@
 """What a person is told before a job: what will be done, what may surprise them, and what does nothing."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from ..diffusion.noising import Inversion
 from ..diffusion.samplers import sampler_named
@@ -8,21 +9,26 @@ from ..pipeline import Run
 from ..presets import preset_of
 from .columns import columns_of
 from .layouts import Layout
+from .lines import SUFFIXES
 from .parameters import literal
 from .request import Request
 
 
 def announcement(layout: Layout, tables: bool) -> Iterator[str]:
-    """The plan in one line, or in one for each strength or place of a grid; with tables, all levels too."""
-    alike = layout.kind in ("pictures", "children")  # which differ in their noise alone
+    """The plan in one line, or in one for each strength, place of a grid or line of a file; with tables, all levels."""
+    alike = layout.kind in ("pictures", "children") and not layout.of_lines  # which differ in their noise alone
     known: dict[tuple[float, ...], list[str]] = {}
-    runs = [layout.runs[layout.only or 0]] if alike else layout.runs
-    for run, heading in zip(runs, layout.headings, strict=False):
-        said = _line(run, layout)
-        yield said if alike else f"{heading}: {said}"
+    said: dict[str, list[int]] = {}
+    for which, run in enumerate([layout.runs[layout.only or 0]] if alike else layout.runs):
+        line = _line(run, layout)
+        said.setdefault(line if layout.of_lines else f"{which}{line}", []).append(which)
+        known.setdefault(run.plan.sigmas, []).append(layout.headings[which])
+    for indices in said.values():
+        run = layout.runs[indices[0] if not alike else layout.only or 0]
+        line = _line(run, layout)
+        yield line if alike else f"{_several([layout.headings[i] for i in indices])}: {line}"
         if tables and run.plan.steps_run:
             yield run.plan.table(run.hats)
-        known.setdefault(run.plan.sigmas, []).append(heading)
         if alike and run.plan.strengths:
             low, high = run.plan.strengths
             text = f"every strength from {low:.4g} to just below {high:.4g} gives this same run"
@@ -34,14 +40,26 @@ def announcement(layout: Layout, tables: bool) -> Iterator[str]:
                 yield f"note: the strengths {values} give the same run: --strength-mode level tells them apart"
 
 
+def _several(headings: Sequence[str]) -> str:
+    """The first few of some names."""
+    return ", ".join(headings[:5]) + (f" and {len(headings) - 5} more" if len(headings) > 5 else "")
+
+
 def cautions(request: Request, layout: Layout) -> Iterator[str]:
     """What a person may expect of a request, and will not get."""
     told = dict.fromkeys((s.prompt, s.negative_prompt, s.prompt_syntax) for s in (run.settings for run in layout.runs))
     prompts = dict.fromkeys(text for *texts, _ in told for text in texts)
-    found = dict.fromkeys(word for *texts, syntax in told for text in texts for word in literal(text, syntax))
+    found = dict.fromkeys(
+        word
+        for *texts, syntax in told
+        for text, negative in zip(texts, (False, True), strict=True)
+        for word in literal(text, syntax, negative)
+    )
     if found:
         words = ", ".join(list(found)[:3])
         yield f"note: {words} in the prompt is taken literally: it has no meaning of its own here{_syntax(told)}"
+    for file in filter(_is_file, prompts):
+        yield f"note: the prompt {file} is the name of a file: --prompts reads prompts from it"
     preset = preset_of(request.model.name)
     words = " ".join(prompts).lower()
     if preset is not None and preset.words and words.strip() and not any(word in words for word in preset.words):
@@ -60,7 +78,7 @@ def cautions(request: Request, layout: Layout) -> Iterator[str]:
             yield f"note: the sheet shows every {ordinal(every)} step, and the end of each row; -sd 1 shows them all"
     first = layout.runs[0].settings
     quiet = not (sampler_named(first.sampler).noise and first.eta != 0) and not first.s_churn and not first.eta
-    several = layout.kind == "pictures" and layout.only is None and len(layout.runs) > 1
+    several = layout.kind == "pictures" and layout.only is None and len(layout.runs) > 1 and not layout.of_lines
     if several and first.start == "inversion" and quiet:
         yield (
             f"note: these {len(layout.runs)} pictures are one and the same: an inversion has no noise that a seed "
@@ -77,6 +95,14 @@ def _values(layout: Layout, name: str) -> str:
     return " and ".join(
         dict.fromkeys(f"{getattr(run.settings, name):g}" for run in layout.runs if run.settings.was_set(name))
     )
+
+
+def _is_file(prompt: str) -> bool:
+    """Is a prompt the name of a file of prompts, which somebody may have taken it for?"""
+    try:
+        return Path(prompt).suffix.lower() in SUFFIXES and Path(prompt).expanduser().is_file()
+    except OSError:  # too long a name, say
+        return False
 
 
 def _syntax(told: Iterable[tuple[str, str, str]]) -> str:
@@ -106,6 +132,8 @@ def _unused(request: Request, layout: Layout) -> Iterator[str]:
     noisy = any(s.s_churn or s.eta or (sampler_named(s.sampler).noise and s.eta != 0) for s in runs)
     if churned and not noisy:
         yield f"{' and '.join(churned)} do nothing where no noise is added: s_churn and eta add some"
+    if request.model.lora_dir and request.model.named_by is None and not any(run.tagged for run in layout.runs):
+        yield "no prompt names a LoRA of --lora-dir: <lora:name:0.8> does, with --prompt-syntax a1111"
     if all(s.variation_seed is not None and not s.variation_strength for s in runs):
         yield "the variation seed does nothing with a variation strength of 0"
     if (request.settings.step_noise_source or request.settings.step_seed_delta) and not noisy and request.tool is None:
@@ -134,7 +162,7 @@ def _line(run: Run, layout: Layout) -> str:
     s, n = run.settings, len(layout.runs)
     if layout.kind == "children":
         s = layout.base
-    together = layout.kind == "pictures" and layout.only is None and n > 1
+    together = layout.kind == "pictures" and layout.only is None and n > 1 and not layout.of_lines
     seeds = f"seeds {s.seed} to {s.seed + n - 1}" if together else f"seed {s.seed}"
     if s.perturb:
         seeds += " and " + ", ".join(f"{seed}:{amount:.4g}" for seed, amount, *_ in s.perturb)

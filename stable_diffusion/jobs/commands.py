@@ -37,7 +37,7 @@ def _options(settings: Settings, model: Model, originals: Originals | None) -> I
         yield from ("--lora", f"{path}:{unet!r}" + (f":{text!r}" if text != unet else ""))
     for path, word in model.embeddings:
         yield from ("--embedding", path if word is None else f"{path}:{word}")
-    for flag, named in (("--vae", model.vae), ("--prediction", model.prediction)):
+    for flag, named in (("--vae", model.vae), ("--prediction", model.prediction), ("--lora-dir", model.lora_dir)):
         if named is not None:
             yield from (flag, named)
     if model.lora_partial:

@@ -9,7 +9,7 @@ from ..pictures.sheet import Cell, sheet
 from .events import Written
 from .files import Output
 from .record import KeptStep, Record, Row
-from .sheets import DRAW, Frame, cell, highlighted, is_seen, level, rising, steps_of
+from .sheets import DRAW, Frame, called, cell, highlighted, is_seen, level, rising, steps_of
 from .view import View
 
 TALLEST = 5  # rows of a pyramid above one another; more stand in two columns
@@ -66,7 +66,7 @@ def _shot(cell: Cell, heading: str, held: bool) -> Shot:
 
 def _step(row: Row, step: KeptStep, frame: Frame) -> Shot:
     number = step.index + 1
-    name = "noised" if number < 0 else "start" if number == 0 else f"step {number} of {row.count}"
+    name = called(number, row.count)
     said = [row.heading] if row.heading else []
     said += [name, level(step)] if step.sigma or number > 0 else [level(step)]
     return Shot(frame(row, step), ", ".join(said), held=number == 0 or not step.sigma)
@@ -90,8 +90,8 @@ def _pyramid(record: Record, view: View, frame: Frame) -> list[Shot]:
         cells = [Cell(frame(row, step), f"{row.heading}: {level(step)}") for row, step in zip(rows, at, strict=True)]
         down = -(-len(cells) // 2) if len(cells) > TALLEST else len(cells)
         picture = sheet([cells[i::down] for i in range(down)], limit=size)
-        name = "noised" if number < 0 else f"step {number}" if number else "start"
-        shots.append(Shot(picture, "original" if number == numbers[0] < 0 else name, held=number in (numbers[0], 0)))
+        name = "original" if number == numbers[0] < 0 else called(number)
+        shots.append(Shot(picture, name, held=number in (numbers[0], 0)))
     return shots
 
 
@@ -103,7 +103,5 @@ def _sheet(record: Record, view: View, frame: Frame) -> list[Shot]:
     for number in sorted({step.index + 1 for _, steps in runs for step in steps}):
         at = [(row, [step for step in steps if step.index < number]) for row, steps in runs]
         cells = [[cell(row, steps[-1], frame)] if steps else [] for row, steps in at]
-        shots.append(
-            Shot(DRAW[record.kind](cells, record, small), f"step {number}" if number else "start", number == 0)
-        )
+        shots.append(Shot(DRAW[record.kind](cells, record, small), called(number), number == 0))
     return shots

@@ -228,11 +228,13 @@ class Gallery:
             decoding, layout = self._view.decoding_batch_size or 1, self._layout
             run = layout.runs[which]
             hand = range(which % layout.hands, len(layout.runs), layout.hands)
-            together = [i for i in hand if layout.runs[i].lora == run.lora]
+            together = [i for i in hand if layout.runs[i].worn == run.worn]
             alone = len(together) == 1 or (layout.batch_size == 1 and decoding == 1)
             settings = tuple(layout.runs[i].settings for i in together)
             batch = None if alone else Batch(settings, together.index(which), layout.batch_size, decoding)
-            recipe = replace(recipe, settings=run.settings, model=recipe.model.wearing(run.lora), batch=batch)
+            recipe = replace(
+                recipe, settings=run.settings, model=recipe.model.wearing(run.lora).telling(run), batch=batch
+            )
         return attached(recipe, self._originals, whole and self._view.originals)
 
 

@@ -32,6 +32,7 @@ class Layout:
     hands: int = 1  # the runs are walked by so many, run i by the i-th, the same one again after the last
     view: View  # what was asked for, as far as it leads to the same runs and their sheet again
     sheet: str | None = None  # the ending of the sheet's name; None: no sheet
+    of_lines: bool = False  # of a file, which may differ in any setting
     only: int | None = None  # the one picture that is wanted
     strengths: Sequence[float | None] = ()  # of a triangle's rows
     lines: Sequence[str] = ()  # what a grid says beside its lines, above its columns and under its pictures
@@ -42,12 +43,13 @@ class Layout:
 def layout_of(request: Request, planner: Planner) -> Layout:
     """The layout that a request asks for, its runs planned. Raises ValueError for what cannot be."""
     inputs = NOTHING if request.inputs is None else request.inputs.arrays
-    settings = _of_tool(request, planner)
-    if inputs.image is None and (settings.strength is not None or settings.start_step is not None):
-        raise ValueError("strength and start_step need a picture to start from: use image2image")
+    settings = _of_tool(request, planner, request.settings)
+    _check_start(settings, inputs)
     code = _mask_code(request, planner, inputs)
     added = [_masked(entry, code) for entry in request.variations]
     settings = replace(settings, perturb=(*settings.perturb, *added))
+    if request.lines:
+        return _lines(request, planner, added, inputs)
     if request.view.generate_triangle is not None:
         return _triangle(request.view, planner, settings, inputs)
     if request.view.grid is not None:
@@ -57,12 +59,17 @@ def layout_of(request: Request, planner: Planner) -> Layout:
     return _pictures(request, planner, settings, inputs)
 
 
-def _of_tool(request: Request, planner: Planner) -> Settings:
+def _check_start(settings: Settings, inputs: Inputs) -> None:
+    if inputs.image is None and (settings.strength is not None or settings.start_step is not None):
+        raise ValueError("strength and start_step need a picture to start from: use image2image")
+
+
+def _of_tool(request: Request, planner: Planner, settings: Settings) -> Settings:
     """The settings, with another tool's clip skip as this model takes it: XL's own layer is the last but one."""
-    if request.tool_clip_skip is None:
-        return request.settings
+    if request.tool_clip_skip is None or settings.clip_skip != request.settings.clip_skip:
+        return settings
     own = 2 if planner.description.xl else 1
-    return replace(request.settings, clip_skip=max(0, request.tool_clip_skip - own))
+    return replace(settings, clip_skip=max(0, request.tool_clip_skip - own))
 
 
 def _mask_code(request: Request, planner: Planner, inputs: Inputs) -> tuple[str, ...]:
@@ -113,6 +120,34 @@ def _pictures(request: Request, planner: Planner, settings: Settings, inputs: In
         batch_size=view.batch_size or 1,
         view=replace(again, n_images=n, n_rows=view.n_rows or 1) if n > 1 else again,
         sheet="" if n > 1 else None,
+    )
+
+
+def _lines(request: Request, planner: Planner, added: Sequence[Perturbation], inputs: Inputs) -> Layout:
+    """A picture, or several, for each line of a file of prompts. Raises ValueError, which names the line."""
+    runs, endings, headings = [], [], []
+    width = len(str(max(line.number for line in request.lines)))
+    for line in request.lines:
+        settings = _of_tool(request, planner, line.settings)
+        for k in range(settings.n_images):
+            alone = replace(settings, seed=settings.seed + k, n_images=1, perturb=(*settings.perturb, *added))
+            try:
+                _check_start(alone, inputs)
+                runs.append(planner.run(alone, inputs))
+            except ValueError as error:
+                raise ValueError(f"{line.name}: {error}") from None
+            several = settings.n_images > 1
+            endings.append(f"-line{line.number:0{width}}" + (f"-seed{alone.seed}" if several else ""))
+            headings.append(f"line {line.number}" + (f", seed {alone.seed}" if several else ""))
+    return Layout(
+        kind="pictures",
+        base=runs[0].settings,
+        runs=runs,
+        endings=endings,
+        headings=headings,
+        batch_size=request.view.batch_size or 1,
+        view=_every(request.view),
+        of_lines=True,
     )
 
 

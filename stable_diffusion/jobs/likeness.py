@@ -7,9 +7,11 @@ from typing import Any
 
 from ..diffusion.aliases import sampler_name
 from ..diffusion.samplers import sampler_named
+from ..settings import COUNT
 
 # Samplers whose noise, in k-diffusion, is a Brownian tree's of torchsde.
 _OF_A_TREE = {"dpmpp_sde", "dpmpp_2m_sde", "dpmpp_2m_sde_heun", "dpmpp_3m_sde"}
+_OF_TIMES = {"ddim", "unipc"}  # AUTOMATIC1111's own, in variance-preserving form
 # diffusers' samplers in variance-exploding form, which leave the times of Karras's levels fractional.
 _EXPLODING = {"euler", "euler_a", "heun", "lms", "dpm2", "dpm2_a"}
 _TREE = "the noise that its sampler adds, which is a Brownian tree's (here it is drawn on from the start's)"
@@ -50,13 +52,14 @@ def likeness(tool: str, settings: Mapping[str, Any]) -> Likeness | None:
     noisy = settings.get("eta", 1 if sampler_named(name).noise else 0) or settings.get("s_churn", 0)
     said = _Said(settings, plain, settings.get("spacing") or brought, bool(noisy))
     found = _TOOLS[tool](said)
+    found.settings.update(_PARTLY[tool](said))
     if settings.get("strength") is not None:
         found.unknown.append(_ENCODER)
     return found
 
 
 def _a1111(said: _Said) -> Likeness:
-    vp = said.sampler == "ddim"  # its own code, at variance 1
+    vp = said.sampler == "ddim"
     settings = {
         "noise_source": said.settings.get("noise_source", "nvidia"),
         "start_scale": said.settings.get("start_scale", "unit" if vp else "sigma"),
@@ -68,6 +71,8 @@ def _a1111(said: _Said) -> Likeness:
         unknown.append("whether it ran on an NVIDIA card (--noise-source torch is for a Mac)")
     if said.adds_noise and said.sampler in _OF_A_TREE:
         unknown.append(_TREE)
+    if said.sampler == "ddim":
+        unknown.append("its last step, which leaves 0.029 of the noise (here none is left)")
     if said.sampler == "unipc":
         unknown.append("its way of UniPC, which chooses times of its own")
     return Likeness(settings, unknown)
@@ -89,6 +94,33 @@ def _comfy(said: _Said) -> Likeness:
     if (place := said.settings.get("of_batch")) is not None:
         unknown.append(f"which of its batch it was, taken for {place} (--of-batch says which)")
     return Likeness(settings, unknown)
+
+
+def _left_out(steps: int, first: int) -> dict[str, Any]:
+    """Image-to-image that leaves out the first of all steps, instead of a strength as it is meant here."""
+    return {"strength": None, "steps": steps, "start_step": first}
+
+
+def _a1111_partly(said: _Said) -> dict[str, Any]:
+    """Of all steps it runs as many as the strength says, and one more with samplers that are not in VP form."""
+    strength, steps = said.settings.get("strength"), said.settings.get("steps")
+    if strength is None or steps is None:
+        return {}
+    run = int(min(strength, 0.999) * steps) + (said.sampler not in _OF_TIMES)
+    return _left_out(steps, steps - run)
+
+
+def _comfy_partly(said: _Said) -> dict[str, Any]:
+    """It lays more steps, so that as many as were asked for are left to run."""
+    strength, steps = said.settings.get("strength"), said.settings.get("steps")
+    if not strength or steps is None or COUNT.fault(int(steps / strength)) is not None:
+        return {}
+    return _left_out(int(steps / strength), int(steps / strength) - steps)
+
+
+def _swarm_partly(said: _Said) -> dict[str, Any]:
+    strength, steps = said.settings.get("strength"), said.settings.get("steps")
+    return {} if strength is None or steps is None else _left_out(steps, round(steps * (1 - strength)))
 
 
 def _invoke(said: _Said) -> Likeness:
@@ -115,6 +147,12 @@ def _invoke(said: _Said) -> Likeness:
     return Likeness(settings, unknown)
 
 
+_PARTLY: dict[str, Callable[[_Said], dict[str, Any]]] = {
+    "AUTOMATIC1111's": _a1111_partly,
+    "ComfyUI's": _comfy_partly,
+    "SwarmUI's": _swarm_partly,
+    "InvokeAI's": lambda said: {},
+}
 _TOOLS: dict[str, Callable[[_Said], Likeness]] = {
     "AUTOMATIC1111's": _a1111,
     "ComfyUI's": _comfy,

@@ -1,12 +1,14 @@
 """Which model a job is for, and what is done to it when it is loaded."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
-from ..pipeline import Planner, StableDiffusion
+from ..models.prompts import LORA_TAGS
+from ..pipeline import Planner, Run, StableDiffusion
 from ..presets import DEFAULT_MODEL
 from ..values import Kind, check, declared, flag, is_finite, one_of, plain, rows, several, text, thawed
 from ..weights.checkpoint import CheckpointError
@@ -43,6 +45,10 @@ def _is_lora(entry: Any) -> bool:
     return isinstance(path, str) and bool(path) and is_finite(unet) and is_finite(texts) and _text_or_none(known)
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 def _text_or_none(value: Any) -> bool:
     return value is None or isinstance(value, str)
 
@@ -67,6 +73,10 @@ def _read_kind(word: str) -> int | str:
 
 LORA = Kind(_read_lora, (("a path, two scales and a hash", _is_lora),)).strictly()
 TAUGHT = Kind(_read_embedding, (("a path and a word", _is_embedding),)).strictly()
+HASHES = several(
+    Kind(str, (("a name and a hash", lambda v: isinstance(v, tuple) and len(v) == 2 and all(map(_is_text, v))),)),
+    "names and hashes",
+)
 _KINDS = f"{', '.join(map(str, BITS[:-1]))} or {BITS[-1]} bits, or {', '.join(FLOATS)}"
 QUANTIZE = Kind(_read_kind, ((_KINDS, lambda v: not isinstance(v, bool) and v in (*BITS, *FLOATS)),)).strictly()
 
@@ -115,6 +125,13 @@ class Model:
         one_of("epsilon", "v_prediction"),
         "what the model predicts, where its file does not say, or says it wrongly",
     )
+    lora_dir: str | None = declared(
+        None,
+        text(),
+        "the folder of the LoRAs that a prompt names, as in <lora:name:0.8> with --prompt-syntax a1111",
+        "FOLDER",
+    )
+    tagged: tuple[tuple[str, str], ...] = declared((), HASHES)  # the LoRAs that a prompt named, and their hashes
     named_by: str | None = None  # the file that says it was made with it
 
     def __post_init__(self) -> None:
@@ -133,6 +150,7 @@ class Model:
             sd.vae,
             sd.embeddings,
             sd.prediction,
+            sd.planner.lora_dir,
         )
 
     @property
@@ -143,7 +161,7 @@ class Model:
     def planner(self) -> Planner:
         """What knows its shapes and defaults, without its weights. Raises CheckpointError."""
         try:
-            return Planner.of(self.name, self.vae, self.prediction, self.uses)
+            return Planner.of(self.name, self.vae, self.prediction, self.uses, self.lora_dir)
         except CheckpointError as error:
             raise self._missing(error) from None
 
@@ -159,24 +177,33 @@ class Model:
                 self.embeddings,
                 self.prediction,
                 self.lora_partial,
+                self.lora_dir,
             )
         except CheckpointError as error:
             raise self._missing(error) from None
 
-    def changed_since(self, sd: StableDiffusion) -> Iterator[str]:
-        """What is not what it was when this was written down: the pictures will differ."""
+    def changed_since(self, sd: StableDiffusion, runs: Sequence[Run] = ()) -> Iterator[str]:
+        """What is not what it was when this was written down: the pictures of these runs will differ."""
         was = f"is not what it was when {self.named_by} was made: the picture will differ"
         if self.hash is not None and self.hash != sd.identity:
             yield f"the model {self.name} {was}"
         for (path, *_, known), use in zip(self.loras, sd.loras, strict=True):
             if known is not None and known != file_hash(use.file):
                 yield f"the LoRA {path} {was}"
+        files = {name: file for run in runs for name, file in _named(run).items()}
+        for name, known in self.tagged:
+            if name in files and known != file_hash(files[name]):
+                yield f"the LoRA {name} {was}"
 
     def wearing(self, use: LoRAUse | None) -> "Model":
         """The same with one more LoRA on it."""
         if use is None:
             return self
         return replace(self, loras=(*self.loras, (use.path, use.unet, use.text, file_hash(use.file))))
+
+    def telling(self, run: Run) -> "Model":
+        """The same, with what the LoRAs are that a run's prompt names."""
+        return replace(self, tagged=tuple((name, file_hash(file)) for name, file in _named(run).items()))
 
     def on(self, name: str) -> "Model":
         """Another model, with what lies on this one."""
@@ -204,5 +231,11 @@ class Model:
         return cls(**thawed({**since, **values} if isinstance(values, Mapping) else values, MODEL_ROWS, every=True))
 
 
-_SINCE = ("loras", "lora_partial", "vae", "embeddings", "prediction")
+def _named(run: Run) -> dict[str, Path]:
+    """The files of the LoRAs that a run's prompt names."""
+    _, tags = LORA_TAGS[run.settings.prompt_syntax](run.settings.prompt)
+    return {tag.name: use.file for tag, use in zip(tags, run.tagged, strict=True)}
+
+
+_SINCE = ("loras", "lora_partial", "vae", "embeddings", "prediction", "lora_dir", "tagged")
 MODEL_ROWS = rows(Model)

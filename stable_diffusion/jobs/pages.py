@@ -12,7 +12,7 @@ from .events import Event, Note, Written
 from .files import Output, attached
 from .record import KeptStep, Record, Row
 from .sheets import Frame as Draw
-from .sheets import is_seen, rising, steps_of
+from .sheets import called, is_seen, level, rising, steps_of
 from .view import View
 
 
@@ -85,16 +85,11 @@ def _line(record: Record, row: Row, place: tuple[int, int], view: View, frame: D
 def _frame(row: Row, step: KeptStep, frame: Draw) -> Frame:
     """A step with its pictures, of both kinds where there are both; a finished one is noisy and clean at once."""
     number = step.index + 1
-    finished = not step.sigma
     shown = frame(row, step)
     pictures: dict[str, Picture] = {"noisy": shown}
-    if step.pictures and not finished and number > 0:
+    if step.pictures and step.sigma and number > 0:
         pictures = dict[str, Picture](step.pictures.items())
-    if finished:
-        label = "finished" if number > 0 else "original"
-    else:
-        label = f"step {number} of {row.count}" if number > 0 else "start" if number == 0 else "noised"
-    return Frame(pictures, label, step.sigma, number)
+    return Frame(pictures, called(number, row.count) if step.sigma else level(step), step.sigma, number)
 
 
 def _about(settings: CompleteSettings, record: Record) -> dict[str, str]:

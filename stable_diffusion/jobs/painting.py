@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..diffusion.samplers import Step
 from ..pipeline import Planner, Run, StableDiffusion
 from ..pipeline.laboratory import way_up
-from ..pipeline.memory import check_memory, needed
+from ..pipeline.memory import check_memory, fitting, needed, precision
 from .announcements import announcement, cautions, exactness
 from .events import Answer, Event, Note, Progress
 from .files import Output
@@ -42,8 +42,10 @@ def _show_plan(request: Request, planner: Planner, output: Output) -> Iterator[E
     yield from map(Note, cautions(request, layout))
     size = max((run.shape for run in layout.runs), key=math.prod)
     alike = [run for run in layout.runs if run.shape == size]
-    check_memory(planner.description, alike, layout.batch_size)
-    takes = needed(planner.description, alike, layout.batch_size)
+    dtype = precision(request.model.float16)
+    check_memory(planner.description, alike, layout.batch_size or 1, dtype)
+    rows = layout.batch_size or fitting(planner.description, alike, dtype)
+    takes = needed(planner.description, alike, rows, dtype)
     yield Note(f"about {takes / 2**30:.2f} GiB of memory at the most, besides the weights")
 
 
@@ -117,7 +119,7 @@ def _paint(
     elif request.view.metadata and request.inputs is not None and output.path.suffix.lower() != ".png":
         yield Note(f"note: {output.path.suffix} files keep the settings, but not the picture that they started from")
     yield from map(Note, announcement(layout, tables=False))
-    yield from (Note(f"note: {said}") for said in request.model.changed_since(sd))
+    yield from (Note(f"note: {said}") for said in request.model.changed_since(sd, layout.runs))
     yield from map(Note, cautions(request, layout))
     runs = sd.begin(layout.runs)
     if layout.only is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..diffusion.aliases import A1111_SAMPLERS, A1111_SPACINGS, sampler_name, spacing_name
 from ..diffusion.samplers import sampler_named
+from ..models.editing import edited
 from ..pipeline.planner import SAMPLER_OPTIONS
 from ..settings import Settings
 from .recipe import Recipe
@@ -29,16 +30,20 @@ _EDITING = r"\[[^\[\]]{0,200}:[^\[\]:]{0,200}:\s*[\d.]+\s*\]"
 # Of these, what is read as words all the same, by the syntax that a prompt is read in.
 _LITERAL = {
     "plain": re.compile(rf"{_WEIGHTS}|{_EDITING}|{_FILES}|\bBREAK\b"),
-    "a1111": re.compile(
-        rf"{_EDITING}|\[[^\[\]:]{{0,200}}:\s*[\d.]+\s*\]|\[[^\[\]|]{{0,200}}\|[^\[\]]{{0,200}}\]|{_FILES}|\bAND\b"
-    ),
-    "comfyui": re.compile(rf"{_FILES}|\bembedding:\S{{1,200}}"),
+    "a1111": re.compile(r"<hypernet:[^>]{1,200}>"),
+    "comfyui": re.compile(_FILES),
 }
+_GIVEN_UP = re.compile(rf"{_EDITING}|\[[^\[\]:]{{0,200}}:\s*[\d.]+\s*\]|\[[^\[\]|]{{0,200}}\|[^\[\]]{{0,200}}\]")
+_NEGATIVE = re.compile(rf"{_FILES}|\bAND\b")  # in AUTOMATIC1111's negative prompts
 
 
-def literal(prompt: str, syntax: str) -> list[str]:
+def literal(prompt: str, syntax: str, negative: bool = False) -> list[str]:
     """What means something in other tools' prompts, and is taken literally where a prompt is read in this syntax."""
-    return list(dict.fromkeys(match.group() for match in _LITERAL[syntax].finditer(prompt)))
+    pattern = _NEGATIVE if negative and syntax == "a1111" else _LITERAL[syntax]
+    found = [match.group() for match in pattern.finditer(prompt)]
+    if syntax == "a1111" and edited(prompt, 2) == [(2, prompt)]:
+        found += [match.group() for match in _GIVEN_UP.finditer(prompt)]
+    return list(dict.fromkeys(found))
 
 
 def parameters(recipe: Recipe) -> str:
@@ -75,9 +80,9 @@ def parameters(recipe: Recipe) -> str:
         pairs["SGM noise multiplier"] = True
     if s.perturb:
         pairs["Perturbations"] = ", ".join(f"{seed}:{amount:g}" for seed, amount, *_ in s.perturb)
-    if recipe.model.loras:
-        hashes = (f"{Path(path).stem}: {(known or '')[:12]}" for path, _, _, known in recipe.model.loras)
-        pairs["Lora hashes"] = ", ".join(hashes)
+    known = {Path(path).stem: known or "" for path, _, _, known in recipe.model.loras} | dict(recipe.model.tagged)
+    if known:
+        pairs["Lora hashes"] = ", ".join(f"{name}: {hash_[:12]}" for name, hash_ in known.items())
     if recipe.model.vae:
         pairs["VAE"] = Path(recipe.model.vae).name
     pairs["Version"] = recipe.made_by

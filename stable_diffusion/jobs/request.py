@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from ..settings import Perturbation, Settings
+from .lines import Line
 from .model import Model
 from .originals import Originals
 from .recipe import Batch
@@ -17,6 +18,7 @@ class Request:
     inputs: Originals | None = None
     model: Model = field(default_factory=Model)
     view: View = field(default_factory=View)
+    lines: tuple[Line, ...] = ()  # of a file of prompts, each with settings of its own, instead of the settings above
     variations: tuple[Perturbation, ...] = ()  # to add to the settings' lineage; they keep to the mask, if there is one
     batch: Batch | None = None  # the runs that the picture to be made again shared its network calls with
     tool: str | None = None  # whose picture it is, where it is another tool's

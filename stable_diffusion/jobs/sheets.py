@@ -49,8 +49,15 @@ def is_seen(row: Row, step: KeptStep, view: View) -> bool:
 def cell(row: Row, step: KeptStep, frame: Frame, start: str = "start") -> Cell:
     """A step with what is said under it; start: of its start."""
     number = step.index + 1
-    name = str(number) if number > 0 else start if number == 0 else "noised"
+    name = str(number) if number > 0 else start if number == 0 else called(number)
     return Cell(frame(row, step), f"{name}: {level(step)}" if step.sigma or number > 0 else level(step))
+
+
+def called(number: int, count: int | None = None) -> str:
+    """What a step is called, by its number: 0 is the start, and less than that the way in."""
+    if number > 0:
+        return f"step {number}" if count is None else f"step {number} of {count}"
+    return "start" if number == 0 else "noised"
 
 
 def level(step: KeptStep) -> str:
@@ -133,9 +140,7 @@ def _pyramid(
         ways.append((cells[:turn], cells[turn:]))
     longest = max(record.rows, key=lambda row: row.count)
     numbers = [step.index + 1 for step in steps_of(longest, record, view)]
-    under = [
-        f"step {n}" if n > 0 else "start" if n == 0 else f"noised {-n}" if -n < longest.count else "" for n in numbers
-    ]
+    under = [called(n) if n >= 0 else f"{called(n)} {-n}" if -n < longest.count else "" for n in numbers]
     target = Cell(ways[-1][1][-1].picture, headings[-1])
     return pyramid(ways, headings, original, target, limit(view), chosen, under)
 

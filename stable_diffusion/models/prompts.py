@@ -54,12 +54,12 @@ def a1111(prompt: str) -> list[Section]:
                 section[i] = replace(section[i], weight=section[i].weight * factor)
 
     for match in _A1111.finditer(prompt):
-        word, weight = match.group(), _number(match["weight"])
+        word, weight = match.group(), finite_number(match["weight"])
         if word[0] == "\\":
             sections[-1].append(Piece(word[1:]))
         elif word in opened:
             opened[word].append((len(sections) - 1, len(sections[-1])))
-            _check_depth(sum(map(len, opened.values())))
+            check_depth(sum(map(len, opened.values())))
         elif weight is not None and opened["("]:
             close("(", weight)
         elif word == ")" and opened["("]:
@@ -74,8 +74,8 @@ def a1111(prompt: str) -> list[Section]:
     return [_merged(section) for section in sections]
 
 
-def _number(text: str | None) -> float | None:
-    """A finite number, or None."""
+def finite_number(text: str | None) -> float | None:
+    """The finite number that a text is, or None."""
     try:
         value = float(text or "")
     except ValueError:
@@ -83,7 +83,8 @@ def _number(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _check_depth(depth: int) -> None:
+def check_depth(depth: int) -> None:
+    """Raise ValueError for too many brackets in one another."""
     if depth > MOST_NESTED:
         raise ValueError(f"the prompt has more than {MOST_NESTED} brackets within one another")
 
@@ -113,7 +114,7 @@ def comfyui(prompt: str) -> list[Section]:
 
 
 def _weighed(text: str, weight: float, depth: int) -> Section:
-    _check_depth(depth)
+    check_depth(depth)
     pieces: Section = []
     for part in _outermost(text):
         if not (len(part) >= 2 and part[0] == "(" and part[-1] == ")"):
@@ -122,7 +123,7 @@ def _weighed(text: str, weight: float, depth: int) -> Section:
             pieces.append(Piece(part, weight))
             continue
         inside, colon, number = part[1:-1].rpartition(":")
-        own = _number(number) if colon and inside else None
+        own = finite_number(number) if colon and inside else None
         if own is None:
             pieces += _weighed(part[1:-1], weight * 1.1, depth + 1)
         else:
@@ -147,6 +148,45 @@ def _outermost(text: str) -> list[str]:
     return [*parts, text[start:]] if start < len(text) else parts
 
 
+_LORA = re.compile(r"<(?:lora|lyco):([^<>]{1,300})>")
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A LoRA that a prompt names, and how much of it: in the UNet, and in the text encoders."""
+
+    name: str
+    unet: float = 1.0
+    text: float = 1.0
+
+
+def lora_tags(prompt: str) -> tuple[str, tuple[Tag, ...]]:
+    """A prompt without its <lora:name>, <lora:name:0.8> and <lora:name:of text:of UNet>, and what they say.
+
+    AUTOMATIC1111's; te= and unet= name the amounts there. Raises ValueError, one sentence, for what is no amount.
+    """
+    return _LORA.sub("", prompt), tuple(_tag(found.group(), found[1]) for found in _LORA.finditer(prompt))
+
+
+def _tag(written: str, inside: str) -> Tag:
+    name, *words = inside.split(":")
+    named = dict(word.split("=", 1) for word in words if "=" in word)
+    amounts = [word for word in words if "=" not in word]
+    if strange := sorted(named.keys() - {"te", "unet"}):
+        raise ValueError(f"{written[:80]!r} has {strange[0]}=, which is not known here: te= and unet= are")
+    texts = named.get("te", amounts[0] if amounts else "1")
+    text, unet = map(finite_number, (texts, named.get("unet", amounts[1] if len(amounts) > 1 else texts)))
+    if not name.strip() or text is None or unet is None or len(amounts) > 2:
+        raise ValueError(f"{written[:80]!r} is not <lora:name>, <lora:name:0.8> or <lora:name:of text:of UNet>")
+    return Tag(name.strip(), unet, text)
+
+
+def no_tags(prompt: str) -> tuple[str, tuple[Tag, ...]]:
+    """The prompt as it is."""
+    return prompt, ()
+
+
+LORA_TAGS = {"plain": no_tags, "a1111": lora_tags, "comfyui": no_tags}
 PARSERS: dict[str, Callable[[str], list[Section]]] = {"plain": plain, "a1111": a1111, "comfyui": comfyui}
 
 

@@ -30,14 +30,25 @@ class EncodedPrompt:
 Encode = Callable[[mx.array], mx.array]  # ids (K, 77) -> (K, 77, D)
 
 
-def by_the_mean(z: mx.array, w: mx.array, empty: Callable[[], mx.array]) -> mx.array:
-    """States (K, 77, D) times weights (K, 77), each chunk brought back to the mean that it had (AUTOMATIC1111)."""
+Weigh = Callable[[mx.array, mx.array, Callable[[], mx.array], Sequence[int]], mx.array]
+
+
+def by_the_mean(z: mx.array, w: mx.array, empty: Callable[[], mx.array], times: Sequence[int]) -> mx.array:
+    """States (N, K, 77, D) times weights (N, K, 77), each chunk brought back to the mean that it had (AUTOMATIC1111).
+
+    It is the mean over all N texts that follow each other in a run, each of them counted so many times.
+    """
+    shares = mx.array([count / sum(times) for count in times]).reshape(-1, 1, 1, 1)
+
+    def mean(states: mx.array) -> mx.array:
+        return (shares * states.mean(axis=(2, 3), keepdims=True)).sum(axis=0, keepdims=True)
+
     weighted = z * w[..., None]
-    return weighted * (z.mean(axis=(1, 2), keepdims=True) / weighted.mean(axis=(1, 2), keepdims=True))
+    return weighted * (mean(z) / mean(weighted))
 
 
-def from_empty(z: mx.array, w: mx.array, empty: Callable[[], mx.array]) -> mx.array:
-    """States (K, 77, D) moved away from those of no words, z0 + w (z - z0), at each place (ComfyUI).
+def from_empty(z: mx.array, w: mx.array, empty: Callable[[], mx.array], times: Sequence[int]) -> mx.array:
+    """States (N, K, 77, D) moved away from those of no words, z0 + w (z - z0), at each place (ComfyUI).
 
     empty: gives z0, (1, 77, D).
     """
@@ -50,7 +61,7 @@ class Syntax:
     """How one tool cuts a prompt, and what a weight does there."""
 
     cut: Callable[[list[list[Token]], int, int | None], list[Chunk]]
-    weigh: Callable[[mx.array, mx.array, Callable[[], mx.array]], mx.array]
+    weigh: Weigh
     apart: bool = False  # words between spaces are tokenized one by one
 
 
@@ -61,13 +72,30 @@ SYNTAXES = {
 }
 
 
+EMBEDDING = "embedding:"  # before the name of one, in ComfyUI's prompts
+
+
+def _ids_of(part: str, tokenizer: CLIPTokenizer, named: bool) -> list[list[int]]:
+    """The ids of a part of a prompt; named: an embedding and the commas behind it are two words."""
+    if not (named and part.startswith(EMBEDDING)):
+        return [tokenizer.tokenize(part, False, False)]
+    name = part.removeprefix(EMBEDDING)
+    word = name.rstrip(",")
+    for ending in (".safetensors", ".pt", ".bin"):
+        word = word.removesuffix(ending)
+    return [tokenizer.taught(word), tokenizer.tokenize(name[len(name.rstrip(",")) :], False, False)]
+
+
 def chunks_of(prompt: str, tokenizer: CLIPTokenizer, syntax: str) -> list[Chunk]:
-    """A prompt as chunks of up to 75 tokens, at least one. Raises ValueError for too many brackets in one another."""
+    """A prompt as chunks of up to 75 tokens, at least one.
+
+    Raises ValueError for too many brackets in one another, and for an embedding that nobody named.
+    """
     way = SYNTAXES[syntax]
 
     def words(piece: Piece) -> list[list[Token]]:
         parts = piece.text.replace("\n", " ").split(" ") if way.apart else [piece.text]
-        return [[(i, piece.weight) for i in tokenizer.tokenize(part, False, False)] for part in parts]
+        return [[(i, piece.weight) for i in ids] for part in parts for ids in _ids_of(part, tokenizer, way.apart)]
 
     chunks: list[Chunk] = []
     for section in PARSERS[syntax](prompt):
@@ -98,36 +126,50 @@ class TextNets:
     def encode(
         self, text: str, clip_skip: int = 0, syntax: str = "plain", cut: bool = False
     ) -> tuple[EncodedPrompt, str]:
-        """The encoded text, and, with cut, the end of it that did not fit into 77 tokens ("" if all did).
+        """The encoded text, and, with cut, the end of it that did not fit into 77 tokens ("" if all did)."""
+        (encoded,), left_out = self.encode_all([text], [1], clip_skip, syntax, cut)
+        return encoded, left_out
 
-        A text that is longer becomes chunks of 77, each encoded by itself, side by side along the tokens. SD 1.x and
-        2.x take the last layer, normed; XL was trained on the last but one of both its encoders, unnormed. clip_skip
-        goes so many layers further back. Raises ValueError where that leaves none.
+    def encode_all(
+        self, texts: Sequence[str], times: Sequence[int], clip_skip: int = 0, syntax: str = "plain", cut: bool = False
+    ) -> tuple[list[EncodedPrompt], str]:
+        """Texts that follow each other in a run, of the same length, and what of the first one was cut off.
+
+        times: how often each of them is told in its run. One that is longer than 77 tokens becomes chunks of 77, each
+        encoded by itself, side by side along the tokens; shorter ones get empty chunks. SD 1.x and 2.x take the last
+        layer, normed; XL was trained on the last but one of both its encoders, unnormed. clip_skip goes so many layers
+        further back. Raises ValueError where that leaves none.
         """
         back = clip_skip + self.xl
         left_out = ""
         told = []
         for tokenizer in self.tokenizers:
             if cut:
-                left_out = left_out or tokenizer(text)[1]
+                left_out = left_out or tokenizer(texts[0])[1]
                 room = tokenizer.length - 2
-                told.append([[(i, 1.0) for i in tokenizer.tokenize(text, False, False)[:room]]])
+                told.append([[[(i, 1.0) for i in tokenizer.tokenize(text, False, False)[:room]]] for text in texts])
             else:
-                told.append(chunks_of(text, tokenizer, syntax))
-        count = max(map(len, told))
+                told.append([chunks_of(text, tokenizer, syntax) for text in texts])
+        count = max(len(chunks) for all_chunks in told for chunks in all_chunks)
         contexts, pooled = [], None
-        for encoder, tokenizer, chunks in zip(self.encoders, self.tokenizers, told, strict=True):
+        for encoder, tokenizer, all_chunks in zip(self.encoders, self.tokenizers, told, strict=True):
             layers = encoder.config.num_hidden_layers
             if back >= layers:
                 raise ValueError(f"clip_skip is {clip_skip}: this model's text encoder has {layers} layers")
-            ids, weights = _framed([*chunks, *[[]] * (count - len(chunks))], tokenizer)
+            filled = [chunk for chunks in all_chunks for chunk in (*chunks, *[[]] * (count - len(chunks)))]
+            ids, weights = _framed(filled, tokenizer)
             state, pooled_here = self._states(encoder, ids, back)
+            state = state.reshape(len(texts), count, *state.shape[1:])
             if weights is not None:
                 empty = partial(self._empty, encoder, tokenizer, back)
-                state = SYNTAXES[syntax].weigh(state.astype(mx.float32), weights, empty).astype(state.dtype)
-            contexts.append(state.reshape(1, -1, state.shape[-1]))
-            pooled = pooled_here[:1] if self.xl else None
-        return EncodedPrompt(mx.concatenate(contexts, axis=-1), pooled), left_out
+                weights = weights.reshape(len(texts), count, -1)
+                state = SYNTAXES[syntax].weigh(state.astype(mx.float32), weights, empty, times).astype(state.dtype)
+            contexts.append(state.reshape(len(texts), -1, state.shape[-1]))
+            pooled = pooled_here.reshape(len(texts), count, -1)[:, 0] if self.xl else None
+        context = mx.concatenate(contexts, axis=-1)
+        return [
+            EncodedPrompt(context[i : i + 1], None if pooled is None else pooled[i : i + 1]) for i in range(len(texts))
+        ], left_out
 
     def _states(self, encoder: CLIPTextModel, ids: mx.array, back: int) -> tuple[mx.array, mx.array]:
         """ids (K, 77) -> the states that the UNet takes (K, 77, D), and what is pooled (K, D)."""

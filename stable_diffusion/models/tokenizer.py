@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import BPE
@@ -64,6 +65,15 @@ class CLIPTokenizer:
             rf"{_EDGE[0] if w[0].isalnum() else ''}{re.escape(w)}{_EDGE[1] if w[-1].isalnum() else ''}" for w in spelled
         )
         self._words = re.compile("|".join(patterns), re.IGNORECASE)
+
+    def taught(self, word: str) -> list[int]:
+        """The ids of a word that was taught. Raises ValueError, which names those that were."""
+        known = self._taught.get(word.lower())
+        if known is None:
+            near = get_close_matches(word.lower(), self._taught, n=3, cutoff=0.5) or list(self._taught)[:5]
+            there = f"those that were named are {', '.join(near)}" if near else "none was named"
+            raise ValueError(f"the prompt names the embedding {word!r}, and {there}: --embedding PATH:{word} names it")
+        return known
 
     def _encoded(self, text: str) -> Iterator[tuple[int, int]]:
         """The ids of a text, each with the place in the text where it begins."""

@@ -31,13 +31,6 @@ def guidance_embedding(cfg: float, dim: int) -> mx.array:
     return sinusoids(mx.array([1000 * (cfg - 1)]), dim, flip_sin_to_cos=False, freq_shift=1.0)
 
 
-def largest_array(config: UNetConfig, h: int, w: int) -> int:
-    """Numbers in the largest array of a call on one latent (h, w): the attention of every place to every other."""
-    levels = enumerate(zip(config.down_block_types, config.num_attention_heads, strict=True))
-    attending = [n * ((h >> i) * (w >> i)) ** 2 for i, (kind, n) in levels if kind.startswith("CrossAttn")]
-    return max(attending, default=0)
-
-
 class TimestepEmbedding(nn.Module):
     """Two layers over sinusoids; an LCM adds its guidance scale, embedded, to the input."""
 

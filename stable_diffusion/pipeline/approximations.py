@@ -9,21 +9,25 @@ from dataclasses import dataclass, field, replace
 
 import mlx.core as mx
 
-from ..diffusion.guidance import Conditioning, Guide
+from ..diffusion.guidance import ChangingGuide, Conditioning, Guide
 from .run import Run
 
-SEAT = "seat"  # what rows are told besides, (1, 1): twice the number of the run, and 1 more for the negative prompt
+SEAT = "seat"  # what rows are told besides, (B, 1): twice the number of the run, and 1 more for the negative prompt
 Place = tuple[int, int]  # a seat, and the number of the row among those that have it
 
 
-def seated(guides: Sequence[Guide]) -> list[Guide]:
+def seated(guides: Sequence[Guide | ChangingGuide]) -> list[Guide | ChangingGuide]:
     """The guides of some runs, whose rows can be told from each other in a call."""
 
     def at(conditioning: Conditioning, seat: int) -> Conditioning:
-        return {**conditioning, SEAT: mx.array([[seat]])} if conditioning else {}
+        rows = {array.shape[0] for array in conditioning.values()}
+        return {**conditioning, SEAT: mx.array([[seat]] * max(rows))} if conditioning else {}
+
+    def one(guide: Guide, k: int) -> Guide:
+        return replace(guide, positive=at(guide.positive, 2 * k), negative=at(guide.negative, 2 * k + 1))
 
     return [
-        replace(guide, positive=at(guide.positive, 2 * k), negative=at(guide.negative, 2 * k + 1))
+        one(guide, k) if isinstance(guide, Guide) else ChangingGuide([(last, one(g, k)) for last, g in guide.spans])
         for k, guide in enumerate(guides)
     ]
 

@@ -1,11 +1,12 @@
 """The estimate of many runs at once: the UNet, its guidance, and the mask, as the samplers ask for it."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 
 from ..diffusion.denoiser import Denoiser, Estimate, masked
-from ..diffusion.guidance import Guide, guided
+from ..diffusion.guidance import ChangingGuide, Guide, guided
 from ..diffusion.schedule import NoiseSchedule
 from ..diffusion.walk import DenoiseRows
 from .run import Run
@@ -14,11 +15,11 @@ from .run import Run
 def estimate_of(
     runs: Sequence[Run],
     unet: Callable[..., mx.array],
-    guides: Sequence[Guide],
+    guides: Sequence[Guide | ChangingGuide],
     schedule: NoiseSchedule,
     channels: mx.array | None = None,
 ) -> DenoiseRows:
-    """`denoise(x, sigma, which)` for runs of one size, image and mask, each with its guide.
+    """`denoise(x, sigma, which)` for runs of one size, image and mask, each with its guide. It counts each run's calls.
 
     channels (1, h, w, C): what a UNet that was trained to repaint sees besides the latents.
     """
@@ -29,12 +30,14 @@ def estimate_of(
             x = mx.concatenate([x, mx.broadcast_to(channels, (*x.shape[:3], channels.shape[3]))], axis=-1)
         return unet(x, t, **conditioning)
 
-    predict = guided(net, guides)
+    calls: Counter[int] = Counter()  # that each run has made
     whole_times = [run.settings.discretize == "timestep" for run in runs]
     x0, mask = first.x0, first.latent_mask
 
     def estimate(x: mx.array, sigma: mx.array, which: mx.array) -> mx.array:
         rows = [int(w) for w in which]
+        predict = guided(net, [guide.at(calls[i]) for i, guide in enumerate(guides)])
+        calls.update(set(rows))
         denoise: Estimate = Denoiser(lambda x, t: predict(x, t, rows), schedule, [whole_times[row] for row in rows])
         if mask is not None and x0 is not None and channels is None:
             denoise = masked(denoise, x0, mask)

@@ -1,47 +1,95 @@
-"""How much memory runs would take, told before anything is done."""
+"""How much memory runs would take, told before anything is done, and kept to."""
 
 from collections.abc import Sequence
 
 import mlx.core as mx
 
 from ..backend import memory
-from ..models import unet
+from ..config import TinyVAEConfig, UNetConfig
+from ..parallel import lanes, on_cpu
 from ..weights.nets import Description
 from .run import Run
 
-# Arrays of the widest level that coding a picture holds at once. On CPUs measured: 3.5 GiB for 512 x 512 pixels of 128
-# channels, most of it the columns that convolutions are unrolled to. GPUs need none of these: an estimate.
-CODING_ON_CPU, CODING_ON_GPU = 28, 8
+# Measured on CPUs: what a stream's stripes and pieces take, and the widest arrays of a level that are there at once.
+STREAM = 250 * 2**20
+WIDEST, CODED = 6, 2
+# On GPUs, where Winograd's transforms take five times the arrays that they are of: an estimate.
+TRANSFORMED = 5
 
 
-def needed(description: Description, runs: Sequence[Run], batch_size: int | None = None) -> int:
+def kept(config: UNetConfig, h: int, w: int) -> int:
+    """Numbers that the way down keeps for the way up, for one latent (h, w)."""
+    count, last = h * w * config.block_out_channels[0], len(config.block_out_channels) - 1
+    for level, width in enumerate(config.block_out_channels):
+        count += config.layers_per_block[level] * h * w * width
+        if level < last:
+            h, w = -(-h // 2), -(-w // 2)
+            count += h * w * width
+    return count
+
+
+def needed(
+    description: Description, runs: Sequence[Run], batch_size: int | None = None, dtype: mx.Dtype = mx.float32
+) -> int:
     """Bytes that runs of one size take at the most, about, besides the weights: in the UNet, or in coding a picture."""
     s, f = runs[0].settings, description.vae.factor
+    h, w, size = s.height // f, s.width // f, dtype.size
     images = [run.settings.n_images for run in runs]
     most = sum(images) if batch_size is None else min(sum(images), max(batch_size, *images))
-    rows = most * (1 if all(run.settings.cfg in (0, 1) for run in runs) else 2)
-    cpu = mx.default_device() == mx.cpu
-    # On a CPU the attention of every place to every other is an array; GPUs never hold all of it.
-    attention = rows * unet.largest_array(description.unet, s.height // f, s.width // f) if cpu else 0
-    coding = (CODING_ON_CPU if cpu else CODING_ON_GPU) * s.height * s.width * description.vae.block_out_channels[0]
-    return 4 * max(attention, coding)
+    rows = most * max(run.told for run in runs)
+    cpu = on_cpu()
+    streams = len(lanes()) * STREAM if cpu else 0
+    widest = (WIDEST if cpu else 2 * TRANSFORMED) * h * w * description.unet.block_out_channels[0]
+    painting = streams + size * rows * (kept(description.unet, h, w) + widest)
+    return max(painting, _coding(description, s.height * s.width, size, streams))
+
+
+def _coding(description: Description, pixels: int, size: int, streams: int) -> int:
+    """Bytes that a picture takes on its way into latents, or back."""
+    vae = description.vae
+    if isinstance(vae, TinyVAEConfig):
+        return streams + CODED * size * pixels * vae.channels
+    first, second = (*vae.block_out_channels, vae.block_out_channels[-1])[:2]
+    if on_cpu():
+        return streams // 2 + CODED * size * pixels * second
+    return TRANSFORMED * (4 if vae.force_upcast else size) * pixels * (first + second)
+
+
+def precision(float16: bool | None) -> mx.Dtype:
+    """What the nets calculate with; None: half precision on a GPU, float32 on a CPU, where MLX is slow at half."""
+    return mx.float16 if (not on_cpu() if float16 is None else float16) else mx.float32
 
 
 def available() -> int:
     """Bytes of memory that there are for it: of the machine, or of its GPU."""
-    if mx.default_device() == mx.cpu:
+    if on_cpu():
         return memory()
     about = mx.device_info()
     known = [about.get(name) for name in ("max_recommended_working_set_size", "memory_size", "total_memory")]
     return next((int(size) for size in known if isinstance(size, int) and size > 0), memory())
 
 
-def check_memory(description: Description, runs: Sequence[Run], batch_size: int | None = None) -> None:
+def check_memory(
+    description: Description, runs: Sequence[Run], batch_size: int | None = None, dtype: mx.Dtype = mx.float32
+) -> None:
     """Raise MemoryError for runs of one size that take more than there is: on a CPU, MLX would be killed for it."""
-    takes, there = needed(description, runs, batch_size), available()
+    takes, there = needed(description, runs, batch_size, dtype), available()
     if takes > there:
         s = runs[0].settings
         raise MemoryError(
             f"pictures of {s.width} x {s.height} take about {takes / 2**30:.0f} GiB of memory, and there are "
             f"{there / 2**30:.0f}: make them smaller (--width), or fewer at the same time (--batch-size)"
         )
+
+
+def fitting(description: Description, runs: Sequence[Run], dtype: mx.Dtype) -> int | None:
+    """How many rows of runs of one size go into a network call so that memory suffices; None: all of them.
+
+    As many as take half of what there is, which leaves the weights their share; one run's rows are never split.
+    """
+    room, rows = available() // 2, sum(run.settings.n_images for run in runs)
+    if needed(description, runs, None, dtype) <= room:
+        return None
+    while rows > 1 and needed(description, runs, rows, dtype) > room:
+        rows //= 2
+    return rows

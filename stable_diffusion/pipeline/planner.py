@@ -12,9 +12,12 @@ from ..diffusion.plan import make_plan
 from ..diffusion.samplers import SAMPLERS, sampler_named
 from ..diffusion.schedule import NoiseSchedule
 from ..diffusion.spacing import by_hand, spacing_named
+from ..models.editing import PROMPTS, steady
+from ..models.prompts import LORA_TAGS
 from ..presets import DEFAULT_MODEL, Defaults, defaults_of, distilled_of, preset_of
 from ..settings import ROWS, CompleteSettings, Settings
 from ..weights.extras import LoRAUse, distilled
+from ..weights.folders import lora_named
 from ..weights.loading import open_checkpoint
 from ..weights.nets import Description, describe
 from .inputs import NOTHING, Inputs
@@ -63,6 +66,7 @@ class Planner:
     model: str
     description: Description
     distilled: tuple[str, Defaults] | None = None  # by a LoRA, and how it is used then
+    lora_dir: str | None = None  # of the LoRAs that prompts name
 
     @classmethod
     def of(
@@ -71,10 +75,11 @@ class Planner:
         vae: str | None = None,
         prediction: str | None = None,
         loras: Sequence[LoRAUse] = (),
+        lora_dir: str | None = None,
     ) -> "Planner":
         """The planner of a model, which is not loaded. Raises CheckpointError."""
         checkpoint = open_checkpoint(model, half=False, weights=False, vae=vae)
-        return cls(model, describe(checkpoint, prediction), distilled(loras))
+        return cls(model, describe(checkpoint, prediction), distilled(loras), lora_dir)
 
     @property
     def schedule(self) -> NoiseSchedule:
@@ -92,20 +97,25 @@ class Planner:
             return replace(self.distilled[1], side=preset.defaults.side if preset else None)
         if preset:
             return preset.defaults
-        if d.checkpoint.place.is_file() and (found := distilled_of(d.checkpoint.place.name)):
+        if (found := self._named) is not None:
             return found[1]
         return defaults_of(d.scheduler_config, d.unet.time_cond_proj_dim is not None)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know of the model, in sentences."""
-        if self.distilled is None:
+        found, why = (self.distilled, "with this LoRA") if self.distilled else (self._named, "by its name")
+        if found is None:
             return self.description.notes
-        kind, d = self.distilled
-        return (
-            *self.description.notes,
-            f"with this LoRA ({kind}), the defaults are {d.steps} steps of {d.sampler}, {d.spacing}, cfg {d.cfg:g}",
-        )
+        kind, d = found
+        brought = f"the defaults are {d.steps} steps of {d.sampler}, {d.spacing}, cfg {d.cfg:g}"
+        return (*self.description.notes, f"{why} ({kind}), {brought}")
+
+    @property
+    def _named(self) -> tuple[str, Defaults] | None:
+        """The kind and the defaults of a file that says in its name that it was distilled to few steps."""
+        place = self.description.checkpoint.place
+        return distilled_of(place.name) if place.is_file() else None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -183,6 +193,12 @@ class Planner:
                 )
         if image is None and s.start == "inversion":
             raise ValueError("start is 'inversion': only a run that starts from an image can be inverted to")
+        told, tags = LORA_TAGS[s.prompt_syntax](s.source_prompt)
+        if tags or PROMPTS[s.prompt_syntax](told, s.steps) != steady(told, s.steps):
+            raise ValueError(
+                f"source_prompt is {s.source_prompt[:80]!r}: the way up is told one text throughout, without AND, "
+                "[a:b:0.5], [a|b] and <lora:...>"
+            )
         if s.start == "inversion" and s.image_weight != 1:
             raise ValueError(f"image_weight is {s.image_weight:g}: an inverted image starts with all of it, 1")
 
@@ -198,9 +214,14 @@ class Planner:
             raise ValueError(f"the noise has shape {noise.shape}: this run's is {(s.n_images, *shape)}")
         given = None if noise is None else mx.array(noise).astype(mx.float32)
         plan = make_plan(self.schedule, s, inputs.image is not None)
-        run = Run(s, plan, shape, self.sampler_options(s), inputs, given)
+        run = Run(s, plan, shape, self.sampler_options(s), inputs, given, tagged=self._tagged(s))
         run.sampler(mx.zeros((1,)), _no_noise)  # raises for options that do not suit it
         return run
+
+    def _tagged(self, s: CompleteSettings) -> tuple[LoRAUse, ...]:
+        """The LoRAs that a prompt names. Raises ValueError for a tag, and CheckpointError for a name, that can't be."""
+        _, tags = LORA_TAGS[s.prompt_syntax](s.prompt)
+        return tuple(LoRAUse(str(lora_named(tag.name, self.lora_dir)), tag.unet, tag.text) for tag in tags)
 
     def sampler_options(self, settings: CompleteSettings) -> dict[str, Any]:
         """The settings that this sampler takes. Raises ValueError for one that was set and that it does not take."""

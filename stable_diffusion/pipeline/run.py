@@ -15,6 +15,7 @@ from ..diffusion.samplers import CHURN, Sampler, Step, sampler_named
 from ..diffusion.schedule import deviation
 from ..settings import CompleteSettings, read_place
 from ..weights.extras import LoRAUse
+from .conditioning import parts_of
 from .inputs import NOTHING, Inputs
 from .masks import shrunk, unpacked
 
@@ -32,6 +33,18 @@ class Run:
     x0: mx.array | None = None  # (1, h, w, 4), the image's latents, once it has begun
     inversion: Inversion | None = None  # the way up from them, where one is wanted
     lora: LoRAUse | None = None  # that lies on the model in this run, besides the model's own
+    tagged: tuple[LoRAUse, ...] = ()  # likewise: those that its prompt names
+
+    @property
+    def worn(self) -> tuple[LoRAUse, ...]:
+        return self.tagged if self.lora is None else (self.lora, *self.tagged)
+
+    @cached_property
+    def told(self) -> int:
+        """Texts that the net is told in each call, and so many rows for each of its pictures."""
+        parts = parts_of(self.settings)
+        composes = tuple(part.weight for part in parts) != (1.0,)
+        return len(parts) + (composes or self.settings.cfg not in (0, 1))
 
     @property
     def seeds(self) -> range:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -34,7 +34,8 @@ from ..weights.loading import open_checkpoint
 from ..weights.locate import ENDING, locate_extra
 from ..weights.nets import describe, open_autoencoder, open_nets
 from ..weights.quantize import quantize as quantize_net
-from ..weights.saving import save_folder, save_single
+from ..weights.quantize import said_of
+from ..weights.saving import read_dtypes, save_folder, save_single
 from .approximations import Approximations, seated
 from .conditioning import guides
 from .estimate import estimate_of, repaint_channels
@@ -42,7 +43,7 @@ from .frames import FrameKind, finite, shown
 from .inputs import NOTHING, Inputs
 from .inversion import invert_all
 from .laboratory import Axis, NoisingKind, grid_settings, triangle_settings, way_up
-from .memory import check_memory
+from .memory import check_memory, fitting, precision
 from .notebook import Rows, Steps, with_bar
 from .older import OlderSampler, older_settings, variance_preserving
 from .planner import Planner
@@ -72,6 +73,7 @@ class StableDiffusion:
     vae: a folder, repo or file with an autoencoder that takes the place of the checkpoint's own; TAESD too.
     embeddings: paths or Hub names of textual inversions, or `(path, word)` pairs.
     prediction: "epsilon" or "v_prediction", where a file does not say what its UNet predicts, or says it wrongly.
+    lora_dir: the folder, and those in it, of the LoRAs that prompts name, <lora:name:0.8> in the syntax of a1111.
 
     Weights are read when they are first used. `unet`, `text_encoder` (XL: `text_encoder_1`, `text_encoder_2`),
     `autoencoder`, `tokenizer` and `sampler` can be deleted to free their memory.
@@ -96,6 +98,7 @@ class StableDiffusion:
         embeddings: Sequence[Any] = (),
         prediction: str | None = None,
         lora_partial: bool = False,
+        lora_dir: str | None = None,
     ) -> None:
         if model is None:
             model = DEFAULT_MODEL
@@ -104,17 +107,16 @@ class StableDiffusion:
                 "'sd2.1-base'",
                 stacklevel=2,
             )
-        half = mx.default_device() == mx.gpu if float16 is None else float16
         self.model = model
-        self.dtype = mx.float16 if half else mx.float32
+        self.dtype = precision(float16)
         self.quantize = quantize
         self.description = describe(
-            open_checkpoint(model, half, vae=vae), prediction
+            open_checkpoint(model, self.dtype == mx.float16, vae=vae), prediction
         )  # stays when the nets are deleted
         self.loras = tuple(map(LoRAUse.of, loras))
         self.embeddings = tuple((str(e), None) if isinstance(e, str | Path) else tuple(e) for e in embeddings)
         self.vae, self.prediction, self.lora_partial = vae, prediction, lora_partial
-        self.planner = Planner(model, self.description, distilled(self.loras))
+        self.planner = Planner(model, self.description, distilled(self.loras), lora_dir)
         nets = open_nets(self.description, self.dtype)
         self.unet, self.autoencoder = nets.unet, nets.autoencoder
         numbers = ("_1", "_2") if self.description.xl else ("",)
@@ -126,11 +128,13 @@ class StableDiffusion:
         self.sampler = OlderSampler(**{f.name: getattr(self.schedule, f.name) for f in fields(self.schedule)})
         if quantize is not None:
             for name in ("unet", *self._encoders):
+                if (said := said_of(getattr(self, name))) is not None:
+                    raise CheckpointError(f"{model} is quantised already ({said['kind']}): leave --quantize out")
                 quantize_net(getattr(self, name), quantize)
         self.notes = self.planner.notes + put_on(
             nets.texts, self._told, self.description.family, self.dtype, self.loras, self.embeddings, lora_partial
         )
-        self._worn: tuple[LoRAUse, Callable[[], None]] | None = None  # a run's own LoRA, and what takes it off
+        self._worn: list[tuple[LoRAUse, Callable[[], None]]] = []  # a run's own LoRAs, and what takes each of them off
 
     @property
     def nets(self) -> dict[str, nn.Module]:
@@ -143,19 +147,21 @@ class StableDiffusion:
         """The nets that LoRAs change."""
         return {name: net for name, net in self.nets.items() if name != "autoencoder"}
 
-    def wear(self, use: LoRAUse | None) -> None:
-        """Fuse a LoRA into the weights instead of the one that was worn before; None: the weights are as they were.
+    def wear(self, *uses: LoRAUse | None) -> None:
+        """Fuse LoRAs into the weights instead of those that were worn before; None: the weights are as they were.
 
         They come back to the bit. Raises CheckpointError for a LoRA that does not fit, or that brings embeddings.
         """
-        if self._worn is not None and self._worn[0] != use:
-            self._worn[1]()
-            self._worn = None
-        if use is not None and self._worn is None:
+        wanted = [use for use in uses if use is not None]
+        if [use for use, _ in self._worn] == wanted:
+            return
+        while self._worn:
+            self._worn.pop()[1]()
+        for use in wanted:
             read, _ = read_fitting(use, self._told, self.description.family, self.lora_partial)
             if read.embeddings:
-                raise CheckpointError(f"{use.path} brings words of its own: name it with --lora, and not in a grid")
-            self._worn = use, fuse(self._told, read, use.unet, use.text, self.dtype)
+                raise CheckpointError(f"{use.path} brings words of its own: name it with --lora for all pictures")
+            self._worn.append((use, fuse(self._told, read, use.unet, use.text, self.dtype)))
 
     @property
     def _decoder(self) -> dict[str, nn.Module]:
@@ -177,20 +183,27 @@ class StableDiffusion:
         """A hash of the weights and configs of this checkpoint, 64 hexadecimal digits."""
         return checkpoint_hash(self.description.checkpoint, self.dtype == mx.float16)
 
-    def save(self, place: str | Path, dtype: mx.Dtype | None = None) -> None:
+    def save(self, place: str | Path, dtype: mx.Dtype | Literal["read"] | None = None) -> None:
         """Write the checkpoint as it is, LoRAs fused and quantised: a folder, or one file that ends in .safetensors.
 
-        dtype: of its floats (None: as they are). Raises CheckpointError for a place that is taken, for a form that it
-        does not have, and for embeddings, which no checkpoint holds; OSError where it can't be written.
+        dtype: of its floats; "read": as each was in the files that it was read from; None: as they are now. Raises
+        CheckpointError for a place that is taken, for a form that it does not have, and for embeddings, which no
+        checkpoint holds; OSError where it can't be written.
         """
-        if self.embeddings:
-            raise CheckpointError("a checkpoint holds no embeddings: leave them out, and name them when it is used")
+        encoders = self.texts.encoders
+        if any(e.embeddings.token_embedding.weight.shape[0] > e.config.vocab_size for e in encoders):
+            raise CheckpointError(
+                "a checkpoint holds no words that were taught: leave out --embedding, and LoRAs that bring words, and "
+                "name them when it is used"
+            )
         self.wear(None)
         parts: dict[str, nn.Module] = {"unet": self.unet, "vae": self.autoencoder}
-        parts |= dict(zip(self.description.checkpoint.text_encoders, self.texts.encoders, strict=True))
+        checkpoint = self.description.checkpoint
+        parts |= dict(zip(checkpoint.text_encoders, encoders, strict=True))
         place = Path(place)
-        save = save_single if place.suffix == ENDING else save_folder
-        save(place, self.description, parts, dtype)
+        save = save_single if place.suffix.lower() == ENDING else save_folder
+        dtypes = {name: read_dtypes(checkpoint.parts[name]) if dtype == "read" else dtype for name in parts}
+        save(place, self.description, parts, dtypes)
 
     # From settings to pictures
 
@@ -279,8 +292,8 @@ class StableDiffusion:
             if run.plan.image_weight is not None and run.inputs.image is None:
                 raise ValueError("strength and start_step need an image")
         for size in dict.fromkeys(run.shape for run in runs):
-            check_memory(self.description, [next(run for run in runs if run.shape == size)])
-        for use in dict.fromkeys(run.lora for run in runs if run.lora is not None):
+            check_memory(self.description, [next(run for run in runs if run.shape == size)], dtype=self.dtype)
+        for use in dict.fromkeys(use for run in runs for use in run.worn):
             read_fitting(use, self._told, self.description.family, self.lora_partial)
         x0 = None if first.image is None else self.encode(first.image)
         begun = [replace(run, x0=x0) for run in runs]
@@ -292,9 +305,9 @@ class StableDiffusion:
     def inverted(self, runs: Sequence[Run]) -> list[Run]:
         """Runs that have begun, with the way up from their image along the model's own ODE."""
         made = list(runs)
-        for use in dict.fromkeys(run.lora for run in runs):
-            self.wear(use)
-            alike = [i for i, run in enumerate(runs) if run.lora == use]
+        for uses in dict.fromkeys(run.worn for run in runs):
+            self.wear(*uses)
+            alike = [i for i, run in enumerate(runs) if run.worn == uses]
             found = invert_all([runs[i] for i in alike], self._estimate)
             for i, inversion in zip(alike, found, strict=True):
                 finite(inversion.latents[-1], "inverting the image", self.nets, runs[i].original)
@@ -304,15 +317,16 @@ class StableDiffusion:
     def walk(self, runs: Sequence[Run], batch_size: int | None = None) -> Iterator[tuple[int, Step]]:
         """Walk runs that have begun together, and yield `(which, step)` as steps are made.
 
-        At most batch_size rows go into one network call (None: all); those of other sizes or LoRAs follow each other.
+        At most batch_size rows go into one network call (None: all that memory suffices for); those of other sizes or
+        LoRAs follow each other.
         Raises MemoryError before the first step, and FloatingPointError where a latent becomes NaN or infinite.
         """
-        alike: dict[tuple[LoRAUse | None, tuple[int, int, int]], list[int]] = {}
+        alike: dict[tuple[tuple[LoRAUse, ...], tuple[int, int, int]], list[int]] = {}
         for i, run in enumerate(runs):
             if run.plan.steps_run:
-                alike.setdefault((run.lora, run.shape), []).append(i)
+                alike.setdefault((run.worn, run.shape), []).append(i)
         for indices in alike.values():
-            check_memory(self.description, [runs[i] for i in indices], batch_size)
+            check_memory(self.description, [runs[i] for i in indices], batch_size or 1, self.dtype)
         return self._steps(runs, list(alike.values()), batch_size)
 
     def _steps(
@@ -320,10 +334,10 @@ class StableDiffusion:
     ) -> Iterator[tuple[int, Step]]:
         for indices in groups:
             group = [runs[i] for i in indices]
-            self.wear(group[0].lora)
+            self.wear(*group[0].worn)
             samplers = (run.sampler(run.start, run.step_noise) for run in group)
-            approximations = Approximations(group)
-            for which, step in lockstep(self._estimate(group, approximations), samplers, batch_size):
+            rows, approximations = batch_size or fitting(self.description, group, self.dtype), Approximations(group)
+            for which, step in lockstep(self._estimate(group, approximations), samplers, rows):
                 approximations.moved(which)
                 mx.eval(step.x, step.clean)
                 start, remedy = group[which].start, "try a smaller cfg, or other weights"
@@ -358,7 +372,7 @@ class StableDiffusion:
     @cached_property
     def tiny(self) -> TinyAutoencoder:
         """TAESD for this model's latents, for quick looks; downloaded once. Raises CheckpointError."""
-        part = autoencoder_part(locate_extra(TAESD[self.description.xl], "TAESD"), None)
+        part = autoencoder_part(locate_extra(TAESD[self.description.xl], "TAESD"), self.description.checkpoint.latents)
         net = open_autoencoder(part, self.dtype)
         assert isinstance(net, TinyAutoencoder)
         return net

@@ -8,33 +8,33 @@ from typing import Any
 
 from ..config import VAEConfig
 from . import family as families
+from . import shapes as configs
 from .checkpoint import CheckpointError
 from .ldm import renamed, vae_prefixes
 from .names import VAE
 from .names import renamed as respelled
-from .parts import Part, folder_part
+from .parts import TINY, Part, folder_part
 from .single import vae_part
 from .tensors import Header, Tensor, open_tensors, read_header, tensors_of
 
-TINY = "AutoencoderTiny"
 MOST_LEVELS = 8
 _UPSTREAM = re.compile(r"(\d+)\.")  # TAESD's own files count its layers, the decoder's clamp as the first of them
 
 
-def autoencoder_part(place: Path, own: Mapping[str, Any] | None) -> Part:
+def autoencoder_part(place: Path, latents: Mapping[str, Any]) -> Part:
     """The autoencoder in a folder (or in its folder `vae`), or in a file.
 
-    own: the config of the one whose place it takes, which says what a file does not: how its latents are scaled.
-    Raises CheckpointError for what holds none.
+    latents: `scaling_factor` and `force_upcast` of the one whose place it takes, which a file does not say.
+    Raises CheckpointError for what holds none, or one for latents that are scaled otherwise.
     """
     if place.is_dir():
         folder = place / "vae" if (place / "vae" / "config.json").exists() else place
-        return folder_part(folder, VAE)
+        part = folder_part(folder, VAE)
+        if part.config.get("_class_name") != TINY:
+            _check_scaling(folder, part.config.get("scaling_factor", families.SD1.scaling), latents)
+        return part
     header = read_header(place)
-    scaling = float((own or {}).get("scaling_factor", families.SD1.scaling))
-    if scaling == 1.0:  # TAESD's own, whose place it takes
-        scaling = families.SD1.scaling
-    force_upcast = bool((own or {}).get("force_upcast", False))
+    scaling, force_upcast = float(latents["scaling_factor"]), bool(latents["force_upcast"])
     names = header.shapes
     if "encoder.layers.0.weight" in names or "decoder.layers.0.weight" in names:
         return _tiny_part(header, [place])
@@ -42,14 +42,29 @@ def autoencoder_part(place: Path, own: Mapping[str, Any] | None) -> Part:
         return _tiny_part(header, _upstream_pair(place))
     for prefix in (*families.VAES, ""):
         if f"{prefix}encoder.down.0.block.0.conv1.weight" in names:
+            _check_scaling(place, _scaling_of(header), latents)
             return vae_part(header, prefix, scaling, force_upcast)
     if "encoder.down_blocks.0.resnets.0.conv1.weight" in names:
         return _diffusers_part(header, scaling, force_upcast)
-    try:
-        what = families.family_of(header).name
-        raise CheckpointError(f"{place} is an {what} model without an autoencoder: name one that has it with --vae")
-    except CheckpointError as error:
-        raise CheckpointError(f"{place} has no autoencoder to take with --vae ({error})") from None
+    raise CheckpointError(f"{place} has no autoencoder to take with --vae: it is {families.what_is(header)}")
+
+
+def _scaling_of(header: Header) -> float | None:
+    """How a file's latents are scaled, where it says so by its UNet, or by its description; None: it does not."""
+    if header.under(families.UNET):
+        return families.family_of(header).scaling
+    said = header.metadata.get("modelspec.architecture", "")
+    known = {"stable-diffusion-v": families.SD1, "stable-diffusion-xl": families.XL}
+    return next((family.scaling for begins, family in known.items() if said.startswith(begins)), None)
+
+
+def _check_scaling(place: Path, scaling: Any, latents: Mapping[str, Any]) -> None:
+    """Raise CheckpointError for an autoencoder of another family, whose pictures would silently be wrong."""
+    if scaling is not None and scaling != latents["scaling_factor"]:
+        raise CheckpointError(
+            f"{place} is for latents that are scaled by {scaling}, as another family's are, and this model's are by "
+            f"{latents['scaling_factor']}: name an autoencoder of this model's family"
+        )
 
 
 def _diffusers_part(header: Header, scaling: float, force_upcast: bool) -> Part:
@@ -60,10 +75,8 @@ def _diffusers_part(header: Header, scaling: float, force_upcast: bool) -> Part:
     for name, shape in header.shapes.items():
         ours = respelled(name, VAE)
         shapes[(renamed(ours, many) if ours else None) or name] = shape
-    try:
-        config = families.vae_config(shapes, scaling, force_upcast)
-    except (KeyError, IndexError, ValueError) as error:
-        raise CheckpointError(f"{header.file} has no autoencoder that is known here ({error})") from None
+    with configs.told(header.file, "autoencoder"):
+        config = configs.vae_config(shapes, scaling, force_upcast)
     file = header.file
     return Part(config, file, lambda _: tensors_of([file], VAE), lambda _: [file], "an autoencoder")
 

@@ -1,5 +1,6 @@
 """Textual inversion: words that a person has taught, as vectors that take the place of tokens (Gal et al. 2022)."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,10 +9,11 @@ import mlx.core as mx
 
 from ..models.text import TextNets
 from .checkpoint import CheckpointError
-from .tensors import open_tensors
+from .family import what_is
+from .tensors import open_tensors, read_header
 
-# Names that hold vectors and are no word, and the text encoder that they are for, where there are two.
-_PLAIN = ("emb_params", "string_to_param.*")
+# Names that hold vectors and are no word; XL has two of them.
+_PLAIN = re.compile(r"emb_params|string_to_param\..+|clip_l|clip_g")
 _XL = ("clip_l", "clip_g")
 
 
@@ -35,6 +37,8 @@ def read_embedding(file: Path, word: str | None, widths: Sequence[int], family: 
             "python -m stable_diffusion.convert"
         )
     tensors, _ = open_tensors(file)
+    if len(tensors) != 1 and tensors.keys() != set(_XL):
+        raise CheckpointError(f"{file} is no textual inversion, but {what_is(read_header(file))}")
     return embedding_of(tensors, word, widths, family, file.stem, str(file))
 
 
@@ -43,22 +47,22 @@ def embedding_of(
 ) -> Embedding:
     """An embedding from its tensors. Raises CheckpointError."""
     own = None
-    found: list[mx.array] = []
-    if len(widths) > 1 and all(name in tensors for name in _XL):
+    found = list(tensors.values())
+    if tensors.keys() == set(_XL):
         found = [tensors[name] for name in _XL]
-    elif len(tensors) == 1 and len(widths) == 1:
-        ((name, array),) = tensors.items()
-        found, own = [array], None if name in _PLAIN else name
-    elif len(widths) == 1 and set(tensors) & set(_XL):
-        raise _refused(source, "is an embedding for SD XL", family)
+    elif len(tensors) == 1:
+        (name,) = tensors
+        own = None if _PLAIN.fullmatch(name) else name
     else:
-        vectors = [name for name in _PLAIN if name in tensors]
-        found = [tensors[vectors[0]]] if vectors else []
-        if not vectors:
-            raise CheckpointError(f"{source} is no textual inversion: it has {sorted(tensors)[:3]}")
+        raise CheckpointError(f"{source} is no textual inversion: it has {sorted(tensors)[:3]}")
+    for array in found:
+        if not mx.issubdtype(array.dtype, mx.floating) or not mx.isfinite(array).all():
+            raise CheckpointError(f"{source} holds a NaN, an infinite number, or whole numbers: name another file")
+    if len(found) > len(widths):
+        raise _refused(source, "is an embedding for SD XL", family)
     found = [array[None] if array.ndim == 1 else array for array in found]
     if len(found) != len(widths):
-        raise _refused(source, f"is an embedding for one text encoder, of {found[0].shape[-1]} numbers", family)
+        raise _refused(source, f"is an embedding for one text encoder, of shape {tuple(found[0].shape)}", family)
     for array, width in zip(found, widths, strict=True):
         if array.ndim != 2 or array.shape[1] != width or not array.shape[0]:
             raise _refused(source, f"is an embedding of shape {tuple(array.shape)}", f"{family}, whose are of {width}")

@@ -84,7 +84,7 @@ def read_fitting(
         return read, []
     if not partial or not read.changes:
         raise CheckpointError(f"{said}: --lora-partial leaves those out" if read.changes else said)
-    return read, [f"{said}, and are left out"]
+    return read, [f"{said}, and {'is' if len(read.unmatched) == 1 else 'are'} left out"]
 
 
 def _bundled(read: LoRA, widths: Sequence[int], family: str) -> list[Embedding]:

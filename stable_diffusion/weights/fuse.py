@@ -9,7 +9,8 @@ from mlx.utils import tree_unflatten
 
 from ..models.layers import Beside
 from .checkpoint import CheckpointError
-from .lora import Change, LoRA, Target
+from .dialects import Target
+from .lora import Change, LoRA
 from .tensors import fitted, theirs
 
 Factors = Mapping[str, mx.array]
@@ -93,6 +94,8 @@ def difference(change: Change, shape: Shape) -> mx.array | None:
     if rule is None:
         return None
     made, rank = rule(factors)
+    if made.shape[0] != shape[0]:  # kernels are flat here, but only behind their first side
+        raise ValueError("it is of another shape")
     return made.reshape(shape) * scale_of(change, rank)
 
 
@@ -122,11 +125,11 @@ def changed_weight(weight: mx.array, change: Change, amount: float) -> mx.array:
         w = decomposed(w if added is None else w + added, change, amount)
     elif added is not None:
         w = w + amount * added
-    return fitted(w, weight.shape)
+    return mx.contiguous(fitted(w, weight.shape))
 
 
-def changed_bias(bias: mx.array | None, change: Change, amount: float) -> mx.array | None:
-    """A bias with a change made to it."""
+def changed_bias(bias: mx.array | None, change: Change, amount: float, width: int) -> mx.array | None:
+    """A bias (width,) with a change made to it, None: none before. Raises ValueError where it does not fit."""
     f = change.factors
     if "diff_b" in f:
         added = f["diff_b"].astype(mx.float32)
@@ -134,6 +137,8 @@ def changed_bias(bias: mx.array | None, change: Change, amount: float) -> mx.arr
         added = f["up_bias"].astype(mx.float32) * scale_of(change, f["down"].shape[0])
     else:
         return bias
+    if added.size != width:
+        raise ValueError("it is of another shape")
     return amount * added.reshape(-1) + (0.0 if bias is None else bias.astype(mx.float32))
 
 
@@ -157,7 +162,7 @@ def fuse(nets: Mapping[str, nn.Module], read: LoRA, unet: float, text: float, dt
                 continue
             own = {name: module[name] for name in ("weight", "bias") if name in module}
             weight = changed_weight(own["weight"], change, amount).astype(own["weight"].dtype)
-            bias = changed_bias(own.get("bias"), change, amount)
+            bias = changed_bias(own.get("bias"), change, amount, weight.shape[0])
         except (ValueError, KeyError, IndexError) as error:
             raise _misfit(read, change, module, error) from None
         before.append((change.target, own))
@@ -185,7 +190,8 @@ def _put(nets: Mapping[str, nn.Module], target: Target, module: nn.Module) -> No
 
 def _misfit(read: LoRA, change: Change, module: nn.Module, error: Exception) -> CheckpointError:
     shapes = ", ".join(f"{name} {tuple(f.shape)}" for name, f in change.factors.items() if f.size > 1)
-    own = module.shape if isinstance(module, Beside) else theirs(module.weight.shape)
+    quantised = Beside(module) if isinstance(module, nn.QuantizedLinear) else module
+    own = quantised.shape if isinstance(quantised, Beside) else theirs(module.weight.shape)
     return CheckpointError(
         f"{read.file}: {change.theirs!r} ({shapes}) does not fit this model, whose own shape is {own}: was it made for "
         "another?"
@@ -212,7 +218,7 @@ def _put_beside(module: nn.QuantizedLinear | Beside, change: Change, amount: flo
         added = changed_weight(whole, change, amount) - whole
         beside.difference = (added + beside.get("difference", 0.0)).astype(dtype)
     own = module.get("shift") if isinstance(module, Beside) else None
-    shift = changed_bias(own, change, amount)
+    shift = changed_bias(own, change, amount, beside.shape[0])
     if shift is not None:
         beside.shift = shift.astype(dtype)
     return beside
@@ -224,4 +230,5 @@ def unfit(read: LoRA) -> str | None:
     if not names:
         return None
     first = ", ".join(names[:3])
-    return f"{read.file} has {len(names)} names that fit nothing in this model ({first}{', ...' * (len(names) > 3)})"
+    many = "1 name that fits nothing" if len(names) == 1 else f"{len(names)} names that fit nothing"
+    return f"{read.file} has {many} in this model ({first}{', ...' * (len(names) > 3)})"

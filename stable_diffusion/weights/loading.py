@@ -29,9 +29,8 @@ def open_checkpoint(model: str, half: bool, weights: bool = True, vae: str | Non
         )
         checkpoint = checkpoint.with_part("unet", part)
     if vae is not None:
-        own = checkpoint.parts.get("vae")
         try:
-            part = autoencoder_part(locate_extra(vae, "an autoencoder"), own.config if own else None)
+            part = autoencoder_part(locate_extra(vae, "an autoencoder"), checkpoint.latents)
         except CheckpointError as error:
             raise CheckpointError(f"--vae {vae}: {error}") from None
         checkpoint = checkpoint.with_part("vae", part)

@@ -5,6 +5,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from ..presets import PRESETS, preset_of
@@ -14,9 +15,11 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # in a notebook, of a bar that is not used here
     from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download, try_to_load_from_cache
     from huggingface_hub.errors import (
+        EntryNotFoundError,
         GatedRepoError,
         HfHubHTTPError,
         HFValidationError,
+        LocalEntryNotFoundError,
         OfflineModeIsEnabled,
     )
 
@@ -46,6 +49,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 ENDING = ".safetensors"
 HUB_FILE = re.compile(rf"([\w.-]+/[\w.-]+)/((?:[\w.-]+/)*[\w. -]+{re.escape(ENDING)})")  # a file in a repo
 INDEX = "model_index.json"
+ADAPTER = "adapter_config.json"
+_USUAL = (f"adapter_model{ENDING}", f"pytorch_lora_weights{ENDING}")  # what peft and diffusers call a LoRA
 _PATIENCE = 10.0  # seconds that the Hub has to answer
 
 
@@ -93,7 +98,7 @@ def locate(model: str, half: bool, weights: bool = True) -> Path:
         raise CheckpointError(
             f"there is no model {model!r}: name one of {', '.join(PRESETS)}, a folder, a .safetensors file, or a repo"
         )
-    return _hub(place, weights, lambda: _download(place, half, weights))
+    return _hub(place, lambda: _download(place, half, weights), lambda: _cached(place, weights))
 
 
 def size_of(model: str) -> int:
@@ -117,7 +122,7 @@ def size_of(model: str) -> int:
     return sum(path.stat().st_size for path in files)
 
 
-def _hub(place: str, weights: bool, download: Callable[[], Path]) -> Path:
+def _hub(place: str, download: Callable[[], Path], cached: Callable[[], Path | None] = lambda: None) -> Path:
     """What the Hub gives, or, where it is out of reach, what it gave before."""
     try:
         return download()
@@ -126,8 +131,8 @@ def _hub(place: str, weights: bool, download: Callable[[], Path]) -> Path:
     except HFValidationError:
         raise CheckpointError(f"{place!r} is neither a folder here nor a name that a Hub repo can have") from None
     except Exception as error:  # httpx's or httpx2's among them: which of the two, huggingface_hub's version says
-        if folder := _cached(place, weights):
-            return folder
+        if there := cached():
+            return there
         raise CheckpointError(_refusal(place, error)) from error
 
 
@@ -145,7 +150,16 @@ def _hub_file(repo: str, name: str) -> Path:
     """A file in a repo; one that was downloaded before is not asked for again."""
     if isinstance(there := try_to_load_from_cache(repo, name), str):
         return Path(there)
-    return _hub(repo, False, lambda: Path(hf_hub_download(repo, name)))
+    return _hub(repo, lambda: _with_config(repo, name))
+
+
+def _with_config(repo: str, name: str) -> Path:
+    """A file of a repo, and beside it what peft says of it: how much of a LoRA there is to be."""
+    folder, _, file = name.rpartition("/")
+    if file.startswith("adapter_model"):
+        with suppress(EntryNotFoundError):
+            hf_hub_download(repo, f"{folder}/{ADAPTER}" if folder else ADAPTER)
+    return Path(hf_hub_download(repo, name))
 
 
 def locate_extra(name: str, what: str) -> Path:
@@ -163,7 +177,7 @@ def locate_extra(name: str, what: str) -> Path:
         return _hub_file(*found.groups())
     if name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith(ENDING):
         raise CheckpointError(f"there is no file {name!r}, which is to be {what}")
-    return _hub(name, False, lambda: _download_extra(name, what))
+    return _hub(name, lambda: _download_extra(name, what), lambda: _cached_extra(name, what))
 
 
 def _download_extra(repo: str, what: str) -> Path:
@@ -172,13 +186,21 @@ def _download_extra(repo: str, what: str) -> Path:
         if f"{folder}config.json" in files and f"{folder}diffusion_pytorch_model{ENDING}" in files:
             hf_hub_download(repo, f"{folder}diffusion_pytorch_model{ENDING}")
             return Path(hf_hub_download(repo, f"{folder}config.json")).parent
-    return Path(hf_hub_download(repo, _only((f for f in files if f.endswith(ENDING) and "/" not in f), repo, what)))
+    return _with_config(repo, _only((f for f in files if f.endswith(ENDING) and "/" not in f), repo, what))
+
+
+def _cached_extra(repo: str, what: str) -> Path | None:
+    """What of a repo was downloaded before, or None."""
+    try:
+        return locate_extra(snapshot_download(repo, local_files_only=True), what)
+    except (CheckpointError, LocalEntryNotFoundError):
+        return None
 
 
 def _only(names: Iterable[str], place: str, what: str) -> str:
     """The one file that is meant: the only one, or the one that diffusers' own name says."""
     there = sorted(names)
-    usual = [name for name in there if name == f"pytorch_lora_weights{ENDING}"]
+    usual = [name for name in there if name in _USUAL]
     if not there:
         raise CheckpointError(f"{place} has no {ENDING} file that could be {what}")
     if len(there) > 1 and not usual:

@@ -1,62 +1,45 @@
-"""LoRA files in all their dialects, as one form: to which module of which net, and what is done to it."""
+"""LoRA files as one form, whatever their dialect: to which module of which net, and what is done to it."""
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..models.unet import UNet2DConditionModel
-from . import ldm
-from .checkpoint import CheckpointError, read_json
-from .family import WIDTHS
-from .tensors import open_tensors
+from .checkpoint import CheckpointError, damaged, read_json
+from .dialects import BUNDLED, Target, key_of, split, targets
+from .family import WIDTHS, what_is
+from .tensors import open_tensors, read_header
 
-# How names end, and what they then hold; before that is the name of the module.
-_ADAPTER = r"(?:\.default(?:_\d+)?)?"  # peft's name of an adapter
-_ENDINGS: tuple[tuple[str, str], ...] = (
-    (rf"(?:[._]lora\.up|\.lora_up|\.lora_linear_layer\.up|\.lora_B{_ADAPTER})\.weight", "up"),
-    (rf"(?:[._]lora\.down|\.lora_down|\.lora_linear_layer\.down|\.lora_A{_ADAPTER})\.weight", "down"),
-    (rf"(?:\.lora_up|\.lora_B{_ADAPTER})\.bias", "up_bias"),
-    (r"\.lora_mid\.weight", "mid"),
-    (r"\.alpha", "alpha"),
-    (r"\.dora_scale", "dora_scale"),
-    (rf"\.lora_magnitude_vector{_ADAPTER}(?:\.weight)?", "magnitude"),
-    *((rf"\.hada_{leaf}{_ADAPTER}", f"hada_{leaf}") for leaf in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")),
-    *((rf"\.lokr_{leaf}{_ADAPTER}", f"lokr_{leaf}") for leaf in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")),
-    (r"\.diff", "diff"),
-    (r"\.diff_b", "diff_b"),
-    (r"\.w_norm", "diff"),
-    (r"\.b_norm", "diff_b"),
-)
-ENDINGS = tuple((re.compile(f"(.+){pattern}"), leaf) for pattern, leaf in _ENDINGS)
-BUNDLED = re.compile(r"bundle_emb\.(.+?)\.(string_to_param\..+|emb_params|clip_l|clip_g)")
+# What is refused by name: how a tensor of it is called, and what it is.
 _OTHERS = (
-    (r"(lora_unet_|transformer\.|diffusion_model\.)?(double|single)_(transformer_)?blocks[._]", "Flux"),
-    (r"(lora_unet_|transformer\.|diffusion_model\.)?joint_blocks[._]", "Stable Diffusion 3"),
-    (r"transformer\.transformer_blocks\.", "a model with another kind of net than Stable Diffusion's UNet"),
+    (r"(lora_unet_|transformer\.|diffusion_model\.)?(double|single)_(transformer_)?blocks[._]", "for Flux"),
+    (r"(lora_unet_|transformer\.|diffusion_model\.)?joint_blocks[._]", "for Stable Diffusion 3"),
+    (r"transformer\.transformer_blocks\.", "for a model with another kind of net than Stable Diffusion's UNet"),
+    (r".*\.oft_(blocks|diag|R)\b|.*\.oft_r\b", "of the kind OFT, which is not known here"),
+    (r".*\.on_input$|.*\.ia3_l\b", "of the kind IA3, which is not known here"),
+    (r".*\.[ab][12]\.weight$", "of the kind GLoRA, which is not known here"),
 )
-# Old spellings of text encoders' layers, and of an attention's output.
-_ALIASES = (
-    (".to_out.0", ".to_out"),
-    (".self_attn.q_proj", ".self_attn.to_q"),
-    (".self_attn.k_proj", ".self_attn.to_k"),
-    (".self_attn.v_proj", ".self_attn.to_v"),
-    (".self_attn.out_proj", ".self_attn.to_out"),
+# The factors that make a change: those of each kind, and those that may be there besides.
+_LOKR = [{f"lokr_w{i}"} for i in (1, 2)], [{f"lokr_w{i}_a", f"lokr_w{i}_b"} for i in (1, 2)]
+_KINDS: tuple[tuple[set[str], set[str]], ...] = (
+    ({"up", "down"}, {"mid", "up_bias"}),
+    ({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"}, {"hada_t1", "hada_t2"}),
+    *((first[0] | second[1], {"lokr_t2"}) for first in _LOKR for second in _LOKR),
+    ({"diff"}, set()),
+    ({"diff_b"}, set()),
 )
-_UNET = ("lora_unet_", "lycoris_", "unet_", "", "diffusion_model_", "model_diffusion_model_")
-_TEXTS: Mapping[str, tuple[str, ...]] = {  # of the only text encoder, and of XL's two
-    "text_encoder": ("lora_te_", "lora_te1_", "lycoris_", "text_encoder_", "", "text_encoders_clip_l_transformer_",
-                     "text_encoders_clip_h_transformer_"),
-    "text_encoder_1": ("lora_te1_", "text_encoder_", "text_encoders_clip_l_transformer_"),
-    "text_encoder_2": ("lora_te2_", "text_encoder_2_", "text_encoders_clip_g_transformer_"),
-}  # fmt: skip
-
-Target = tuple[str, str]  # a net, and the path of a module in it
+_BESIDES = {"alpha", "dora_scale", "magnitude", "diff_b"}
+_PATTERN = re.compile(r"(?!(.*\.\*){4})([\w.|()^$\\-]|\.\*){1,200}")  # of names, in peft's configs; quickly matched
+_SECOND = re.compile(r"(lora_te2_|text_encoder_2\.|text_encoders\.clip_g)")  # XL's second text encoder
+_CONTEXT = re.compile(r".*attn2[._]to_[kv]")
+_WORDS = re.compile(r"(lora_te1?_|text_encoder\.|text_encoders\.clip_[lh]).*self_attn[._](to_)?[qkv](_proj)?")
 
 
 @dataclass(frozen=True)
@@ -81,109 +64,128 @@ class LoRA:
     embeddings: Mapping[str, Mapping[str, mx.array]] = field(default_factory=dict)
 
 
+Modules = Mapping[str, Mapping[str, mx.array]]  # by their names in the file: factors by their common names
+
+
 def read_lora(file: Path, nets: Mapping[str, nn.Module], family: str) -> LoRA:
     """A LoRA for these nets, "unet" and "text_encoder", or XL's "text_encoder_1" and "text_encoder_2".
 
-    Raises CheckpointError, one sentence, for a file that is damaged, something else, or for another family.
+    Raises CheckpointError, one sentence, for a file that is damaged, incomplete, something else, or for another family.
     """
     tensors, metadata = open_tensors(file)
+    for pattern, what in _OTHERS:
+        if any(re.match(pattern, name) for name in tensors):
+            raise CheckpointError(f"{file} is a LoRA {what}, and this model is {family}")
     modules: dict[str, dict[str, mx.array]] = {}
     embeddings: dict[str, dict[str, mx.array]] = {}
     strange = []
-    for name, array in tensors.items():
+    for name, array in sorted(tensors.items(), key=itemgetter(0)):  # so that always the same one is named
         if found := BUNDLED.fullmatch(name):
             embeddings.setdefault(found[1], {})[found[2]] = array
-        elif (split := _split(name)) is not None:
-            modules.setdefault(split[0], {})[split[1]] = array
+        elif (parts := split(name)) is not None:
+            _put(file, modules.setdefault(parts[0], {}), {parts[1]: array}, parts[0])
         else:
             strange.append(name)
     if not modules:
-        raise CheckpointError(f"{file} is no LoRA: " + (f"it has {strange[0]!r}" if strange else "it has no tensors"))
-    _check_family(file, modules, nets["unet"], family)
+        raise CheckpointError(f"{file} is no LoRA, but {what_is(read_header(file))}")
+    _check_family(file, modules, nets, family)
+    _check_numbers(file, modules)
     known = targets(nets)
-    adapter = _adapter(file, metadata)
-    changes, unmatched = [], list(strange)
+    placed: dict[Target, tuple[str, dict[str, mx.array]]] = {}
+    unmatched = list(strange)
     for name, factors in modules.items():
-        target = known.get(_key(name))
+        target = known.get(key_of(name))
         if target is None:
             unmatched.append(name)
-            continue
-        changes.append(Change(target, name, factors, *_alpha(name, factors, adapter, target)))
+        else:  # two dialects in one file may have parts of the same change
+            _put(file, placed.setdefault(target, (name, {}))[1], factors, name)
+    adapter = _adapter(file, metadata)
+    changes = []
+    for target, (name, factors) in placed.items():
+        _check_whole(file, name, factors)
+        changes.append(Change(target, name, factors, *_alpha(file, name, factors, adapter, target)))
     return LoRA(file, changes, sorted(unmatched), embeddings)
 
 
-def _split(name: str) -> tuple[str, str] | None:
-    """The module's name and what of it a tensor is."""
-    for pattern, leaf in ENDINGS:
-        if found := pattern.fullmatch(name):
-            return found[1], leaf
-    return None
+def _put(file: Path, factors: dict[str, mx.array], more: Mapping[str, mx.array], name: str) -> None:
+    """Add factors to those of a module. Raises CheckpointError for one that is there already."""
+    if twice := factors.keys() & more.keys():
+        raise CheckpointError(f"{file} changes {name!r} twice ({', '.join(sorted(twice))}): name a file with one LoRA")
+    factors.update(more)
 
 
-def _key(name: str) -> str:
-    """A module's name as it is looked up: dots and underscores are the same to some tools, so no name is parsed."""
-    return name.replace("base_model.model.", "").replace(".processor", "").replace(".", "_")
+def _check_whole(file: Path, name: str, factors: Mapping[str, mx.array]) -> None:
+    """Raise CheckpointError for a change of which something is missing, or that is of two kinds."""
+    there = factors.keys()
+    if not any(kind <= there <= kind | more | _BESIDES for kind, more in _KINDS):
+        raise CheckpointError(f"{file}: {name!r} has {', '.join(sorted(there))}, which are not one whole change")
 
 
-def targets(nets: Mapping[str, nn.Module]) -> dict[str, Target]:
-    """Every name that a module has in some dialect, dots as underscores."""
-    known: dict[str, Target] = {}
-    for net_name, net in nets.items():
-        unet = isinstance(net, UNet2DConditionModel)
-        other = ldm.unet_prefixes(net.config) if unet else ldm.open_clip_prefixes(net.config.num_hidden_layers)
-        for path, module in net.named_modules():
-            if "weight" not in module and "base" not in module:
-                continue
-            for spelled in dict.fromkeys(_spellings(path, other)):
-                stems = (spelled,) if unet else (f"text_model.{spelled}", spelled)
-                for prefix in _UNET if unet else _TEXTS[net_name]:
-                    for stem in stems:
-                        known.setdefault(prefix + stem.replace(".", "_"), (net_name, path))
-    return known
+def _check_numbers(file: Path, modules: Modules) -> None:
+    """Raise CheckpointError for factors that hold nothing, or no numbers."""
+    every = [(name, leaf, array) for name, factors in modules.items() for leaf, array in factors.items()]
+    for name, leaf, array in every:
+        if not array.size or (leaf == "alpha" and array.size > 1):
+            raise CheckpointError(f"{file}: the {leaf} of {name!r} has shape {tuple(array.shape)}: name another file")
+        if leaf != "alpha" and not mx.issubdtype(array.dtype, mx.floating):
+            raise CheckpointError(f"{file}: the {leaf} of {name!r} holds whole numbers: name another file")
+    if not mx.stack([mx.isfinite(array).all() for *_, array in every]).all():
+        name, leaf, _ = next(one for one in every if not mx.isfinite(one[2]).all())
+        raise CheckpointError(f"{file}: the {leaf} of {name!r} holds a NaN or an infinite number: name another file")
 
 
-def _spellings(path: str, other: ldm.Prefixes) -> Iterator[str]:
-    for spelled in (path, ldm.renamed(path, other)):
-        if spelled is not None:
-            yield spelled
-            yield from (spelled.removesuffix(a) + b for a, b in _ALIASES if spelled.endswith(a))
-
-
-def _check_family(file: Path, modules: Mapping[str, Mapping[str, mx.array]], unet: nn.Module, family: str) -> None:
+def _check_family(file: Path, modules: Modules, nets: Mapping[str, nn.Module], family: str) -> None:
     """Raise CheckpointError, which names it, for a LoRA of another family."""
-    for pattern, what in _OTHERS:
-        if any(re.match(pattern, name) for name in modules):
-            raise CheckpointError(f"{file} is a LoRA for {what}, and this model is {family}")
-    width = unet.config.cross_attention_dim
+
+    def wrong(known: str, why: str) -> CheckpointError:
+        return CheckpointError(
+            f"{file} is a LoRA for {known}, {why}, and this model is {family}: name one that was made for it"
+        )
+
+    width = nets["unet"].config.cross_attention_dim
+    for theirs in _widths(modules, _CONTEXT):
+        if theirs != width:
+            known = WIDTHS[theirs].name if theirs in WIDTHS else "another model"
+            raise wrong(known, f"whose texts are {theirs} numbers wide and not {width}")
+    first = nets.get("text_encoder", nets.get("text_encoder_1"))
+    if "text_encoder_2" not in nets and any(map(_SECOND.match, modules)):
+        raise wrong("SD XL", "which has two text encoders")
+    if "text_encoder" not in nets and any(name.startswith("lora_te_") for name in modules):
+        raise wrong("SD 1.x or 2.x", "which have one text encoder")
+    for theirs in _widths(modules, _WORDS):
+        if first is not None and theirs != (own := first.config.hidden_size):
+            known = {768: "SD 1.x or XL", 1024: "SD 2.x"}.get(theirs, "another model")
+            raise wrong(known, f"whose text encoder is {theirs} numbers wide and not {own}")
+
+
+def _widths(modules: Modules, pattern: re.Pattern[str]) -> Iterator[int]:
+    """How many numbers go into the modules whose names a pattern fits."""
     for name, factors in modules.items():
-        if (
-            re.search(r"attn2[._]to_[kv]$", name)
-            and (told := factors.get("down", factors.get("hada_w1_b"))) is not None
-        ):
-            theirs = told.shape[1]
-            if theirs != width:
-                known = f"{WIDTHS[theirs].name}" if theirs in WIDTHS else "another model"
-                raise CheckpointError(
-                    f"{file} is a LoRA for {known}, whose texts are {theirs} numbers wide, and this model is {family}, "
-                    f"with {width}: name one that was made for it"
-                )
-            return
+        if not pattern.fullmatch(name):
+            continue
+        shapes = {leaf: array.shape for leaf, array in factors.items() if array.ndim > 1}
+        columns = [shapes[leaf][1] for leaf in ("down", "hada_w1_b", "diff") if leaf in shapes]
+        kron = [next((shapes[f"lokr_w{i}{end}"][1] for end in ("", "_b") if f"lokr_w{i}{end}" in shapes), 0)
+                for i in (1, 2)]  # fmt: skip
+        yield from filter(None, (*columns, math.prod(kron)))
 
 
 def _adapter(file: Path, metadata: Mapping[str, str]) -> Mapping[str, Any]:
-    """What peft says of rank and alpha: beside the file, or in its metadata."""
+    """What peft says of rank and alpha: beside the file, or in its metadata. Raises CheckpointError."""
     if "lora_adapter_metadata" in metadata:
         try:
             said = json.loads(metadata["lora_adapter_metadata"])
-        except ValueError:
-            return {}
-        return said if isinstance(said, dict) else {}
+        except (ValueError, RecursionError):
+            said = None
+        if not isinstance(said, dict):
+            raise damaged(file, "its lora_adapter_metadata is no JSON object")
+        return said
     beside = file.parent / "adapter_config.json"
     return read_json(beside) if file.name.startswith("adapter_model") and beside.exists() else {}
 
 
 def _alpha(
-    name: str, factors: Mapping[str, mx.array], adapter: Mapping[str, Any], target: Target
+    file: Path, name: str, factors: Mapping[str, mx.array], adapter: Mapping[str, Any], target: Target
 ) -> tuple[float | None, int | None, bool]:
     """A module's alpha (None: as its rank) and rank, in the file or as peft says; and is it over the rank's root?"""
     if "alpha" in factors:
@@ -192,13 +194,34 @@ def _alpha(
     said = {
         key.removeprefix(f"{net}."): value for key, value in adapter.items() if key.startswith(f"{net}.")
     } or adapter
-    alpha, rank = said.get("lora_alpha", said.get("alpha")), said.get("r")
-    for pattern, value in (said.get("alpha_pattern") or {}).items():
-        alpha = value if re.search(rf"(^|\.){pattern}$", name) else alpha
-    for pattern, value in (said.get("rank_pattern") or {}).items():
-        rank = value if re.search(rf"(^|\.){pattern}$", name) else rank
-    return (
-        float(alpha) if isinstance(alpha, int | float) else None,
-        rank if isinstance(rank, int) else None,
-        bool(said.get("use_rslora")),
-    )
+    module = name.replace("base_model.model.", "").removeprefix(f"{net}.")
+    try:
+        alpha = _patterned(said, "alpha_pattern", module, said.get("lora_alpha", said.get("alpha")))
+        rank = _patterned(said, "rank_pattern", module, said.get("r"))
+    except ValueError as error:
+        raise CheckpointError(f"{file}: what peft says of it can't be read: {error}") from None
+    return None if alpha is None else float(alpha), None if rank is None else int(rank), bool(said.get("use_rslora"))
+
+
+def _patterned(said: Mapping[str, Any], key: str, module: str, plain: Any) -> float | None:
+    """A number of peft's config for a module: of the first pattern that fits the end of its name, or the plain one.
+
+    Raises ValueError for what is no number, or no pattern.
+    """
+    patterns = said.get(key) or {}
+    if not isinstance(patterns, dict):
+        raise ValueError(f"{key} is {patterns!r:.80}, and must be a table")
+    found = plain
+    for pattern, value in patterns.items():
+        try:
+            if not _PATTERN.fullmatch(pattern):
+                raise re.error("too wild")
+            fits = re.match(rf"(.*\.)?({pattern})$", module)
+        except re.error as error:
+            raise ValueError(f"{key} has {pattern!r:.80}, which is no pattern ({error})") from None
+        if fits:
+            found = value
+            break
+    if found is not None and (isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < 1e6):
+        raise ValueError(f"{key.partition('_')[0]} is {found!r:.80}, and must be a number from 0")
+    return found

@@ -15,9 +15,8 @@ from ..models.text import TextNets
 from ..models.tokenizer import CLIPTokenizer
 from ..models.unet import UNet2DConditionModel
 from ..models.vae import AutoencoderKL
-from .autoencoders import TINY
 from .checkpoint import CheckpointError, TokenizerFiles
-from .parts import Checkpoint, Part, Tokenizer, folder_checkpoint
+from .parts import TINY, Checkpoint, Part, Tokenizer, folder_checkpoint
 from .quantize import prepare
 from .single import single_checkpoint
 from .tensors import load

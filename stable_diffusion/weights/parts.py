@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from .checkpoint import CheckpointError, TokenizerFiles, read_json, read_tokenizer, weight_files
+from .family import SD1, XL
 from .names import TEXT_ENCODER, UNET, VAE, Table
 from .tensors import Tensor, tensors_of
 
 Config = Mapping[str, Any]
+
+TINY = "AutoencoderTiny"  # the class of TAESD, as configs call it
 
 FOLDER_NAMES: Mapping[str, Table] = {
     "unet": UNET,
@@ -59,6 +62,17 @@ class Checkpoint:
             notes=(*self.notes, *notes),
             replaced=self.replaced | {name},
         )
+
+    @property
+    def latents(self) -> Config:
+        """How the autoencoder that belongs to it scales its latents, and whether it has to be float32."""
+        family = XL if len(self.text_encoders) > 1 else SD1
+        usual = {"scaling_factor": family.scaling, "force_upcast": family.force_upcast}
+        own = self.parts.get("vae")
+        if own is None or own.config.get("_class_name") == TINY:
+            return usual
+        defaults = {**usual, "scaling_factor": SD1.scaling}  # diffusers' own, where a config says nothing
+        return {name: own.config.get(name, default) for name, default in defaults.items()}
 
     @property
     def text_encoders(self) -> list[str]:

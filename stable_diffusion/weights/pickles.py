@@ -3,6 +3,7 @@
 A pickle is a program. This one may name a handful of things, which are data; whatever else it names is refused.
 """
 
+import math
 import pickle
 import re
 import zipfile
@@ -48,6 +49,10 @@ class Stored:
     strides: tuple[int, ...]
 
 
+class Refused(ValueError):
+    """Why a file is not read, in words for the person who named it."""
+
+
 class _Nothing:
     """Stands for an object that is not needed."""
 
@@ -62,16 +67,13 @@ def _tensor(storage: tuple[str, str], offset: int, shape: Any, strides: Any, *_:
     return Stored(*storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
 
 
-def _parameter(data: Any, *_: Any) -> Any:
-    return data
-
-
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         allowed: Mapping[tuple[str, str], Any] = {
             ("collections", "OrderedDict"): OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-            ("torch._utils", "_rebuild_parameter"): _parameter,
+            # Made anew for each, because a pickle may set attributes of what it is given.
+            ("torch._utils", "_rebuild_tensor_v2"): lambda *args: _tensor(*args),
+            ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
         }
         if (module, name) in allowed:
             return allowed[module, name]
@@ -79,12 +81,12 @@ class _Reader(pickle.Unpickler):
             return name
         if _CALLBACKS.fullmatch(f"{module}.{name}"):
             return _Nothing
-        raise ValueError(f"it asks for {module}.{name}, which no model needs, and may be an attack")
+        raise Refused(f"it asks for {module}.{name}, which no model needs, and may be an attack")
 
     def persistent_load(self, pid: Any) -> tuple[str, str]:
         kind, storage, key, *_ = pid
         if kind != "storage" or not isinstance(storage, str):
-            raise ValueError(f"it refers to something that is no storage: {str(pid)[:60]}")
+            raise Refused("it refers to something that is no storage")
         return storage, str(key)
 
 
@@ -102,6 +104,8 @@ def read_pickle(file: Path) -> dict[str, mx.array]:
             program = f"{next(iter(roots), '')}/data.pkl"
             if len(roots) != 1 or program not in names or archive.getinfo(program).file_size > MOST_PICKLE:
                 raise CheckpointError(f"{file} is no PyTorch file: it has no data.pkl of a reasonable size")
+            if sum(member.file_size for member in archive.infolist()) > file.stat().st_size:
+                raise CheckpointError(f"{file} is no PyTorch file: it is packed, which PyTorch's are not")
             with archive.open(program) as opened:
                 said = _Reader(opened).load()
             return {name: _read(archive, program, stored) for name, stored in _tensors(said)}
@@ -116,23 +120,23 @@ def read_pickle(file: Path) -> dict[str, mx.array]:
         raise CheckpointError(f"there is no file {str(file)!r}") from None
     except OSError as error:
         raise CheckpointError(f"{file} can't be read ({error.strerror or error})") from None
-    except ValueError as error:
+    except Refused as error:
         raise CheckpointError(f"{file} is refused: {error}") from None
-    except Exception as error:  # a damaged pickle may raise anything
-        raise damaged(file, error) from None
+    except Exception:  # a damaged pickle may raise anything
+        raise damaged(file, "its pickle leads nowhere") from None
 
 
 def _tensors(said: Any) -> Iterator[tuple[str, Stored]]:
     """The tensors of what was pickled: a table of them, or one that lies in `state_dict` or `string_to_param`."""
     if not isinstance(said, Mapping):
-        raise ValueError("it holds no table of tensors")
+        raise Refused("it holds no table of tensors")
     for inner in ("state_dict", "string_to_param"):
         if isinstance(said.get(inner), Mapping):
             table = said[inner]
             prefix = "string_to_param." if inner == "string_to_param" else ""
-            yield from ((f"{prefix}{k}", v) for k, v in table.items() if isinstance(v, Stored))
+            yield from ((f"{prefix}{k}", v) for k, v in table.items() if isinstance(k, str) and isinstance(v, Stored))
             return
-    yield from ((str(k), v) for k, v in said.items() if isinstance(v, Stored))
+    yield from ((k, v) for k, v in said.items() if isinstance(k, str) and isinstance(v, Stored))
 
 
 def _read(archive: zipfile.ZipFile, program: str, stored: Stored) -> mx.array:
@@ -140,8 +144,9 @@ def _read(archive: zipfile.ZipFile, program: str, stored: Stored) -> mx.array:
     data = np.frombuffer(archive.read(f"{program.removesuffix('data.pkl')}data/{stored.key}"), dtype=kind)
     reach = stored.offset + 1 + sum((n - 1) * s for n, s in zip(stored.shape, stored.strides, strict=True))
     empty = 0 in stored.shape
+    reach = max(reach, math.prod(stored.shape))  # also of one number that is repeated
     if any(n < 0 for n in (stored.offset, *stored.shape, *stored.strides)) or (not empty and reach > data.size):
-        raise ValueError("a tensor reaches beyond its storage")
+        raise Refused("a tensor reaches beyond its storage")
     if empty:
         return mx.zeros(stored.shape)
     steps = tuple(s * data.itemsize for s in stored.strides)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from .checkpoint import CheckpointError, TokenizerFiles
 from .family import SD1, SD2, XL
 from .ldm import QKV, open_clip_prefixes, renamed, unet_prefixes, vae_prefixes
 from .nets import Description
+from .parts import Part
 from .quantize import said_of
 from .tensors import read_header
 
@@ -28,9 +30,18 @@ _PIPELINES = {  # by what there is: XL's second encoder, and a UNet that repaint
     (True, True): "StableDiffusionXLInpaintPipeline",
 }
 Tensors = dict[str, mx.array]
+Nets = Mapping[str, nn.Module]
 
 
-def parameters(net: nn.Module, config: Mapping[str, Any], dtype: mx.Dtype | None) -> Tensors:
+Dtypes = mx.Dtype | Mapping[str, mx.Dtype] | None  # for all floats, for each tensor by its name, or as they are
+
+
+def read_dtypes(part: Part) -> dict[str, mx.Dtype]:
+    """The kinds of numbers that a part's tensors have in the files that it is read from; 8-bit ones are float16."""
+    return {tensor.ours: tensor.array.dtype for tensor in part.tensors(False)}
+
+
+def parameters(net: nn.Module, config: Mapping[str, Any], dtype: Dtypes) -> Tensors:
     """A net's parameters by their own names, in PyTorch's layout; floats as dtype, if one is given."""
     linear = config.get("use_linear_projection", False) or "cross_attention_dim" not in config
     made: Tensors = {}
@@ -40,22 +51,29 @@ def parameters(net: nn.Module, config: Mapping[str, Any], dtype: mx.Dtype | None
             array = array.transpose(0, 3, 1, 2)
         elif _KERNELS.fullmatch(name) or (not linear and _PROJECTIONS.fullmatch(name)):
             array = array if mx.issubdtype(array.dtype, mx.integer) else array[:, :, None, None]
-        if dtype is not None and mx.issubdtype(array.dtype, mx.floating):
-            array = array.astype(dtype)
+        wanted = dtype.get(name) if isinstance(dtype, Mapping) else dtype
+        if wanted is not None and mx.issubdtype(array.dtype, mx.floating):
+            array = array.astype(wanted)
         made[name] = array
     return made
 
 
-def save_folder(
-    folder: Path, description: Description, nets: Mapping[str, nn.Module], dtype: mx.Dtype | None = None
-) -> None:
-    """Write a checkpoint as a folder in the diffusers layout, quantised as it is.
+def save_folder(folder: Path, description: Description, nets: Nets, dtypes: Mapping[str, Dtypes]) -> None:
+    """Write a checkpoint as a folder in the diffusers layout, quantised as it is, whole or not at all.
 
-    nets: by the names of the checkpoint's parts. dtype: of its floats; None: as they are. Raises CheckpointError for a
-    folder that is there and not empty, and OSError where it can't be written.
+    nets, dtypes: by the names of the checkpoint's parts. Raises CheckpointError for a folder that is there and not
+    empty, and OSError where it can't be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CheckpointError(f"{folder} is there already: name a folder that is not, or is empty")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder.parent) as unfinished:
+        made = Path(unfinished) / folder.name
+        _write_folder(made, description, nets, dtypes)
+        made.replace(folder)
+
+
+def _write_folder(folder: Path, description: Description, nets: Nets, dtypes: Mapping[str, Dtypes]) -> None:
     checkpoint = description.checkpoint
     for name, net in nets.items():
         config = dict(checkpoint.parts[name].config)
@@ -63,7 +81,7 @@ def save_folder(
         if said := said_of(net):
             config["mlx_quantization"] = said
         stem = "model" if name.startswith("text_encoder") else "diffusion_pytorch_model"
-        tensors = parameters(net, config, dtype)
+        tensors = parameters(net, config, dtypes[name])
         if name.startswith("text_encoder"):
             tensors = {n if n.startswith("text_projection") else f"text_model.{n}": a for n, a in tensors.items()}
         _json(folder / name / "config.json", config)
@@ -110,9 +128,7 @@ def _write_tokenizer(folder: Path, files: TokenizerFiles) -> None:
     _json(folder / "special_tokens_map.json", special)
 
 
-def save_single(
-    file: Path, description: Description, nets: Mapping[str, nn.Module], dtype: mx.Dtype | None = None
-) -> None:
+def save_single(file: Path, description: Description, nets: Nets, dtypes: Mapping[str, Dtypes]) -> None:
     """Write a checkpoint as one file in LDM's names. Raises CheckpointError for one that has no such form."""
     if file.exists():
         raise CheckpointError(f"{file} is there already: name another")
@@ -124,7 +140,7 @@ def save_single(
     family = XL if description.xl else SD2 if description.texts[0].hidden_act == "gelu" else SD1
     made: Tensors = {}
     for name, net in nets.items():
-        tensors = parameters(net, configs[name], dtype)
+        tensors = parameters(net, configs[name], dtypes[name])
         if name == "unet":
             made |= _under("model.diffusion_model.", tensors, unet_prefixes(description.unet))
         elif name == "vae":

@@ -11,10 +11,12 @@ import mlx.core as mx
 
 from ..config import UNetConfig, VAEConfig
 from . import family as families
+from . import shapes as configs
 from .checkpoint import CheckpointError, TokenizerFiles
 from .family import EMA, NOT_WEIGHTS, OPEN_CLIP, UNET, Family
 from .ldm import QKV, open_clip_prefixes, renamed, swapped, unet_prefixes, vae_prefixes
 from .parts import Checkpoint, Part, Tokenizer
+from .shapes import told
 from .tensors import Header, Tensor, open_tensors, read_header
 from .vocabulary import openai_tokenizer
 
@@ -41,11 +43,9 @@ def single_checkpoint(file: Path, without_vae: bool = False) -> Checkpoint:
     parts = {}
     for suffix, (naming, prefix) in zip(("", "_2"), family.texts, strict=False):
         parts[f"text_encoder{suffix}"] = _text_part(header, naming, prefix, bool(suffix), asks)
-    config = families.unet_config(unet, family, file)
-    try:
+    with told(file, "UNet"):
+        config = configs.unet_config(unet, family, file)
         prefixes = swapped(unet_prefixes(UNetConfig.from_diffusers(config)))
-    except ValueError as error:
-        raise CheckpointError(f"{file} is no Stable Diffusion model that is known here: {error}") from None
     parts["unet"] = _part(header, config, UNET, lambda name: renamed(named[name], prefixes), asks)
     vae = next((prefix for prefix in families.VAES if header.under(prefix)), None)
     if vae is not None:
@@ -160,23 +160,19 @@ def _part(header: Header, config: Mapping[str, Any], prefix: str, ours: Any, ask
 def vae_part(header: Header, prefix: str, scaling: float, force_upcast: bool) -> Part:
     """An autoencoder in LDM's names."""
     shapes = header.under(prefix)
-    try:
-        config = families.vae_config(shapes, scaling, force_upcast)
+    with told(header.file, "autoencoder"):
+        config = configs.vae_config(shapes, scaling, force_upcast)
         prefixes = swapped(vae_prefixes(VAEConfig.from_diffusers(config)))
-    except (KeyError, IndexError, ValueError) as error:
-        raise CheckpointError(f"{header.file} has no autoencoder that is known here ({error})") from None
     return _part(header, config, prefix, lambda name: renamed(name, prefixes), "an autoencoder")
 
 
 def _text_part(header: Header, naming: str, prefix: str, projected: bool, asks: str) -> Part:
     shapes = header.under(prefix)
-    try:
+    with told(header.file, "text encoder"):
         if naming == OPEN_CLIP:
-            return _open_clip(header, prefix, families.open_clip_config(shapes, projected), projected, asks)
+            return _open_clip(header, prefix, configs.open_clip_config(shapes, projected), projected, asks)
         inner = {name.removeprefix("text_model."): shape for name, shape in shapes.items()}
-        config = families.clip_config(inner)
-    except (KeyError, IndexError, ValueError) as error:
-        raise CheckpointError(f"{header.file} has no text encoder that is known here ({error})") from None
+        config = configs.clip_config(inner)
     part = _part(header, config, prefix, lambda name: name.removeprefix("text_model."), asks)
     # Some tools add the projection that CLIP has, and that Stable Diffusion never used.
     return _but(part, lambda tensor: tensor.ours != "text_projection.weight")

@@ -129,11 +129,10 @@ def given_noise(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     noise = noise_for(1)
     tensor = torch.from_numpy(noise).permute(0, 3, 1, 2)
     monkeypatch.setattr(DiagonalGaussianDistribution, "sample", lambda self, generator=None: self.mode())
-    for module in ("img2img", "inpaint"):
-        monkeypatch.setattr(
-            f"diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_{module}.randn_tensor",
-            lambda shape, **_: tensor.expand(shape),
-        )
+    for family in ("stable_diffusion", "stable_diffusion_xl"):
+        for way in ("img2img", "inpaint"):
+            module = f"diffusers.pipelines.{family}.pipeline_{family}_{way}"
+            monkeypatch.setattr(f"{module}.randn_tensor", lambda shape, **_: tensor.expand(shape))
     return noise
 
 
