@@ -209,6 +209,20 @@ class Settings:
     )
     source_prompt: str = declared("", PROMPT, "for the inversion: what the picture shows (default: nothing)", "TEXT")
     perturb: tuple[Perturbation, ...] = declared((), LINEAGE)  # of the start, in order
+    deep_cache: int = declared(
+        1,
+        whole(1, 1000).strictly(),
+        "an approximation: run the whole net in every N-th step only, and in the others its outermost layer alone, on "
+        "what the deep ones gave last (default: 1, exact)",
+        "N",
+    )
+    merge_tokens: float = declared(
+        0.0,
+        number(0, 0.75).strictly(),
+        "an approximation: self-attention at the widest level takes this share of the places, from 0 to 0.75, together "
+        "with others that are alike (default: 0, exact)",
+        "SHARE",
+    )
     clip_skip: int = declared(  # from the end; for the negative prompt too, unlike diffusers
         0, whole(0), "leave out the last N layers of the text encoder (default: 0)", "N"
     )

@@ -11,7 +11,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 from stable_diffusion import StableDiffusion, bench
-from stable_diffusion.bench import command, quantized, resident, samplers, workers
+from stable_diffusion.bench import approximations, command, quantized, resident, samplers, workers
 from stable_diffusion.bench.families import FAMILIES, Family
 from stable_diffusion.bench.figures import Figure, table
 from stable_diffusion.bench.nets import WHAT, Bench, random_checkpoint
@@ -225,3 +225,18 @@ def test_the_page_of_nets_is_measured(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_page_can_be_left_out() -> None:
     assert command._with_page([]) == ["nets"] and command._with_page(["--runs", "1"]) == ["nets", "--runs", "1"]
     assert command._with_page(["samplers"]) == ["samplers"] and command._with_page(["--help"]) == ["--help"]
+
+
+def test_the_page_of_approximations_is_a_table_whose_errors_grow_with_the_steps_between(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = UNetConfig(block_out_channels=(32, 32, 64, 64))
+    monkeypatch.setattr(approximations, "UNetConfig", lambda: small)
+    monkeypatch.setattr(approximations, "PROMPTS", approximations.PROMPTS[:1])
+    monkeypatch.setattr(approximations, "KINDS", ((2, 0.0), (5, 0.0), (2, 0.5)))
+    assert bench.main(["approximations", "--steps", "6", "--rounds", "1", "--side", "16"]) == 0
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in capsys.readouterr().out.splitlines()]
+    assert [row[:2] for row in rows[2:]] == [["2", "0"], ["5", "0"], ["2", "0.5"]]
+    errors = [float(row[2]) for row in rows[2:]]
+    assert 0 < errors[0] < errors[1] and errors[0] < errors[2]
+    assert all(float(cell.removesuffix(" x")) > 0 for row in rows[2:] for cell in row[4:])

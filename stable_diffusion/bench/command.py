@@ -14,6 +14,7 @@ from ..diffusion.spacing import SPACINGS
 from ..jobs.events import Answer, Event, Note, Progress
 from ..jobs.model import QUANTIZE
 from ..values import whole
+from .approximations import approximations_table
 from .families import FAMILIES
 from .figures import Figure, block, table
 from .machine import machine
@@ -22,7 +23,7 @@ from .quantized import KINDS, layers_table, quantized_table
 from .samplers import errors_table, samplers_error
 from .workers import PROGRAMS, Measured, Work, check_there, measure
 
-PAGES = ("nets", "samplers", "quantized")
+PAGES = ("nets", "samplers", "quantized", "approximations")
 OURS_ALONE = ("triangle",)  # what torch's side has no counterpart of
 COUNT = reading(whole(1).strictly().read)
 
@@ -30,7 +31,7 @@ COUNT = reading(whole(1).strictly().read)
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, and print tables. Returns the exit status."""
     args = _parser().parse_args(_with_page(argv))
-    pages = {"nets": _nets, "samplers": _samplers, "quantized": _quantized}
+    pages = {"nets": _nets, "samplers": _samplers, "quantized": _quantized, "approximations": _approximations}
     return run(lambda: pages[args.page](args))
 
 
@@ -69,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     page.add_argument("kinds", nargs="*", type=kind, metavar="BITS", help="(default: all but 2 and 3)")
     about = "what each kind of layer costs, in the first of BITS (default: 4)"
     page.add_argument("--layers", action="store_true", help=about)
+    page = pages.add_parser("approximations", help="what --deep-cache and --merge-tokens do to pictures, and save")
+    counts = {"steps": (20, "of the demo's pictures"), "rounds": (5, "to measure"), "side": (32, "of SD 1.5's latents")}
+    for name, (count, about) in counts.items():
+        page.add_argument(f"--{name}", type=COUNT, default=count, metavar="N", help=f"{about} (default: {count})")
     return parser
 
 
@@ -78,6 +83,10 @@ def _samplers(args: argparse.Namespace) -> Generator[Event, None, None]:
 
 def _quantized(args: argparse.Namespace) -> Generator[Event, None, None]:
     yield Answer(layers_table((*args.kinds, 4)[0]) if args.layers else quantized_table(args.kinds or KINDS))
+
+
+def _approximations(args: argparse.Namespace) -> Generator[Event, None, None]:
+    yield from map(Answer, approximations_table(args.steps, args.rounds, args.side))
 
 
 def _nets(args: argparse.Namespace) -> Generator[Event, None, None]:

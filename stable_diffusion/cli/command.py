@@ -1,6 +1,8 @@
 """What both commands are: options, a request, and the job that it asks for."""
 
+import os
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from .options import (
     add_common,
@@ -11,6 +13,12 @@ from .options import (
     add_variations,
 )
 from .parser import Parser
+
+if TYPE_CHECKING:
+    from ..jobs.ranks import Ranks
+
+# By what mlx.launch, or MPI, tells a process which of several it is.
+LAUNCHED = {"MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK"}
 
 
 def _nothing() -> None:
@@ -57,4 +65,19 @@ def _main(parser: Parser, argv: Sequence[str] | None, ready: Callable[[], None])
 
     check(parser, args)
     ready()
-    return run(lambda: job(args), args.verbose)
+    try:
+        ranks = _ranks()
+    except RuntimeError as error:
+        parser.error(str(error))
+    if ranks is None:
+        return run(lambda: job(args), args.verbose)
+    return run(lambda: ranks.shared(lambda: job(args, ranks)), args.verbose and ranks.first)
+
+
+def _ranks() -> "Ranks | None":
+    """The processes that share the job with this one, where it was started as one of several."""
+    if LAUNCHED.isdisjoint(os.environ):
+        return None
+    from ..jobs.ranks import Ranks  # not where there is one
+
+    return Ranks.here()

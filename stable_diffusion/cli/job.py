@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlx.core as mx
 from tqdm import tqdm
@@ -15,12 +16,18 @@ from ..jobs.redraw import redraw
 from ..pipeline import StableDiffusion
 from .arguments import model_of, request_of, view_of
 
+if TYPE_CHECKING:
+    from ..jobs.ranks import Ranks
 
-def job(args: argparse.Namespace) -> Generator[Event, None, None]:
-    """All of it, as events. Raises what `paint` and `redraw` raise."""
+
+def job(args: argparse.Namespace, ranks: "Ranks | None" = None) -> Generator[Event, None, None]:
+    """All of it, as events; ranks: the processes that share it. Raises what `paint` and `redraw` raise."""
     if args.print_parser:
         yield from (Answer(f"{name} = {value!r}") for name, value in sorted(vars(args).items()))
     output = Output(args.output, args.overwrite)
+    first = ranks is None or ranks.first
+    if (args.redraw or args.plan) and not first:
+        return
     if args.redraw:
         model = model_of(args) | ({} if args.model is None else {"name": args.model})
         yield from redraw(Path(args.redraw), view_of(args), output, model)
@@ -28,8 +35,10 @@ def job(args: argparse.Namespace) -> Generator[Event, None, None]:
     request = yield from request_of(args)
     if args.plan:
         yield from show_plan(request, request.model.planner(), output)
-    else:
-        yield from paint(request, _loaded(request.model, args.preload_models), output)
+        return
+    if ranks is not None:
+        request = ranks.agreed(request)
+    yield from paint(request, _loaded(request.model, args.preload_models), output, ranks)
 
 
 def _loaded(model: Model, at_once: bool) -> StableDiffusion:

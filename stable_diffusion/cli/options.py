@@ -116,7 +116,8 @@ def add_common(parser: Parser) -> None:
         const=False,
         help="calculate in full precision (32 bits) on a GPU too",
     )
-    _add(group, "--batch-size")
+    for flag in ("--batch-size", "--deep-cache", "--merge-tokens"):
+        _add(group, flag)
     _add(group, "--decoding_batch_size")
     group.add_argument("--preload-models", action="store_true", help="read all weights before the first step")
 

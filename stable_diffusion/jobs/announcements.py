@@ -69,6 +69,9 @@ def cautions(request: Request, layout: Layout) -> Iterator[str]:
             "--model names one that knows more"
         )
     yield from (f"note: {text}" for text in _unused(request, layout))
+    near = [f"{name} {_values(layout, name)}" for name in ("deep_cache", "merge_tokens") if _is_set(layout, name)]
+    if near:
+        yield f"note: {' and '.join(near)} {'are approximations' if len(near) > 1 else 'is an approximation'}"
     if layout.kind == "triangle" and not request.view.show_denoising:
         every = columns_of([run.plan.steps_run for run in layout.runs], request.view).every
         if every > 1:
@@ -81,6 +84,17 @@ def cautions(request: Request, layout: Layout) -> Iterator[str]:
             f"note: these {len(layout.runs)} pictures are one and the same: an inversion has no noise that a seed "
             "could change; --perturb makes variations"
         )
+
+
+def _is_set(layout: Layout, name: str) -> bool:
+    return any(run.settings.was_set(name) for run in layout.runs)
+
+
+def _values(layout: Layout, name: str) -> str:
+    """What a setting is in the runs where it was given a value."""
+    return " and ".join(
+        dict.fromkeys(f"{getattr(run.settings, name):g}" for run in layout.runs if run.settings.was_set(name))
+    )
 
 
 def _is_file(prompt: str) -> bool:
@@ -112,6 +126,8 @@ def _unused(request: Request, layout: Layout) -> Iterator[str]:
             yield f"without guidance (cfg {runs[0].cfg:g}) the negative prompt is not used"
         if request.settings.cfg_rescale:
             yield f"without guidance (cfg {runs[0].cfg:g}) there is no contrast for cfg_rescale to take back"
+    if _is_set(layout, "deep_cache") and all(run.plan.steps_run <= 1 for run in layout.runs):
+        yield "deep_cache does nothing in a run of one step"
     churned = [name for name in ("s_tmin", "s_tmax", "s_noise") if request.settings.was_set(name)]
     noisy = any(s.s_churn or s.eta or (sampler_named(s.sampler).noise and s.eta != 0) for s in runs)
     if churned and not noisy:

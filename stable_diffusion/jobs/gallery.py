@@ -228,7 +228,8 @@ class Gallery:
         if which is not None:
             decoding, layout = self._view.decoding_batch_size or 1, self._layout
             run = layout.runs[which]
-            together = [i for i, other in enumerate(layout.runs) if other.worn == run.worn]
+            hand = range(which % layout.hands, len(layout.runs), layout.hands)
+            together = [i for i in hand if layout.runs[i].worn == run.worn]
             alone = len(together) == 1 or (layout.batch_size == 1 and decoding == 1)
             settings = tuple(layout.runs[i].settings for i in together)
             batch = None if alone else Batch(settings, together.index(which), layout.batch_size, decoding)

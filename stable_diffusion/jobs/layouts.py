@@ -29,6 +29,7 @@ class Layout:
     endings: Sequence[str]  # of the names of the finished pictures
     headings: Sequence[str]
     batch_size: int | None
+    hands: int = 1  # the runs are walked by so many, run i by the i-th, the same one again after the last
     view: View  # what was asked for, as far as it leads to the same runs and their sheet again
     sheet: str | None = None  # the ending of the sheet's name; None: no sheet
     of_lines: bool = False  # of a file, which may differ in any setting

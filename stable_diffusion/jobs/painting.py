@@ -4,7 +4,9 @@ import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ..diffusion.samplers import Step
 from ..pipeline import Planner, Run, StableDiffusion
 from ..pipeline.laboratory import way_up
 from ..pipeline.memory import check_memory, fitting, needed, precision
@@ -18,6 +20,9 @@ from .loopback import Loop, each
 from .pages import check_page
 from .record import Record
 from .request import Request
+
+if TYPE_CHECKING:  # a process that is alone needs nothing of it
+    from .ranks import Ranks
 
 
 def show_plan(request: Request, planner: Planner, output: Output) -> Iterator[Event]:
@@ -44,17 +49,22 @@ def _show_plan(request: Request, planner: Planner, output: Output) -> Iterator[E
     yield Note(f"about {takes / 2**30:.2f} GiB of memory at the most, besides the weights")
 
 
-def paint(request: Request, sd: StableDiffusion, output: Output) -> Iterator[Event]:
+def paint(request: Request, sd: StableDiffusion, output: Output, ranks: "Ranks | None" = None) -> Iterator[Event]:
     """Make what a request asks for, and write it. What is finished is kept, whatever happens on the way.
 
+    ranks: the processes that share the job, of which the first makes the files; None: there is this one alone.
     Raises ValueError, before anything is made, for what cannot be; and what `StableDiffusion.walk` raises.
     """
     yield from (Note(f"note: {said}") for said in sd.notes)
     if request.view.loopback is not None:
-        yield from _loop(request, sd, output)
+        if ranks is None or ranks.first:  # each round waits for the one before
+            yield from _loop(request, sd, output)
         return
     for one, place in _apart(request, output):
-        yield from _paint(one, sd, place)
+        if ranks is None or ranks.first:
+            yield from _paint(one, sd, place, ranks)
+        else:
+            ranks.help(one, layout_of(one, sd.planner), sd)
 
 
 def _loop(request: Request, sd: StableDiffusion, output: Output) -> Iterator[Event]:
@@ -97,8 +107,13 @@ def _ending(file: str | None, ending: str) -> str | None:
     return None if file is None else str(Path(file).with_stem(Path(file).stem + ending))
 
 
-def _paint(request: Request, sd: StableDiffusion, output: Output) -> Generator[Event, None, Record]:
+def _paint(
+    request: Request, sd: StableDiffusion, output: Output, ranks: "Ranks | None" = None
+) -> Generator[Event, None, Record]:
     layout = _checked_layout(request, sd.planner, output)
+    if ranks is not None:
+        layout = ranks.dealt(layout)
+        yield from ranks.note(layout)
     if request.view.metadata and not output.keeps_settings:
         yield Note(f"note: {output.path.suffix} files keep no settings: name it .png, .jpg or .webp for --from to work")
     elif request.view.metadata and request.inputs is not None and output.path.suffix.lower() != ".png":
@@ -123,7 +138,8 @@ def _paint(request: Request, sd: StableDiffusion, output: Output) -> Generator[E
         yield Note(exactness(inversion))
 
     gallery = Gallery(sd, runs, layout, request, output)
-    yield from _closed(_walk(sd, runs, layout, request, gallery, highest), gallery.close)
+    walk = sd.walk if ranks is None else ranks.walking(sd, request, layout)
+    yield from _closed(_walk(walk, runs, layout, request, gallery, highest), gallery.close)
     return gallery.record
 
 
@@ -137,7 +153,12 @@ def _checked_layout(request: Request, planner: Planner, output: Output) -> Layou
 
 
 def _walk(
-    sd: StableDiffusion, runs: Sequence[Run], layout: Layout, request: Request, gallery: Gallery, highest: int
+    walk: Callable[[Sequence[Run], int | None], Iterator[tuple[int, Step]]],
+    runs: Sequence[Run],
+    layout: Layout,
+    request: Request,
+    gallery: Gallery,
+    highest: int,
 ) -> Iterator[Event]:
     kind, pyramid = request.view.show_noising, request.view.triangle_shape == "pyramid"
     if pyramid:
@@ -155,6 +176,6 @@ def _walk(
             yield from gallery.unchanged(which)
     total = sum(run.plan.steps_run for run in runs)
     yield Progress(0, total)
-    for done, (which, step) in enumerate(sd.walk(runs, layout.batch_size), start=1):
+    for done, (which, step) in enumerate(walk(runs, layout.batch_size), start=1):
         yield from gallery.take(which, step)
         yield Progress(done, total)

@@ -74,6 +74,8 @@ def parameters(recipe: Recipe) -> str:
     if s.variation_seed is not None:
         pairs["Variation seed"] = s.variation_seed
         pairs["Variation seed strength"] = f"{s.variation_strength:g}"
+    if s.merge_tokens:
+        pairs["Token merging ratio"] = f"{s.merge_tokens:g}"
     if s.start_scale == "unit":
         pairs["SGM noise multiplier"] = True
     if s.perturb:
@@ -119,6 +121,7 @@ _READERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "Sigma noise": lambda v: {"s_noise": float(v)},
     "RNG": lambda v: {"noise_source": _RANDOM[v.lower()]},
     "ENSD": lambda v: {"step_seed_delta": int(v)},
+    "Token merging ratio": lambda v: {"merge_tokens": min(float(v), 0.75)},  # theirs ends there too
     "SGM noise multiplier": lambda v: {"start_scale": {"true": "unit", "false": "sigma"}[v.lower()]},
 }
 # The spacing that "Automatic" stands for: the sampler's own, since version 1.9.

@@ -11,6 +11,7 @@ from .attention import Attention
 from .convolution import Conv2d, Downsample2D, Upsample2D
 from .elementwise import geglu
 from .layers import ResnetBlock2D
+from .merging import merging
 from .norm import GroupNorm
 
 TOKENS = 1024  # that a CPU takes through a transformer block at once
@@ -86,19 +87,33 @@ class BasicTransformerBlock(nn.Module):
         self.norm3 = nn.LayerNorm(dim)
         self.ff = FeedForward(dim)
 
-    def __call__(self, x: mx.array, context: mx.array) -> mx.array:
-        """x (B, N, dim), context (B, M, context_dim) -> (B, N, dim)."""
-        y = self.norm1(x)
-        own, told = self.attn1.seen(y), self.attn2.seen(context)
+    def __call__(
+        self, x: mx.array, context: mx.array, picture: tuple[int, int] | None = None, merge: float = 0.0
+    ) -> mx.array:
+        """x (B, N, dim), context (B, M, context_dim) -> (B, N, dim).
 
-        def tokens(x: mx.array, y: mx.array) -> mx.array:
-            x = x + self.attn1.look(y, *own)
+        merge: a share of the tokens, of a picture (H, W), that self-attention takes together: see `merging`.
+        """
+        y, told = self.norm1(x), self.attn2.seen(context)
+        fewer = merging(x, picture, merge) if merge and picture is not None else None
+        if fewer is not None:
+            y = fewer.merged(y)
+        own = self.attn1.seen(y)
+
+        def onwards(x: mx.array, found: mx.array) -> mx.array:
+            x = x + found
             x = x + self.attn2.look(self.norm2(x), *told)
             return x + self.ff(self.norm3(x))
 
+        def tokens(x: mx.array, y: mx.array) -> mx.array:
+            return onwards(x, self.attn1.look(y, *own))
+
         B, N, _ = x.shape
         size = max(1, min(TOKENS // B, -(-N // len(lanes())))) if on_cpu() else N
-        return mx.concatenate(each(tokens, cut(x, size), cut(y, size)), axis=1)
+        if fewer is None:
+            return mx.concatenate(each(tokens, cut(x, size), cut(y, size)), axis=1)
+        found = mx.concatenate(each(lambda piece: self.attn1.look(piece, *own), cut(y, size)), axis=1)
+        return mx.concatenate(each(onwards, cut(x, size), cut(fewer.unmerged(found), size)), axis=1)
 
 
 class Transformer2DModel(nn.Module):
@@ -112,12 +127,12 @@ class Transformer2DModel(nn.Module):
         self.transformer_blocks = [BasicTransformerBlock(dim, heads, context_dim, upcast) for _ in range(layers)]
         self.proj_out = nn.Linear(dim, dim)
 
-    def __call__(self, x: mx.array, context: mx.array) -> mx.array:
-        """x (B, H, W, C), context (B, N, context_dim) -> (B, H, W, C)."""
+    def __call__(self, x: mx.array, context: mx.array, merge: float = 0.0) -> mx.array:
+        """x (B, H, W, C), context (B, N, context_dim) -> (B, H, W, C); merge: as in the blocks."""
         B, H, W, C = x.shape
         y = self.proj_in(self.norm(x).reshape(B, H * W, C))  # (B, H W, C)
         for block in self.transformer_blocks:
-            y = block(y, context)
+            y = block(y, context, (H, W), merge)
         return x + self.proj_out(y).reshape(B, H, W, C)
 
 
@@ -134,10 +149,10 @@ class UNetBlock(nn.Module):
         if all(depths := config.depths(level, up)):
             self.attentions = [_transformer(level, depth, config) for depth in depths]
 
-    def layer(self, j: int, x: mx.array, time: mx.array, context: mx.array) -> mx.array:
+    def layer(self, j: int, x: mx.array, time: mx.array, context: mx.array, merge: float) -> mx.array:
         """The j-th residual block and its transformer: x (B, H, W, in) -> (B, H, W, out)."""
         x = self.resnets[j](x, time)
-        return self.attentions[j](x, context) if "attentions" in self else x
+        return self.attentions[j](x, context, merge) if "attentions" in self else x
 
 
 def _transformer(level: int, depth: int, config: UNetConfig) -> Transformer2DModel:
@@ -161,13 +176,15 @@ class DownBlock(UNetBlock):
         if level < len(config.block_out_channels) - 1:
             self.downsamplers = [Downsample2D(out, padding=1)]
 
-    def __call__(self, x: mx.array, time: mx.array, context: mx.array, skips: list[mx.array]) -> mx.array:
+    def __call__(
+        self, x: mx.array, time: mx.array, context: mx.array, skips: list[mx.array], merge: float = 0.0
+    ) -> mx.array:
         """x (B, H, W, in), time (B, D), context (B, N, context_dim) -> (B, ceil(H / 2), ceil(W / 2), out).
 
         Adds what it makes to skips; the last level keeps H and W.
         """
         for j in range(len(self.resnets)):
-            x = self.layer(j, x, time, context)
+            x = self.layer(j, x, time, context, merge)
             skips.append(x)
         if "downsamplers" in self:
             x = self.downsamplers[0](x)
@@ -210,13 +227,21 @@ class UpBlock(UNetBlock):
         if level > 0:
             self.upsamplers = [Upsample2D(out)]
 
-    def __call__(self, x: mx.array, time: mx.array, context: mx.array, skips: list[mx.array]) -> mx.array:
+    def __call__(
+        self,
+        x: mx.array,
+        time: mx.array,
+        context: mx.array,
+        skips: list[mx.array],
+        merge: float = 0.0,
+        layers: slice = slice(None),
+    ) -> mx.array:
         """x (B, H, W, in), time (B, D), context (B, N, context_dim) -> (B, 2 H or 2 H - 1, 2 W or 2 W - 1, out).
 
-        Takes what it needs from the end of skips; the first level keeps H and W.
+        Takes what it needs from the end of skips; the first level keeps H and W. layers: those that are run.
         """
-        for j in range(len(self.resnets)):
-            x = self.layer(j, mx.concatenate([x, skips.pop()], axis=-1), time, context)
+        for j in range(len(self.resnets))[layers]:
+            x = self.layer(j, mx.concatenate([x, skips.pop()], axis=-1), time, context, merge)
         if "upsamplers" in self:
             _, H, W, _ = skips[-1].shape
             x = self.upsamplers[0](x, size=(H, W))
@@ -261,6 +286,28 @@ class UNet2DConditionModel(nn.Module):
         XL also takes text_embeds (B, D), the pooled text, and time_ids (B, 6): the original size (H, W), the crop's
         corner (y, x) and the target size (H, W), in pixels. An LCM takes time_cond (B, time_cond_proj_dim).
         """
+        return self.nearly(x, t, context, text_embeds, time_ids, time_cond)
+
+    def nearly(
+        self,
+        x: mx.array,
+        t: mx.array,
+        context: mx.array,
+        text_embeds: mx.array | None = None,
+        time_ids: mx.array | None = None,
+        time_cond: mx.array | None = None,
+        *,
+        deep: mx.array | None = None,
+        keep: bool = False,
+        merge: float = 0.0,
+    ) -> mx.array:
+        """The same with two approximations; with neither it is the same to the bit.
+
+        DeepCache (Ma et al. 2023, 2312.00858), at its outermost branch: with keep, the deep feature that the last layer
+        is given stands behind the out_channels; with one of another time as deep (B, H, W, C), the first convolution
+        and the last layer alone are run. merge: the share of the tokens, from 0 to 0.75, that self-attention at the
+        widest level takes together with others; see `merging`.
+        """
         time = self.time_embedding(self._embed(t, self.config.block_out_channels[0], x.dtype), time_cond)
         if "add_embedding" in self:
             if text_embeds is None or time_ids is None:
@@ -271,11 +318,21 @@ class UNet2DConditionModel(nn.Module):
         time = nn.silu(time)  # every residual block would do it for itself
 
         x = self.conv_in(x)  # (B, H, W, C of the widest level)
-        skips = [x]
-        for down in self.down_blocks:
-            x = down(x, time, context, skips)
-        if "mid_block" in self:
-            x = self.mid_block(x, time, context)
-        for up in self.up_blocks:
-            x = up(x, time, context, skips)
-        return self.conv_out(x, self.conv_norm_out.with_silu(x))
+        skips, last = [x], self.up_blocks[-1]
+        shares = [merge if level == self.widest else 0.0 for level in range(len(self.up_blocks))]
+        if deep is None:
+            for down, share in zip(self.down_blocks, shares, strict=True):
+                x = down(x, time, context, skips, share)
+            if "mid_block" in self:
+                x = self.mid_block(x, time, context)
+            for up, share in zip(self.up_blocks[:-1], reversed(shares[1:]), strict=True):
+                x = up(x, time, context, skips, share)
+            deep = last(x, time, context, skips, shares[0], slice(0, -1))
+        x = last(deep, time, context, skips, shares[0], slice(-1, None))
+        x = self.conv_out(x, self.conv_norm_out.with_silu(x))
+        return mx.concatenate([x, deep], axis=-1) if keep else x
+
+    @property
+    def widest(self) -> int:
+        """The level of the widest picture in which places attend to each other; 0 is the widest of all."""
+        return next((i for i, block in enumerate(self.down_blocks) if "attentions" in block), 0)

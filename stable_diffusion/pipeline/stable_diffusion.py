@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +39,7 @@ from ..weights.quantize import quantize as quantize_net
 from ..weights.quantize import said_of
 from ..weights.repo import ENDING
 from ..weights.saving import read_dtypes, save_folder, save_single
+from .approximations import Approximations, seated
 from .conditioning import guides
 from .estimate import estimate_of, repaint_channels
 from .frames import finite, shown
@@ -339,18 +340,26 @@ class StableDiffusion:
             group = [runs[i] for i in indices]
             self.wear(*group[0].worn)
             samplers = (run.sampler(run.start, run.step_noise) for run in group)
-            rows = batch_size or fitting(self.description, group, self.dtype)
-            for which, step in lockstep(self._estimate(group), samplers, rows):
+            rows, approximations = batch_size or fitting(self.description, group, self.dtype), Approximations(group)
+            for which, step in lockstep(self._estimate(group, approximations), samplers, rows):
+                approximations.moved(which)
                 mx.eval(step.x, step.clean)
                 start, remedy = group[which].start, "try a smaller cfg, or other weights"
                 finite(step.x, f"step {step.index + 1}", self.nets, start, remedy)
                 yield indices[which], step
 
-    def _estimate(self, runs: Sequence[Run]) -> DenoiseRows:
+    def _estimate(self, runs: Sequence[Run], approximations: Approximations | None = None) -> DenoiseRows:
         told = guides(self.texts, self.description, self.dtype, [run.settings for run in runs])
         channels = repaint_channels(runs[0], self.encode) if self.planner.repaints else None
-        unet = by_rows(lambda x, t, **more: self.unet(x.astype(self.dtype), t, **more))
-        return estimate_of(runs, unet, told, self.schedule, channels)
+        if approximations is None or not approximations.wanted:
+            unet = by_rows(lambda x, t, **more: self.unet(x.astype(self.dtype), t, **more))
+            return estimate_of(runs, unet, told, self.schedule, channels)
+
+        def net(x: mx.array, t: mx.array, merge: float, keep: bool, **more: mx.array) -> mx.array:
+            nearly = partial(self.unet.nearly, keep=keep, merge=merge)
+            return by_rows(lambda x, t, **more: nearly(x.astype(self.dtype), t, **more))(x, t, **more)
+
+        return estimate_of(runs, approximations.net(net), seated(told), self.schedule, channels)
 
     def decode(self, latents: mx.array) -> mx.array:
         """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], float32."""

@@ -1,0 +1,112 @@
+"""Runs that take less than the whole UNet in every step: deep features used again, and tokens merged.
+
+Each row of a call keeps to its own run's settings, and finds what its own run kept, whoever else is in the call.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import mlx.core as mx
+
+from ..diffusion.guidance import ChangingGuide, Conditioning, Guide
+from .run import Run
+
+SEAT = "seat"  # what rows are told besides, (B, 1): twice the number of the run, and 1 more for the negative prompt
+Place = tuple[int, int]  # a seat, and the number of the row among those that have it
+
+
+def seated(guides: Sequence[Guide | ChangingGuide]) -> list[Guide | ChangingGuide]:
+    """The guides of some runs, whose rows can be told from each other in a call."""
+
+    def at(conditioning: Conditioning, seat: int) -> Conditioning:
+        rows = {array.shape[0] for array in conditioning.values()}
+        return {**conditioning, SEAT: mx.array([[seat]] * max(rows))} if conditioning else {}
+
+    def one(guide: Guide, k: int) -> Guide:
+        return replace(guide, positive=at(guide.positive, 2 * k), negative=at(guide.negative, 2 * k + 1))
+
+    return [
+        one(guide, k) if isinstance(guide, Guide) else ChangingGuide([(last, one(g, k)) for last, g in guide.spans])
+        for k, guide in enumerate(guides)
+    ]
+
+
+@dataclass(eq=False)
+class Approximations:
+    """What a walk of some runs remembers: how far each one is, and the deep features that it goes on with.
+
+    A step of a run is whole in all of its network calls, or in none: the first is, and each deep_cache-th after it.
+    """
+
+    runs: Sequence[Run]
+    _taken: Counter[int] = field(default_factory=Counter)  # steps, by run
+    _kept: dict[Place, mx.array] = field(default_factory=dict)  # (1, h, w, C)
+
+    @property
+    def wanted(self) -> bool:
+        return any(run.settings.deep_cache > 1 or run.settings.merge_tokens for run in self.runs)
+
+    def moved(self, which: int) -> None:
+        """A run has taken a step."""
+        self._taken[which] += 1
+        if self._taken[which] == self.runs[which].plan.steps_run:
+            self._kept = {place: deep for place, deep in self._kept.items() if place[0] // 2 != which}
+
+    def net(self, unet: Callable[..., mx.array]) -> Callable[..., mx.array]:
+        """A net of rows that are told their seats, around `UNet2DConditionModel.nearly`."""
+
+        def predict(x: mx.array, t: mx.array, seat: mx.array, **told: mx.array) -> mx.array:
+            places = _places(seat)
+            alike: dict[tuple[float, bool, bool], list[int]] = {}
+            for row, (number, _) in enumerate(places):
+                alike.setdefault(self._way(number // 2), []).append(row)
+            parts = [self._part(unet, x, t, told, places, *group) for group in alike.items()]
+            if len(parts) == 1:
+                return parts[0]
+            order = [row for rows in alike.values() for row in rows]
+            return mx.concatenate(parts)[mx.array([order.index(row) for row in range(len(order))])]
+
+        return predict
+
+    def _way(self, which: int) -> tuple[float, bool, bool]:
+        """How a run's next call goes: the share that is merged, whether it reuses, and whether it keeps for later."""
+        s = self.runs[which].settings
+        reuses = self._taken[which] % s.deep_cache > 0
+        return s.merge_tokens, reuses, s.deep_cache > 1 and not reuses
+
+    def _part(
+        self,
+        unet: Callable[..., mx.array],
+        x: mx.array,
+        t: mx.array,
+        told: Conditioning,
+        places: Sequence[Place],
+        way: tuple[float, bool, bool],
+        rows: Sequence[int],
+    ) -> mx.array:
+        """What the rows of a call that go one way come to."""
+        merge, reuses, keeps = way
+        if len(rows) < x.shape[0]:
+            at = mx.array(list(rows))
+            x, t, told = x[at], t[at], {name: array[at] for name, array in told.items()}
+        if reuses:
+            told = {**told, "deep": mx.concatenate([self._kept[places[row]] for row in rows])}
+        y = unet(x, t, merge=merge, keep=keeps, **told)
+        if keeps:
+            channels = self.runs[0].shape[2]
+            for k, row in enumerate(rows):
+                self._kept[places[row]] = y[k : k + 1, ..., channels:]
+            y = y[..., :channels]
+        return y
+
+
+def _places(seat: mx.array) -> list[Place]:
+    """Of each row its seat (B, 1), and which of the rows with that seat it is: a run's rows are in order in a call."""
+    seen: Counter[int] = Counter()
+    places = []
+    for row in range(seat.shape[0]):
+        number = int(seat[row, 0])
+        places.append((number, seen[number]))
+        seen[number] += 1
+    return places
