@@ -142,6 +142,7 @@ def test_the_peak_of_a_process_is_what_it_held() -> None:
 def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two programs in the place of the sides: each says its name in this file, and takes 2 s and 1 s, or 4 s."""
     said = tmp_path / "order"
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # the suite's own
     for side, seconds in (("mlx", 2.0), ("torch", 4.0)):
         code = f"""
 import json, os, sys
