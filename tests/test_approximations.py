@@ -9,7 +9,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from stable_diffusion import Settings, StableDiffusion
+from stable_diffusion import Settings, StableDiffusion, parallel
 from stable_diffusion.diffusion.schedule import deviation
 from stable_diffusion.models.unet import UNet2DConditionModel
 from stable_diffusion.pipeline import Run
@@ -162,3 +162,12 @@ def test_prompts_that_change_and_several_at_once_keep_their_own(sd: StableDiffus
         assert largest_difference(one, other) < 1e-4
     exact = ends(sd, [replace(s, deep_cache=1) for s in all_settings])
     assert all(largest_difference(one, other) > 1e-3 for one, other in zip(exact, alone, strict=True))
+
+
+def test_rows_on_streams_of_their_own_find_theirs(sd: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = [replace(SETTINGS, seed=k, deep_cache=2, merge_tokens=0.5, cfg=4) for k in range(2)]
+    alone = ends(sd, settings)
+    monkeypatch.setattr(parallel, "cores", lambda: 3)
+    monkeypatch.setattr(parallel, "_here", parallel._Here())
+    for one, other in zip(ends(sd, settings), alone, strict=True):
+        assert largest_difference(one, other) < 1e-4
