@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import mlx.core as mx
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from stable_diffusion import Settings, StableDiffusion
 from stable_diffusion.models.unet import UpBlock
 from stable_diffusion.pipeline import memory
-from stable_diffusion.pipeline.memory import check_memory, fitting, kept, needed
+from stable_diffusion.pipeline.memory import check_memory, fitting, give_back, keep_in_bounds, kept, needed
 from stable_diffusion.pipeline.run import Run
 
 
@@ -27,9 +28,11 @@ def test_what_the_way_down_keeps_is_counted_right(sd: StableDiffusion, monkeypat
     found = []
     whole = UpBlock.__call__
 
-    def seeing(block: UpBlock, x: mx.array, time: mx.array, context: mx.array, skips: list[mx.array]) -> mx.array:
+    def seeing(
+        block: UpBlock, x: mx.array, time: mx.array, context: mx.array, skips: list[mx.array], *rest: float
+    ) -> mx.array:
         found.append(sum(skip.size for skip in skips))
-        return whole(block, x, time, context, skips)
+        return whole(block, x, time, context, skips, *rest)
 
     monkeypatch.setattr(UpBlock, "__call__", seeing)
     sd.unet(mx.zeros((1, 19, 14, 4)), mx.array([1.0]), mx.zeros((1, 77, sd.description.unet.cross_attention_dim)))
@@ -79,8 +82,8 @@ def test_a_machine_with_little_memory_makes_the_same_pictures(
     calls: list[int] = []
     estimate = StableDiffusion._estimate
 
-    def counting(self: StableDiffusion, group: list[Run]) -> Callable[..., mx.array]:
-        inner = estimate(self, group)
+    def counting(self: StableDiffusion, group: list[Run], *rest: Any) -> Callable[..., mx.array]:
+        inner = estimate(self, group, *rest)
         return lambda x, sigma, which: (calls.append(x.shape[0]), inner(x, sigma, which))[1]  # type: ignore[func-returns-value]
 
     monkeypatch.setattr(StableDiffusion, "_estimate", counting)
@@ -91,3 +94,22 @@ def test_a_machine_with_little_memory_makes_the_same_pictures(
     apart = {(which, step.index): step.x for which, step in sd.walk(sd.begin(runs(sd, 3)))}
     assert max(calls) == 1 and len(apart) == len(together) == 6
     assert mx.allclose(apart[2, 1], together[-1], atol=1e-4)
+
+
+def test_gpus_give_back_what_was_freed_and_apple_s_keep_a_quarter(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(mx, "set_cache_limit", asked.append)
+    monkeypatch.setattr(mx, "clear_cache", lambda: asked.append("clear"))
+    monkeypatch.setattr(memory, "available", lambda: 8 * 2**30)
+    keep_in_bounds()
+    give_back()
+    assert asked == [] or mx.default_device() == mx.gpu
+    asked.clear()
+    monkeypatch.setattr(memory, "on_cpu", lambda: False)
+    keep_in_bounds()
+    give_back()
+    assert asked == [*([2 * 2**30] if mx.metal.is_available() else []), "clear"]
+    asked.clear()
+    monkeypatch.setattr(mx.metal, "is_available", lambda: True)
+    keep_in_bounds()
+    assert asked == [2 * 2**30]

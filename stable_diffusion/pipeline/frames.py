@@ -1,6 +1,6 @@
 """What a step looks like before it is decoded, and whether it is anything at all."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -20,14 +20,21 @@ FULL = "--no-float16 (float16=False)"
 
 
 def finite(
-    x: mx.array, doing: str, nets: Mapping[str, nn.Module], given: mx.array, remedy: str = "try other weights"
+    x: mx.array,
+    doing: str,
+    nets: Mapping[str, nn.Module],
+    given: mx.array,
+    remedy: str = "try other weights",
+    beside: Sequence[mx.array] = (),
 ) -> mx.array:
     """x itself. Raises FloatingPointError where it holds what is no number: a black picture would say nothing.
 
     The sentence says why, as far as it can be found: in the weights of the nets, or in what they were given; else the
-    remedy is what a person can try.
+    remedy is what a person can try. beside: what is calculated at the same time.
     """
-    if mx.isfinite(x).all():
+    fine = mx.isfinite(x).all()
+    mx.eval(x, fine, *beside)  # waiting for a GPU but once
+    if fine:
         return x
     weights = [(net, *named) for net, module in nets.items() for named in tree_flatten(module.parameters())]
     half = any(tensor.dtype == mx.float16 for _, _, tensor in weights)

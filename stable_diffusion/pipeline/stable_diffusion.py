@@ -46,7 +46,7 @@ from .frames import finite, shown
 from .inputs import NOTHING, Inputs
 from .inversion import invert_all
 from .laboratory import Axis, grid_settings, triangle_settings, way_up
-from .memory import check_memory, fitting, precision
+from .memory import check_memory, fitting, give_back, keep_in_bounds, precision
 from .notebook import Rows, Steps, with_bar
 from .older import OlderSampler, older_settings, variance_preserving
 from .planner import Planner
@@ -111,6 +111,7 @@ class StableDiffusion:
                 stacklevel=2,
             )
         self.dtype = precision(float16)
+        keep_in_bounds()
         checkpoint = (
             model if isinstance(model, Checkpoint) else open_checkpoint(model, self.dtype == mx.float16, vae=vae)
         )
@@ -300,6 +301,7 @@ class StableDiffusion:
         for use in dict.fromkeys(use for run in runs for use in run.worn):
             read_fitting(use, self._told, self.description.family, self.lora_partial)
         x0 = None if first.image is None else self.encode(first.image)
+        give_back()
         begun = [replace(run, x0=x0) for run in runs]
         inverting = [i for i, run in enumerate(begun) if run.settings.start == "inversion" and run.plan.steps_run]
         for i, run in zip(inverting, self.inverted([begun[i] for i in inverting]), strict=True):
@@ -343,10 +345,10 @@ class StableDiffusion:
             rows, approximations = batch_size or fitting(self.description, group, self.dtype), Approximations(group)
             for which, step in lockstep(self._estimate(group, approximations), samplers, rows):
                 approximations.moved(which)
-                mx.eval(step.x, step.clean)
                 start, remedy = group[which].start, "try a smaller cfg, or other weights"
-                finite(step.x, f"step {step.index + 1}", self.nets, start, remedy)
+                finite(step.x, f"step {step.index + 1}", self.nets, start, remedy, [step.clean])
                 yield indices[which], step
+            give_back()
 
     def _estimate(self, runs: Sequence[Run], approximations: Approximations | None = None) -> DenoiseRows:
         told = guides(self.texts, self.description, self.dtype, [run.settings for run in runs])
