@@ -29,10 +29,10 @@ def test_what_the_way_down_keeps_is_counted_right(sd: StableDiffusion, monkeypat
     whole = UpBlock.__call__
 
     def seeing(
-        block: UpBlock, x: mx.array, time: mx.array, context: mx.array, skips: list[mx.array], merge: float = 0.0
+        block: UpBlock, x: mx.array, time: mx.array, context: mx.array, skips: list[mx.array], *rest: Any
     ) -> mx.array:
         found.append(sum(skip.size for skip in skips))
-        return whole(block, x, time, context, skips, merge)
+        return whole(block, x, time, context, skips, *rest)
 
     monkeypatch.setattr(UpBlock, "__call__", seeing)
     sd.unet(mx.zeros((1, 19, 14, 4)), mx.array([1.0]), mx.zeros((1, 77, sd.description.unet.cross_attention_dim)))
