@@ -19,12 +19,12 @@ def main(argv: list[str] | None = None) -> int:
             signal.signal(signal.SIGINT, before)
 
     try:
-        try:
-            from stable_diffusion.cli.command import image2image
-        except ImportError as error:  # of what MLX runs on, most likely
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+        from stable_diffusion.cli.command import image2image
+
         return image2image(argv, ready)
+    except ImportError as error:  # of what MLX runs on, most likely
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     finally:
         ready()
 
