@@ -63,8 +63,9 @@ def prepare() -> str | None:
     """Make MLX fast where it would be slow; returns one line of advice where that takes the user's hand."""
     if not _on_linux_cpu():
         return None
-    ctypes.CDLL(None).mallopt(_M_MMAP_MAX, 0)
-    ctypes.CDLL(None).mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    if hasattr(libc := ctypes.CDLL(None), "mallopt"):  # other libraries than glibc have none
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     if not compiles:
         os.environ.setdefault("MLX_DISABLE_COMPILE", "1")  # it fails without a compiler up to 0.31
     if hasattr(ctypes.CDLL(None), "cblas_sgemm"):
