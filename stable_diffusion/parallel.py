@@ -102,6 +102,11 @@ def cut(x: mx.array, size: int, axis: int = 1) -> list[mx.array]:
     return list(mx.split(x, list(range(size, x.shape[axis], size)), axis=axis)) if x.shape[axis] > size else [x]
 
 
+def joined(parts: list[mx.array], axis: int = 0) -> mx.array:
+    """Pieces put together again; a single one as it is."""
+    return parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=axis)
+
+
 def done(make: Callable[[], mx.array]) -> mx.array:
     """What `make` gives; on a CPU it is calculated here, on all streams, with one thread of the BLAS for each."""
     if not on_cpu():
@@ -144,6 +149,6 @@ def by_rows(net: Callable[..., mx.array]) -> Callable[..., mx.array]:
             return net(piece, *map(own, arrays), **{name: own(array) for name, array in named.items()})
 
         pieces = [x[a:b] for a, b in pairwise(borders)]
-        return done(lambda: mx.concatenate(each(part, pieces, borders[:-1], borders[1:])))
+        return done(lambda: joined(each(part, pieces, borders[:-1], borders[1:])))
 
     return call

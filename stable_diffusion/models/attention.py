@@ -3,7 +3,7 @@
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..parallel import cut, each, on_cpu
+from ..parallel import cut, each, joined, on_cpu
 from .elementwise import LOG2_E, exp2
 
 # Widths of a head that MLX's fused attention takes on Metal in every version from 0.31 on (from its sources; a narrower
@@ -24,8 +24,9 @@ def _on_gpu(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
     if wide is None:
         rows = max(1, SCORES_ON_GPU // (q.shape[0] * q.shape[1] * k.shape[2]))
         pieces = cut(q, rows, axis=2)
-        parts = each(lambda piece: mx.fast.scaled_dot_product_attention(piece, k, v, scale=scale), pieces)
-        return mx.concatenate(parts, axis=2) if len(parts) > 1 else parts[0]
+        return joined(
+            each(lambda piece: mx.fast.scaled_dot_product_attention(piece, k, v, scale=scale), pieces), axis=2
+        )
     if wide > d and mx.metal.is_available():
         q, k, v = (mx.pad(y, [(0, 0), (0, 0), (0, 0), (0, wide - d)]) for y in (q, k, v))
     return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale)[..., :d]

@@ -6,7 +6,7 @@ from itertools import pairwise
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..parallel import each, lanes, on_cpu
+from ..parallel import each, joined, lanes, on_cpu
 
 # On a CPU: the numbers that a stripe of the picture may be unrolled to, and those that are worth a thread of their own.
 UNROLLED, WORTH = 8 * 2**20, 2**20
@@ -34,8 +34,7 @@ def _striped(
     H = x.shape[1]
     pieces = [x[:, max(a, 0) : min(b, H)] for a, b in rows]
     beyond = [(max(-a, 0), max(b - H, 0)) for a, b in rows]
-    parts = each(work, pieces, beyond)
-    return mx.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+    return joined(each(work, pieces, beyond), axis=1)
 
 
 class Conv2d(nn.Conv2d):

@@ -6,7 +6,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import UNetConfig
-from ..parallel import cut, each, lanes, on_cpu
+from ..parallel import cut, each, joined, lanes, on_cpu
 from .attention import Attention
 from .convolution import Conv2d, Downsample2D, Upsample2D
 from .elementwise import geglu
@@ -111,9 +111,9 @@ class BasicTransformerBlock(nn.Module):
         B, N, _ = x.shape
         size = max(1, min(TOKENS // B, -(-N // len(lanes())))) if on_cpu() else N
         if fewer is None:
-            return mx.concatenate(each(tokens, cut(x, size), cut(y, size)), axis=1)
-        found = mx.concatenate(each(lambda piece: self.attn1.look(piece, *own), cut(y, size)), axis=1)
-        return mx.concatenate(each(onwards, cut(x, size), cut(fewer.unmerged(found), size)), axis=1)
+            return joined(each(tokens, cut(x, size), cut(y, size)), axis=1)
+        found = joined(each(lambda piece: self.attn1.look(piece, *own), cut(y, size)), axis=1)
+        return joined(each(onwards, cut(x, size), cut(fewer.unmerged(found), size)), axis=1)
 
 
 class Transformer2DModel(nn.Module):
