@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -132,23 +131,6 @@ def _blas_threads(count: int) -> Iterator[None]:
     yield
 
 
-def by_rows(net: Callable[..., mx.array]) -> Callable[..., mx.array]:
-    """A net whose rows are shared among the streams: arrays (B, ...), by place or name; those of one row go to all."""
-
-    def call(x: mx.array, *arrays: mx.array, **named: mx.array) -> mx.array:
-        rows = x.shape[0]
-        count = min(rows, len(lanes()))
-        if count == 1:
-            return done(lambda: net(x, *arrays, **named))
-        borders = [k * rows // count for k in range(count + 1)]
-
-        def part(piece: mx.array, first: int, last: int) -> mx.array:
-            def own(array: mx.array) -> mx.array:
-                return array[first:last] if array.shape[0] == rows else array
-
-            return net(piece, *map(own, arrays), **{name: own(array) for name, array in named.items()})
-
-        pieces = [x[a:b] for a, b in pairwise(borders)]
-        return done(lambda: joined(each(part, pieces, borders[:-1], borders[1:])))
-
-    return call
+def spread(net: Callable[..., mx.array]) -> Callable[..., mx.array]:
+    """A net whose every call is calculated as `done` does it."""
+    return lambda *arrays, **named: done(lambda: net(*arrays, **named))

@@ -7,7 +7,7 @@ import mlx.core as mx
 import pytest
 
 from stable_diffusion import Settings, StableDiffusion, parallel
-from stable_diffusion.parallel import by_rows, cores, cut, done, each, lanes
+from stable_diffusion.parallel import cores, cut, done, each, joined, lanes, spread
 
 
 @pytest.fixture(params=[1, 2, 5])
@@ -66,16 +66,12 @@ def test_what_is_cut_is_all_there(length: int, size: int) -> None:
     assert max(part.shape[1] for part in parts) <= size and mx.array_equal(mx.concatenate(parts, axis=1), x)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 8])
-def test_by_rows_hands_every_row_its_own(streams: int, rows: int) -> None:
-    def net(x: mx.array, t: mx.array, context: mx.array, shared: mx.array) -> mx.array:
-        assert x.shape[0] == t.shape[0] == context.shape[0]
-        return x * t[:, None] + context.sum(axis=1) + shared
+def test_what_is_spread_is_calculated_when_it_is_called(streams: int) -> None:
+    def net(x: mx.array, t: mx.array) -> mx.array:
+        return joined(each(lambda piece: piece * t, cut(x, 2)), axis=1)
 
-    x, t = mx.random.normal((rows, 5)), mx.random.normal((rows,))
-    context, shared = mx.random.normal((rows, 3, 5)), mx.random.normal((1, 5))
-    whole = net(x, t, context, shared)
-    assert mx.array_equal(by_rows(net)(x, t, context=context, shared=shared), whole)
+    x = mx.random.normal((3, 5))
+    assert mx.array_equal(spread(net)(x, t=mx.array(2.0)), 2 * x)
 
 
 def test_the_blas_has_its_threads_back(streams: int) -> None:

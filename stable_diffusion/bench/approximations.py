@@ -15,7 +15,7 @@ import mlx.core as mx
 
 from ..config import UNetConfig
 from ..models.unet import UNet2DConditionModel
-from ..parallel import by_rows, on_cpu
+from ..parallel import on_cpu, spread
 from ..pipeline import StableDiffusion
 from ..settings import Settings
 
@@ -61,12 +61,12 @@ def _calls(side: int) -> dict[Way, Callable[[], Any]]:
     """The calls of a guided step of one picture that the kinds are made of."""
     unet = UNet2DConditionModel(UNetConfig())
     x, context, t = mx.random.normal((2, side, side, 4)), mx.random.normal((2, 77, 768)), mx.array([500.0, 500.0])
-    deep = by_rows(partial(unet.nearly, keep=True))(x, t, context=context)[..., 4:]
+    deep = spread(partial(unet.nearly, keep=True))(x, t, context=context)[..., 4:]
     mx.eval(deep)
 
     def call(is_whole: bool, merge: float) -> None:
         more = {"context": context} if is_whole else {"context": context, "deep": deep}
-        mx.eval(by_rows(partial(unet.nearly, merge=merge))(x, t, **more))
+        mx.eval(spread(partial(unet.nearly, merge=merge))(x, t, **more))
 
     ways = {(True, 0.0), *((True, merge) for _, merge in KINDS), *((False, merge) for n, merge in KINDS if n > 1)}
     return {way: partial(call, *way) for way in sorted(ways)}

@@ -16,7 +16,7 @@ from ..config import CLIPTextConfig, UNetConfig, VAEConfig
 from ..models.clip import CLIPTextModel
 from ..models.unet import UNet2DConditionModel
 from ..models.vae import AutoencoderKL
-from ..parallel import by_rows
+from ..parallel import spread
 from ..pipeline import StableDiffusion
 from ..settings import Settings
 from ..weights.checkpoint import TokenizerFiles
@@ -103,7 +103,7 @@ class Bench:
             added = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
             arguments["text_embeds"] = self._told(2, added)
             arguments["time_ids"] = mx.array([[side, side, 0, 0, side, side]] * 2)
-        return by_rows(self.sd.unet)(self._latents(side, 2).astype(dtype), mx.array([500.0, 500.0]), **arguments)
+        return spread(self.sd.unet)(self._latents(side, 2).astype(dtype), mx.array([500.0, 500.0]), **arguments)
 
     def text(self, side: int) -> Any:
         """A prompt and an empty one, by every text encoder."""

@@ -14,7 +14,7 @@ from .layers import ResnetBlock2D
 from .merging import merging
 from .norm import GroupNorm
 
-TOKENS = 1024  # that a CPU takes through a transformer block at once
+TOKENS = 256  # that a CPU takes through a transformer block at once
 
 
 def sinusoids(t: mx.array, dim: int, flip_sin_to_cos: bool = True, freq_shift: float = 0.0) -> mx.array:

@@ -22,7 +22,7 @@ from ..models.text import TextNets
 from ..models.tokenizer import CLIPTokenizer
 from ..models.unet import UNet2DConditionModel
 from ..models.vae import AutoencoderKL
-from ..parallel import by_rows, done
+from ..parallel import done, spread
 from ..pictures.images import Picture, enlarged, to_picture
 from ..presets import DEFAULT_MODEL
 from ..settings import CompleteSettings, Settings
@@ -354,12 +354,12 @@ class StableDiffusion:
         told = guides(self.texts, self.description, self.dtype, [run.settings for run in runs])
         channels = repaint_channels(runs[0], self.encode) if self.planner.repaints else None
         if approximations is None or not approximations.wanted:
-            unet = by_rows(lambda x, t, **more: self.unet(x.astype(self.dtype), t, **more))
+            unet = spread(lambda x, t, **more: self.unet(x.astype(self.dtype), t, **more))
             return estimate_of(runs, unet, told, self.schedule, channels)
 
         def net(x: mx.array, t: mx.array, merge: float, keep: bool, **more: mx.array) -> mx.array:
             nearly = partial(self.unet.nearly, keep=keep, merge=merge)
-            return by_rows(lambda x, t, **more: nearly(x.astype(self.dtype), t, **more))(x, t, **more)
+            return spread(lambda x, t, **more: nearly(x.astype(self.dtype), t, **more))(x, t, **more)
 
         return estimate_of(runs, approximations.net(net), seated(told), self.schedule, channels)
 
