@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -358,8 +358,7 @@ class StableDiffusion:
             return estimate_of(runs, unet, told, self.schedule, channels)
 
         def net(x: mx.array, t: mx.array, merge: float, keep: bool, **more: mx.array) -> mx.array:
-            nearly = partial(self.unet.nearly, keep=keep, merge=merge)
-            return spread(lambda x, t, **more: nearly(x.astype(self.dtype), t, **more))(x, t, **more)
+            return done(lambda: self.unet.nearly(x.astype(self.dtype), t, keep=keep, merge=merge, **more))
 
         return estimate_of(runs, approximations.net(net), seated(told), self.schedule, channels)
 
