@@ -19,7 +19,7 @@ def same(x: mx.array) -> mx.array:
 
 
 def _stripes(rows: int, numbers: int, step: int = 1) -> list[tuple[int, int]]:
-    """The first and last rows of a CPU's stripes, multiples of step but for the end, given what a row is unrolled to."""
+    """The first and last rows of stripes on a CPU, multiples of step but the last, by what a row is unrolled to."""
     steps = -(-rows // step)
     count = min(steps, max(-(-rows * numbers // UNROLLED), min(len(lanes()), rows * numbers // WORTH), 1))
     return list(pairwise(min(k * steps // count * step, rows) for k in range(count + 1)))
