@@ -55,7 +55,8 @@ def fit(
     """
     net.to(DEVICE).train()
     average = deepcopy(net).requires_grad_(False).eval()
-    optimizer = torch.optim.AdamW(paced(net, pace or {}), lr, betas=(momentum, 0.99), weight_decay=0.01)
+    groups = paced(net, pace or {})
+    optimizer = torch.optim.AdamW(groups, lr, betas=(momentum, 0.99), weight_decay=0.01, fused=DEVICE.type == "cuda")
     step, spent, running, path = 0, 0.0, 0.0, work / f"{name}.pt"
     if path.exists():
         state = torch.load(path, map_location=DEVICE, weights_only=True)
@@ -147,6 +148,12 @@ def pictures(work: Path, name: str) -> np.ndarray:
     return np.load(work / f"{name}.npy", mmap_mode="r")
 
 
+def at_hand(work: Path) -> Tensor:
+    """The scenes to learn from, (N, 128, 128, 3) bytes: on a GPU in its memory, so that it need not wait for them."""
+    data = torch.from_numpy(np.load(work / "scenes.npy", mmap_mode="c"))
+    return data.to(DEVICE) if DEVICE.type == "cuda" else data
+
+
 def shown(work: Path, name: str) -> list[scenes.Labels]:
     lines = [json.loads(line) for line in (work / f"{name}.jsonl").read_text().splitlines()]
     return [scenes.Labels(**{**line, "things": tuple(line["things"])}) for line in lines]
@@ -161,9 +168,10 @@ def captions(work: Path) -> list[list[str]]:
     ]
 
 
-def as_input(batch: np.ndarray) -> Tensor:
+def as_input(batch: np.ndarray | Tensor) -> Tensor:
     """(B, H, W, 3) bytes -> (B, 3, H, W) in [-1, 1]."""
-    return torch.from_numpy(np.array(batch)).to(DEVICE).permute(0, 3, 1, 2).float() / 127.5 - 1
+    batch = batch if isinstance(batch, Tensor) else torch.from_numpy(np.array(batch))
+    return batch.to(DEVICE).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 # --- autoencoder ---
@@ -172,7 +180,7 @@ def as_input(batch: np.ndarray) -> Tensor:
 def new_vae() -> AutoencoderKL:
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(16, 32, 64, 64), layers_per_block=1, latent_channels=4, norm_num_groups=8,
+        block_out_channels=(32, 64, 96, 128), layers_per_block=1, latent_channels=4, norm_num_groups=8,
         sample_size=scenes.SIZE,
     )  # fmt: skip
 
@@ -180,14 +188,15 @@ def new_vae() -> AutoencoderKL:
 def train_vae(work: Path, minutes: float, batch: int, lr: float) -> AutoencoderKL:
     """Crops of a quarter of the picture for the first 60 % of the time, four times as many, then whole pictures."""
     torch.manual_seed(0)
-    vae, data = new_vae(), pictures(work, "scenes")
+    vae, data = new_vae(), at_hand(work)
 
     def loss(progress: float) -> Tensor:
         side = scenes.SIZE // 2 if progress < 0.6 else scenes.SIZE
         count = batch * 2 if progress < 0.6 else batch
         corner = torch.randint(0, scenes.SIZE - side + 1, (count, 2)).tolist()
         which = torch.randint(0, len(data), (count,)).tolist()
-        x = as_input(np.stack([data[i, y : y + side, x : x + side] for i, (y, x) in zip(which, corner, strict=True)]))
+        crops = [data[i, y : y + side, x : x + side] for i, (y, x) in zip(which, corner, strict=True)]
+        x = as_input(torch.stack(crops))
         x = torch.where(torch.rand(count, 1, 1, 1, device=DEVICE) < 0.5, x.flip(3), x)
         latents = vae.encode(x).latent_dist
         y = vae.decode(latents.sample()).sample.float()
@@ -231,7 +240,7 @@ def train_decoder(work: Path, minutes: float, batch: int, lr: float) -> nn.Modul
     pixels do to it.
     """
     torch.manual_seed(0)
-    vae, data = new_vae(), pictures(work, "scenes")
+    vae, data = new_vae(), at_hand(work)
     vae.load_state_dict(averaged(work, "vae"))
     old = deepcopy(vae).to(DEVICE).eval().requires_grad_(False)
     net = nn.ModuleDict({
@@ -241,7 +250,7 @@ def train_decoder(work: Path, minutes: float, batch: int, lr: float) -> nn.Modul
     assert isinstance(discriminator, nn.Sequential)
 
     def loss(progress: float) -> Tensor:
-        x = as_input(data[torch.randint(0, len(data), (batch,)).numpy()])
+        x = as_input(data[torch.randint(0, len(data), (batch,), device=data.device)])
         x = torch.where(torch.rand(batch, 1, 1, 1, device=DEVICE) < 0.5, x.flip(3), x)
         with torch.no_grad():
             latents = old.encode(x).latent_dist.sample()
@@ -386,16 +395,16 @@ def train_text(work: Path, minutes: float, batch: int, lr: float) -> None:
     """
     torch.manual_seed(0)
     words = tokenizer(work)
-    ids = torch.stack([tokens(words, texts) for texts in captions(work)])  # (WORDINGS, N, 77)
-    truth = torch.tensor([named(labels) for labels in shown(work, "scenes")])  # (N, names)
+    ids = torch.stack([tokens(words, texts) for texts in captions(work)]).to(DEVICE)  # (WORDINGS, N, 77)
+    truth = torch.tensor([named(labels) for labels in shown(work, "scenes")]).to(DEVICE)  # (N, names)
     net = nn.ModuleDict({"text_encoder": new_text_encoder(len(words)), "names": nn.Linear(WIDTH, truth.shape[1])})
 
     def loss(progress: float) -> Tensor:
-        which = torch.randint(0, len(truth), (batch,))
-        said = ids[torch.randint(0, WORDINGS, (batch,)), which].to(DEVICE)
+        which, wording = (torch.randint(0, count, (batch,), device=DEVICE) for count in (len(truth), WORDINGS))
+        said = ids[wording, which]
         guess = net["names"](net["text_encoder"](said).last_hidden_state).float()  # (B, 77, names)
         ended = said == len(words) - 1
-        wanted = truth[which].to(DEVICE)[:, None].expand_as(guess)
+        wanted = truth[which][:, None].expand_as(guess)
         return F.binary_cross_entropy_with_logits(guess[ended], wanted[ended])
 
     fit(net, loss, work, "text", minutes, lr, decay=0.99)
@@ -410,8 +419,8 @@ def encode(vae: AutoencoderKL, work: Path) -> Tensor:
         both = []
         for flip in (False, True):
             parts = []
-            for i in range(0, len(data), 32):
-                x = as_input(data[i : i + 32])
+            for i in range(0, len(data), 128):
+                x = as_input(data[i : i + 128])
                 with torch.autocast(DEVICE.type, torch.bfloat16, enabled=BFLOAT16):
                     parts.append(vae.encode(x.flip(3) if flip else x).latent_dist.mean.float().cpu())
             both.append(torch.cat(parts))
@@ -423,10 +432,10 @@ def train_unet(work: Path, minutes: float, batch: int, lr: float) -> nn.ModuleDi
     """Epsilon prediction on latents encoded once, with the text encoder; a tenth of the captions dropped."""
     torch.manual_seed(0)
     vae = load_vae(work)
-    latents = encode(vae, work) * vae.config["scaling_factor"]
+    latents = encode(vae, work).to(DEVICE) * vae.config["scaling_factor"]
     words = tokenizer(work)
-    ids = torch.stack([tokens(words, texts) for texts in captions(work)])  # (WORDINGS, N, 77)
-    nothing = tokens(words, [""])
+    ids = torch.stack([tokens(words, texts) for texts in captions(work)]).to(DEVICE)  # (WORDINGS, N, 77)
+    nothing = tokens(words, [""]).to(DEVICE)
     net = new_diffuser(len(words))
     if not (work / "unet.pt").exists():  # its text encoder has learned more since
         net["text_encoder"].load_state_dict(part(averaged(work, "text"), "text_encoder."))
@@ -436,10 +445,10 @@ def train_unet(work: Path, minutes: float, batch: int, lr: float) -> nn.ModuleDi
     weight = (1 / alphas).clamp(max=20) * (5 * (1 - alphas) / alphas).clamp(max=1)
 
     def loss(progress: float) -> Tensor:
-        which, mirrored = torch.randint(0, latents.shape[1], (batch,)), torch.randint(0, 2, (batch,))
-        x = latents[mirrored, which].to(DEVICE)
-        said = ids[torch.randint(0, WORDINGS, (batch,)), which]
-        text = torch.where(torch.rand(batch, 1) < 0.1, nothing, said).to(DEVICE)
+        mirrored, wording = (torch.randint(0, count, (batch,), device=DEVICE) for count in (2, WORDINGS))
+        which = torch.randint(0, latents.shape[1], (batch,), device=DEVICE)
+        x, said = latents[mirrored, which], ids[wording, which]
+        text = torch.where(torch.rand(batch, 1, device=DEVICE) < 0.1, nothing, said)
         t = torch.randint(0, TRAIN_STEPS, (batch,), device=DEVICE)
         noise, a = torch.randn_like(x), alphas[t].view(-1, 1, 1, 1)
         context = net["text_encoder"](text).last_hidden_state
