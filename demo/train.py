@@ -180,7 +180,7 @@ def as_input(batch: np.ndarray | Tensor) -> Tensor:
 def new_vae() -> AutoencoderKL:
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(32, 64, 96, 128), layers_per_block=1, latent_channels=4, norm_num_groups=8,
+        block_out_channels=(16, 32, 64, 64), layers_per_block=1, latent_channels=4, norm_num_groups=8,
         sample_size=scenes.SIZE,
     )  # fmt: skip
 
