@@ -104,7 +104,7 @@ def test_noising_ends_at_the_start_of_the_denoising(sd: StableDiffusion, image: 
 def test_inversion_leads_back_to_the_image(sd: StableDiffusion, image: mx.array) -> None:
     # Small steps: a random net is anything but smooth.
     own = replace(SETTINGS, width=24, height=16, source_prompt=SETTINGS.prompt)
-    settings = replace(own, strength=0.1, steps=200, cfg=1.0, start="inversion")
+    settings = replace(own, strength=0.1, steps=50, cfg=1.0, start="inversion")
     part = image[:16, :24]
     up = sd.noising(settings, part, "inversion")
     assert [step.sigma for step in up] == list(reversed(sd.plan(settings, part).sigmas))
@@ -112,7 +112,7 @@ def test_inversion_leads_back_to_the_image(sd: StableDiffusion, image: mx.array)
     (run,) = sd.begin([sd.planner.run(settings, Inputs(part))])  # inverted again, and walked down
     assert largest_difference(up[-1].x, run.start) < 1e-5
     *_, (_, down) = sd.walk([run])
-    assert largest_difference(down.x, x0) < 0.05 * float(mx.abs(x0).max())
+    assert largest_difference(down.x, x0) < 1e-4 * float(mx.abs(x0).max())
 
 
 def test_the_image_of_a_triangle_is_encoded_once(
@@ -168,7 +168,7 @@ def test_grids_that_cannot_be_are_errors(sd: StableDiffusion) -> None:
 
 
 def test_the_way_up_is_told_the_source_prompt_and_not_guided(sd: StableDiffusion, image: mx.array) -> None:
-    settings = replace(SETTINGS, strength=0.6)
+    settings = replace(SETTINGS, strength=0.02, steps=50)  # a small step, which settles soon
     plain, guided, described = (
         sd.inversion(replace(settings, **change), image)
         for change in ({}, {"cfg": 9.0, "prompt": "a boat"}, {"source_prompt": "noise"})
