@@ -34,3 +34,12 @@ def _loops_of_our_own(pytestconfig: pytest.Config, tmp_path_factory: pytest.Temp
             (place / "mlx").symlink_to(cache.mkdir(f"mlx-{worker}"))
             patch.setenv("TMPDIR", str(place))
         yield
+
+
+@pytest.fixture
+def opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands find the checkpoint of `commands.SD1` open, where nothing is put on it: other tests open it."""
+    from stable_diffusion.cli import job
+    from tests import commands
+
+    monkeypatch.setattr(job, "_loaded", commands.opened_once)
