@@ -402,7 +402,7 @@ def started(*words: str, **more: Any) -> subprocess.Popen[bytes]:
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_while_stepping_ends_quietly_and_keeps_what_is_finished(sent: signal.Signals, status: int) -> None:
-    process = started("--steps", "100", "--n_images", "100", "--seed", "1")
+    process = started("--steps", "20", "--n_images", "100", "--batch-size", "2", "--seed", "1")
     assert process.stdout is not None and process.stderr is not None
     try:
         assert process.stdout.readline() == b"out-seed1.png\n"

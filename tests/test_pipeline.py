@@ -102,7 +102,8 @@ def test_the_planned_calls_are_the_calls_that_happen(
 ) -> None:
     calls: list[int] = []
 
-    def noted(self: Any, x: mx.array, *rest: mx.array, **more: mx.array) -> mx.array:  # how often it is asked hangs on no answer
+    def noted(self: Any, x: mx.array, *rest: mx.array, **more: mx.array) -> mx.array:
+        """How often it is asked hangs on no answer."""
         calls.append(x.shape[0])
         return x
 
