@@ -71,15 +71,15 @@ def test_picture_k_of_a_batch_is_that_of_seed_plus_k_alone(sd: StableDiffusion, 
 
 def test_pure_noise_at_strength_1_is_text_to_image_bit_for_bit(sd: StableDiffusion, image: mx.array) -> None:
     """With every sampler, all of them together: in either walk the same rows share a call."""
-    inputs, all_of_it = Inputs(image), {"strength": 1.0, "image_weight": 0.0}
+    inputs = Inputs(image)
     from_text = [sd.planner.run(replace(TINY, sampler=sampler)) for sampler in SAMPLERS]
-    from_image = [sd.planner.run(replace(run.settings, **all_of_it), inputs) for run in from_text]
+    from_image = [sd.planner.run(replace(run.settings, strength=1.0, image_weight=0.0), inputs) for run in from_text]
     one, other = (list(sd.walk(sd.begin(runs))) for runs in (from_text, from_image))
     assert len(one) == len(other) == 4 * len(SAMPLERS)
     for (which, step), (its, same) in zip(one, other, strict=True):
         assert (which, step.index) == (its, same.index) and mx.array_equal(step.x, same.x), list(SAMPLERS)[which]
     alone = list(sd.sample(TINY))
-    replaced = list(sd.sample(replace(TINY, **all_of_it), image))
+    replaced = list(sd.sample(replace(TINY, strength=1.0, image_weight=0.0), image))
     assert all(mx.array_equal(a.x, b.x) for a, b in zip(alone, replaced, strict=True))
 
 
