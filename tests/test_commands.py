@@ -25,6 +25,7 @@ from stable_diffusion.pictures.reading import read_picture
 ROOT = Path(__file__).parent.parent
 SD1 = str(ROOT / "tests" / "data" / "sd1")
 QUICK = ["--model", SD1, "--steps", "2", "--width", "32", "--height", "32"]
+pytestmark = pytest.mark.usefixtures("opened_once")
 NOISY = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
 
 
