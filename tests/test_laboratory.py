@@ -184,13 +184,14 @@ def test_what_cannot_be_inverted_is_an_error(sd: StableDiffusion, image: mx.arra
     with pytest.raises(ValueError, match="image_weight is 0"):
         sd.sample(replace(SETTINGS, start="inversion", image_weight=0.0), image)
     with pytest.warns(UserWarning, match="did not settle"):  # guidance or few steps on a net of random numbers
-        sd.inversion(replace(SETTINGS, strength=1.0, steps=3), image)
+        sd.inversion(replace(SETTINGS, strength=1.0, steps=1), image)
 
 
 # On a net that has learned something: the demo, and the pixels that it gives.
 
 
-DRAWN = Settings(prompt="a photo of a house by a river at sunset, mountains", seed=1, steps=5, sampler="euler")
+DRAWN = Settings(prompt="a photo of a house by a river at sunset, mountains", seed=1, steps=4, sampler="euler")
+QUARTERS = (0.25, 0.5, 0.75, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +206,7 @@ def sketch() -> mx.array:
 
 @pytest.fixture(scope="module")
 def rows(demo: StableDiffusion, sketch: mx.array) -> Sequence[list[Step]]:
-    return demo.triangle(DRAWN, sketch, STRENGTHS)
+    return demo.triangle(DRAWN, sketch, QUARTERS)
 
 
 def difference(a: mx.array, b: mx.array) -> float:
@@ -217,7 +218,7 @@ def test_the_first_column_of_the_triangle_is_the_ray(
     demo: StableDiffusion, sketch: mx.array, rows: Sequence[list[Step]]
 ) -> None:
     up = demo.noising(replace(DRAWN, strength=1.0), sketch, "ray")
-    assert [step.sigma for step in up[1:]] == [row[0].sigma for row in rows]  # 5 steps, 5 strengths: the same levels
+    assert [step.sigma for step in up[1:]] == [row[0].sigma for row in rows]  # 4 steps, 4 strengths: the same levels
     for step, row in zip(up[1:], rows, strict=True):
         assert largest_difference(demo.frame(step), demo.frame(row[0])) < 1e-4
 
@@ -225,7 +226,7 @@ def test_the_first_column_of_the_triangle_is_the_ray(
 def test_the_last_cell_of_a_row_is_the_single_run(
     demo: StableDiffusion, sketch: mx.array, rows: Sequence[list[Step]]
 ) -> None:
-    for row, strength in zip(rows, STRENGTHS, strict=True):
+    for row, strength in zip(rows, QUARTERS, strict=True):
         single = demo.img2img(replace(DRAWN, strength=strength), sketch)
         assert largest_difference(demo.frame(row[-1]), single) < 1e-3
 

@@ -57,7 +57,7 @@ def _quick(name: str, words: list[str]) -> list[str]:
     if "--model" in words and words[words.index("--model") + 1].endswith(".safetensors"):
         words = [*words, "--width", "64", "--height", "64"]
     if "--n_images" in words:
-        words[words.index("--n_images") + 1] = "2"
+        words[words.index("--n_images") + 1] = "3"
     if "--steps" in words:
         words[words.index("--steps") + 1] = "2"
         return words
