@@ -6,6 +6,7 @@ Written from the published layout of CompVis/stable-diffusion and Stability's ge
 import json
 import struct
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -258,6 +259,12 @@ def sparse(
 
 def small(family: str, seed: int = 0) -> dict[str, np.ndarray]:
     """Random numbers under the names of a family's file, in nets as small as their groups and heads allow."""
+    return dict(_small(family, seed))
+
+
+@cache
+def _small(family: str, seed: int) -> dict[str, np.ndarray]:
+    """`small`, drawn once: its arrays are everybody's."""
     rng = np.random.default_rng(seed)
     one = under(SD1_TEXT, clip(64, 2))
     vae_names = under("first_stage_model.", vae((32, 32, 32, 32), 1))

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +19,8 @@ from stable_diffusion.bench.nets import WHAT, Bench, random_checkpoint
 from stable_diffusion.bench.samplers import MEANS, STDS, STEPS, WEIGHTS, errors_table, mixture_estimate, samplers_error
 from stable_diffusion.bench.workers import Measured
 from stable_diffusion.config import UNetConfig
+from stable_diffusion.models.unet import UNet2DConditionModel
+from stable_diffusion.weights.quantize import quantisable
 
 
 def test_the_estimate_is_the_mean_of_the_posterior() -> None:
@@ -70,7 +73,11 @@ def test_fewer_bits_do_more_harm_and_some_layers_most(
                        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), layers_per_block=(1, 1),
                        num_attention_heads=(4, 4), transformer_layers_per_block=(1, 1))  # fmt: skip
     monkeypatch.setattr(quantized, "UNetConfig", lambda: small)
-    monkeypatch.setattr(quantized, "STEPS_OF_LATENTS", 2)
+    monkeypatch.setattr(quantized, "STEPS_OF_LATENTS", 1)
+    paths = [path for path, layer in UNet2DConditionModel(small).named_modules() if quantisable(layer)]
+    assert all(any(re.fullmatch(pattern, path) for path in paths) for pattern in quantized.LAYERS.values())
+    few = ("time_embedding", "all", "all that `-q` takes")  # each row opens the demo anew
+    monkeypatch.setattr(quantized, "LAYERS", {name: quantized.LAYERS[name] for name in few})
 
     def rows(*words: str) -> dict[str, list[float]]:
         assert bench.main(["quantized", *words]) == 0
@@ -235,7 +242,7 @@ def test_the_page_of_approximations_is_a_table_whose_errors_grow_with_the_steps_
     monkeypatch.setattr(approximations, "UNetConfig", lambda: small)
     monkeypatch.setattr(approximations, "PROMPTS", approximations.PROMPTS[:1])
     monkeypatch.setattr(approximations, "KINDS", ((2, 0.0), (5, 0.0), (2, 0.5)))
-    assert bench.main(["approximations", "--steps", "6", "--rounds", "1", "--side", "16"]) == 0
+    assert bench.main(["approximations", "--steps", "5", "--rounds", "1", "--side", "16"]) == 0
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in capsys.readouterr().out.splitlines()]
     assert [row[:2] for row in rows[2:]] == [["2", "0"], ["5", "0"], ["2", "0.5"]]
     errors = [float(row[2]) for row in rows[2:]]

@@ -25,6 +25,13 @@ def taught(model: Path, *embeddings: object) -> StableDiffusion:
     return StableDiffusion(str(model), float16=False, embeddings=embeddings)
 
 
+@pytest.fixture(scope="module")
+def thing(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> StableDiffusion:
+    """A model that has been taught the word 'thing'."""
+    file = write(tmp_path_factory.mktemp("embeddings") / "thing.safetensors", {"emb_params": VECTORS})
+    return taught(models["sd1"], file)
+
+
 def ids(sd: StableDiffusion, text: str) -> list[int]:
     tokens, _ = sd.texts.tokenizers[0](text)
     return tokens[1 : tokens.index(sd.texts.tokenizers[0].eos)]
@@ -54,16 +61,14 @@ def test_its_vectors_take_the_place_of_the_words_tokens(models: dict[str, Path],
 
 
 @pytest.mark.parametrize("text", ["THING", "a,thing.", "(thing)", "thing thing", "x thing"])
-def test_a_word_is_found_in_any_case_between_other_signs(text: str, models: dict[str, Path], tmp_path: Path) -> None:
-    sd = taught(models["sd1"], write(tmp_path / "thing.safetensors", {"emb_params": VECTORS}))
-    assert [i for i in ids(sd, text) if i >= 49408] == NEW * text.lower().count("thing")
+def test_a_word_is_found_in_any_case_between_other_signs(text: str, thing: StableDiffusion) -> None:
+    assert [i for i in ids(thing, text) if i >= 49408] == NEW * text.lower().count("thing")
 
 
 @pytest.mark.parametrize("text", ["things", "something", "thin g", "the house"])
-def test_a_word_inside_of_words_is_no_word(text: str, models: dict[str, Path], tmp_path: Path) -> None:
-    sd = taught(models["sd1"], write(tmp_path / "thing.safetensors", {"emb_params": VECTORS}))
+def test_a_word_inside_of_words_is_no_word(text: str, thing: StableDiffusion, models: dict[str, Path]) -> None:
     plain = StableDiffusion(str(models["sd1"]), float16=False)
-    assert ids(sd, text) == ids(plain, text)
+    assert ids(thing, text) == ids(plain, text)
 
 
 def test_what_does_not_fit_is_told_even_where_it_begins_with_a_taught_word(

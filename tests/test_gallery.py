@@ -20,6 +20,8 @@ from stable_diffusion.models.vae import AutoencoderKL
 from stable_diffusion.presets import DEMO
 from tests.commands import QUICK, SD1, img, made, pixels, same, txt
 
+pytestmark = pytest.mark.usefixtures("opened_once")
+
 
 @pytest.fixture(autouse=True)
 def _in_a_folder_with_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

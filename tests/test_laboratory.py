@@ -39,8 +39,9 @@ def test_rows_begin_with_the_image_noised_once_to_their_level(sd: StableDiffusio
         assert largest_difference(row[0].x, noised[0].x + row[0].sigma * n) < 2e-5
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("batch_size", [None, 2])
+@pytest.mark.parametrize(
+    ("sampler", "batch_size"), [*((sampler, None) for sampler in SAMPLERS), ("dpmpp_2m", 1), ("dpmpp_2s_a", 1)]
+)
 def test_every_row_is_the_single_run_at_its_strength(
     sd: StableDiffusion, image: mx.array, sampler: str, batch_size: int | None
 ) -> None:
@@ -103,7 +104,7 @@ def test_noising_ends_at_the_start_of_the_denoising(sd: StableDiffusion, image: 
 def test_inversion_leads_back_to_the_image(sd: StableDiffusion, image: mx.array) -> None:
     # Small steps: a random net is anything but smooth.
     own = replace(SETTINGS, width=24, height=16, source_prompt=SETTINGS.prompt)
-    settings = replace(own, strength=0.1, steps=200, cfg=1.0, start="inversion")
+    settings = replace(own, strength=0.1, steps=50, cfg=1.0, start="inversion")
     part = image[:16, :24]
     up = sd.noising(settings, part, "inversion")
     assert [step.sigma for step in up] == list(reversed(sd.plan(settings, part).sigmas))
@@ -111,7 +112,7 @@ def test_inversion_leads_back_to_the_image(sd: StableDiffusion, image: mx.array)
     (run,) = sd.begin([sd.planner.run(settings, Inputs(part))])  # inverted again, and walked down
     assert largest_difference(up[-1].x, run.start) < 1e-5
     *_, (_, down) = sd.walk([run])
-    assert largest_difference(down.x, x0) < 0.05 * float(mx.abs(x0).max())
+    assert largest_difference(down.x, x0) < 1e-4 * float(mx.abs(x0).max())
 
 
 def test_the_image_of_a_triangle_is_encoded_once(
@@ -167,7 +168,7 @@ def test_grids_that_cannot_be_are_errors(sd: StableDiffusion) -> None:
 
 
 def test_the_way_up_is_told_the_source_prompt_and_not_guided(sd: StableDiffusion, image: mx.array) -> None:
-    settings = replace(SETTINGS, strength=0.6)
+    settings = replace(SETTINGS, strength=0.02, steps=50)  # a small step, which settles soon
     plain, guided, described = (
         sd.inversion(replace(settings, **change), image)
         for change in ({}, {"cfg": 9.0, "prompt": "a boat"}, {"source_prompt": "noise"})
@@ -183,13 +184,14 @@ def test_what_cannot_be_inverted_is_an_error(sd: StableDiffusion, image: mx.arra
     with pytest.raises(ValueError, match="image_weight is 0"):
         sd.sample(replace(SETTINGS, start="inversion", image_weight=0.0), image)
     with pytest.warns(UserWarning, match="did not settle"):  # guidance or few steps on a net of random numbers
-        sd.inversion(replace(SETTINGS, strength=1.0, steps=3), image)
+        sd.inversion(replace(SETTINGS, strength=1.0, steps=2), image)
 
 
 # On a net that has learned something: the demo, and the pixels that it gives.
 
 
-DRAWN = Settings(prompt="a photo of a house by a river at sunset, mountains", seed=1, steps=5, sampler="euler")
+DRAWN = Settings(prompt="a photo of a house by a river at sunset, mountains", seed=1, steps=4, sampler="euler")
+QUARTERS = (0.25, 0.5, 0.75, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +206,7 @@ def sketch() -> mx.array:
 
 @pytest.fixture(scope="module")
 def rows(demo: StableDiffusion, sketch: mx.array) -> Sequence[list[Step]]:
-    return demo.triangle(DRAWN, sketch, STRENGTHS)
+    return demo.triangle(DRAWN, sketch, QUARTERS)
 
 
 def difference(a: mx.array, b: mx.array) -> float:
@@ -216,7 +218,7 @@ def test_the_first_column_of_the_triangle_is_the_ray(
     demo: StableDiffusion, sketch: mx.array, rows: Sequence[list[Step]]
 ) -> None:
     up = demo.noising(replace(DRAWN, strength=1.0), sketch, "ray")
-    assert [step.sigma for step in up[1:]] == [row[0].sigma for row in rows]  # 5 steps, 5 strengths: the same levels
+    assert [step.sigma for step in up[1:]] == [row[0].sigma for row in rows]  # 4 steps, 4 strengths: the same levels
     for step, row in zip(up[1:], rows, strict=True):
         assert largest_difference(demo.frame(step), demo.frame(row[0])) < 1e-4
 
@@ -224,7 +226,7 @@ def test_the_first_column_of_the_triangle_is_the_ray(
 def test_the_last_cell_of_a_row_is_the_single_run(
     demo: StableDiffusion, sketch: mx.array, rows: Sequence[list[Step]]
 ) -> None:
-    for row, strength in zip(rows, STRENGTHS, strict=True):
+    for row, strength in zip(rows, QUARTERS, strict=True):
         single = demo.img2img(replace(DRAWN, strength=strength), sketch)
         assert largest_difference(demo.frame(row[-1]), single) < 1e-3
 

@@ -20,6 +20,8 @@ from stable_diffusion.pictures.metadata import read_attached
 from tests.commands import img, made, pixels, same, txt
 from tests.sentences import check_sentence
 
+pytestmark = pytest.mark.usefixtures("opened_once")
+
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -276,9 +276,12 @@ def test_a_file_in_a_repo_is_downloaded_alone(tmp_path: Path) -> None:
         answer = ask(hub, tmp_path, "some/files/a/model.safetensors")
         assert answer.folder and answer.folder.read_bytes() == b"one" and hub.given == ["a/model.safetensors"]
         missing = ask(hub, tmp_path, "some/files/c.safetensors")
-        assert "some/files" in missing.error
+        sentence(missing.error, "some/files has no file c.safetensors")
     gone = FakeHub(port=hub.port)
     assert ask(gone, tmp_path, "some/files/a/model.safetensors").folder == answer.folder
+    absent = ask(gone, tmp_path, "some/files/b.safetensors")
+    sentence(absent.error, "some/files is not in the cache", "check the connection")
+    assert absent.seconds < 3 and "Retry" not in absent.said
 
 
 def test_an_extra_is_a_repos_only_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ from PIL import Image
 
 from tests.commands import img, made, same
 
+pytestmark = pytest.mark.usefixtures("opened_once")
+
 
 @pytest.fixture(autouse=True)
 def _in_a_folder_with_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import mlx.core as mx
@@ -32,6 +33,12 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def loaded(model: str | Path = SD1, **more: object) -> StableDiffusion:
     return StableDiffusion(str(model), float16=False, **more)  # type: ignore[arg-type]
+
+
+@cache
+def plain_model() -> StableDiffusion:
+    """Nothing is put on it."""
+    return loaded()
 
 
 def weight(sd: StableDiffusion, path: str, net: str = "unet") -> np.ndarray:
@@ -82,13 +89,13 @@ SPELLINGS: dict[str, tuple[str, str]] = {  # of up and down
 
 @pytest.mark.parametrize("dialect", SPELLINGS)
 def test_a_pair_changes_its_weight_by_its_product(dialect: str) -> None:
-    plain = weight(loaded(), QUERY)
+    plain = weight(plain_model(), QUERY)
     up, down = pair(*plain.shape)
     names = SPELLINGS[dialect]
     file = write(Path("a.safetensors"), dict(zip(names, (up, down), strict=True)))
     changed = loaded(loras=[(file, 0.5)])
     assert np.abs(weight(changed, QUERY) - (plain + 0.5 * up @ down)).max() < 1e-5
-    assert np.array_equal(weight(changed, CONTEXT), weight(loaded(), CONTEXT))
+    assert np.array_equal(weight(changed, CONTEXT), weight(plain_model(), CONTEXT))
 
 
 TEXTS = {
@@ -102,14 +109,14 @@ TEXTS = {
 
 @pytest.mark.parametrize("dialect", TEXTS)
 def test_text_encoders_have_a_scale_of_their_own(dialect: str) -> None:
-    plain = weight(loaded(), TEXT, "text_encoder")
+    plain = weight(plain_model(), TEXT, "text_encoder")
     up, down = pair(*plain.shape)
-    q = pair(*weight(loaded(), QUERY).shape)
+    q = pair(*weight(plain_model(), QUERY).shape)
     tensors = {TEXTS[dialect].replace("XX", "up"): up, TEXTS[dialect].replace("XX", "down"): down}
     tensors |= dict(zip(SPELLINGS["kohya"], q, strict=True))
     changed = loaded(loras=[(write(Path("a.safetensors"), tensors), 0.8, 0.25)])
     assert np.abs(weight(changed, TEXT, "text_encoder") - (plain + 0.25 * up @ down)).max() < 1e-5
-    assert np.abs(weight(changed, QUERY) - (weight(loaded(), QUERY) + 0.8 * q[0] @ q[1])).max() < 1e-5
+    assert np.abs(weight(changed, QUERY) - (weight(plain_model(), QUERY) + 0.8 * q[0] @ q[1])).max() < 1e-5
 
 
 @pytest.mark.parametrize(("number", "net"), [("1", "text_encoder_1"), ("2", "text_encoder_2")])
@@ -126,7 +133,7 @@ def test_xls_text_encoders_are_told_apart(number: str, net: str) -> None:
 
 @pytest.mark.parametrize(("alpha", "scale"), [(None, 1.0), (2.0, 1.0), (1.0, 0.5), (0.0, 1.0)])
 def test_alpha_is_over_the_rank_and_none_is_as_much_as_it(alpha: float | None, scale: float) -> None:
-    plain = weight(loaded(), QUERY)
+    plain = weight(plain_model(), QUERY)
     up, down = pair(*plain.shape)
     tensors = dict(zip(SPELLINGS["kohya"], (up, down), strict=True))
     if alpha is not None:
@@ -137,7 +144,7 @@ def test_alpha_is_over_the_rank_and_none_is_as_much_as_it(alpha: float | None, s
 
 def test_a_convolution_that_is_a_matrix_here_takes_its_1x1_kernels() -> None:
     path = "down_blocks.1.attentions.0.proj_in"
-    plain = weight(loaded(), path)
+    plain = weight(plain_model(), path)
     up, down = pair(*plain.shape)
     stem = f"lora_unet_{path.replace('.', '_')}"
     tensors = {f"{stem}.lora_up.weight": up[:, :, None, None], f"{stem}.lora_down.weight": down[:, :, None, None]}
@@ -149,7 +156,7 @@ def test_a_convolution_that_is_a_matrix_here_takes_its_1x1_kernels() -> None:
 
 
 def test_names_that_fit_nothing_are_an_error_unless_somebody_allows_it() -> None:
-    q = pair(*weight(loaded(), QUERY).shape)
+    q = pair(*weight(plain_model(), QUERY).shape)
     tensors = dict(zip(SPELLINGS["kohya"], q, strict=True))
     tensors |= {f"lora_unet_ornament_{i}.lora_up.weight": q[0] for i in range(4)}
     file = write(Path("a.safetensors"), tensors)
@@ -231,7 +238,7 @@ def test_what_would_be_done_by_half_is_refused(what: str) -> None:
 
 def test_two_dialects_may_share_a_change() -> None:
     """As files do that were made of others: kohya's alpha beside peft's pair."""
-    plain = weight(loaded(), QUERY)
+    plain = weight(plain_model(), QUERY)
     up, down = pair(*plain.shape)
     tensors = {PEFT[0]: up, PEFT[1]: down, f"{STEM}.alpha": np.array(1, np.float32)}
     changed = loaded(loras=[write(Path("a.safetensors"), tensors)])
@@ -249,7 +256,7 @@ def test_two_dialects_may_share_a_change() -> None:
 )
 def test_peft_says_alpha_in_the_metadata(said: dict[str, object], scale: float) -> None:
     """The first pattern that fits whole parts of the name, as in peft."""
-    plain = weight(loaded(), QUERY)
+    plain = weight(plain_model(), QUERY)
     up, down = pair(*plain.shape)
     tensors = {f"unet.{QUERY}.lora_B.weight": up, f"unet.{QUERY}.lora_A.weight": down}
     file = write(Path("a.safetensors"), tensors, lora_adapter_metadata=json.dumps(said))
@@ -288,11 +295,11 @@ def test_other_files_are_no_loras() -> None:
 
 
 def test_of_a_folder_the_one_file_is_taken() -> None:
-    tensors = dict(zip(SPELLINGS["kohya"], pair(*weight(loaded(), QUERY).shape), strict=True))
+    tensors = dict(zip(SPELLINGS["kohya"], pair(*weight(plain_model(), QUERY).shape), strict=True))
     for name in ("one", "two"):
         Path(name).mkdir()
     write(Path("one/a.safetensors"), tensors)
-    assert not np.array_equal(weight(loaded(loras=["one"]), QUERY), weight(loaded(), QUERY))
+    assert not np.array_equal(weight(loaded(loras=["one"]), QUERY), weight(plain_model(), QUERY))
     write(Path("two/a.safetensors"), tensors)
     write(Path("two/b.safetensors"), tensors)
     assert "two has 2 files: name one of them, as in two/a.safetensors" in refusal(Path("two"))
@@ -326,9 +333,10 @@ def test_on_a_quantised_net_nothing_of_it_is_lost(kind: int | str) -> None:
 
 def test_what_is_worn_comes_off_to_the_bit() -> None:
     path = "mid_block.resnets.0.conv1"
-    tensors = dict(zip(SPELLINGS["kohya"], pair(*weight(loaded(), QUERY).shape), strict=True))
+    tensors = dict(zip(SPELLINGS["kohya"], pair(*weight(plain_model(), QUERY).shape), strict=True))
     stem = f"lora_unet_{path.replace('.', '_')}"
-    tensors[f"{stem}.diff"] = RNG.normal(size=weight(loaded(), path).transpose(0, 3, 1, 2).shape).astype(np.float32)
+    O, H, W, I = weight(plain_model(), path).shape  # noqa: E741
+    tensors[f"{stem}.diff"] = RNG.normal(size=(O, I, H, W)).astype(np.float32)
     tensors[f"{stem}.diff_b"] = np.ones(tensors[f"{stem}.diff"].shape[0], np.float32)
     file = write(Path("a.safetensors"), tensors)
     for quantize in (None, 8):
@@ -397,7 +405,7 @@ def test_a_picture_says_its_loras_and_is_made_again(lora: Path, capsys: pytest.C
     assert same("one.png", "again.png")
     assert txt("--from", "one.png", "--lora", "a.safetensors:0", "-o", "plain.png") == 0
     assert not same("one.png", "plain.png")
-    write(lora, dict(zip(SPELLINGS["kohya"], pair(*weight(loaded(), QUERY).shape), strict=True)))
+    write(lora, dict(zip(SPELLINGS["kohya"], pair(*weight(plain_model(), QUERY).shape), strict=True)))
     capsys.readouterr()
     assert txt("--from", "one.png", "-o", "other.png") == 0
     assert "the LoRA a.safetensors is not what it was when one.png was made" in capsys.readouterr().err
@@ -444,7 +452,7 @@ def test_what_is_no_lora_cannot_be_read(words: str) -> None:
 def test_loras_for_few_steps_bring_their_defaults_and_say_so(
     name: str, metadata: dict[str, str], sampler: str, steps: int
 ) -> None:
-    tensors = dict(zip(SPELLINGS["kohya"], pair(*weight(loaded(), QUERY).shape), strict=True))
+    tensors = dict(zip(SPELLINGS["kohya"], pair(*weight(plain_model(), QUERY).shape), strict=True))
     file = write(Path(name), tensors, **metadata)
     planner = Planner.of(SD1, loras=(LoRAUse(str(file)),))
     completed = planner.completed(Settings())
@@ -456,6 +464,6 @@ def test_loras_for_few_steps_bring_their_defaults_and_say_so(
 
 @pytest.mark.parametrize("name", ["hyperrealistic_v2", "thunder_lightning", "hyper_detail_xl", "turbo_car", "calcms"])
 def test_other_words_that_begin_so_bring_nothing(name: str) -> None:
-    tensors = dict(zip(SPELLINGS["kohya"], pair(*weight(loaded(), QUERY).shape), strict=True))
+    tensors = dict(zip(SPELLINGS["kohya"], pair(*weight(plain_model(), QUERY).shape), strict=True))
     planner = Planner.of(SD1, loras=(LoRAUse(str(write(Path(f"{name}.safetensors"), tensors))),))
     assert planner.completed(Settings()) == Planner.of(SD1).completed(Settings())

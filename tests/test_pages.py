@@ -13,6 +13,8 @@ import image2image
 from stable_diffusion.jobs.recipe import RECIPE, Recipe
 from tests.commands import img, made, txt
 
+pytestmark = pytest.mark.usefixtures("opened_once")
+
 
 @pytest.fixture(autouse=True)
 def _in_a_folder_with_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,16 +69,18 @@ def test_picture_k_of_a_batch_is_that_of_seed_plus_k_alone(sd: StableDiffusion, 
             assert largest_difference(batch[k : k + 1], alone) < 1e-4
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_pure_noise_at_strength_1_is_text_to_image_bit_for_bit(
-    sd: StableDiffusion, image: mx.array, sampler: str
-) -> None:
-    from_text = list(sd.sample(replace(TINY, sampler=sampler)))
-    settings = replace(TINY, sampler=sampler, strength=1.0, image_weight=0.0)
-    from_image = list(sd.sample(settings, image))
-    assert len(from_text) == len(from_image) == 4
-    for one, other in zip(from_text, from_image, strict=True):
-        assert mx.array_equal(one.x, other.x)
+def test_pure_noise_at_strength_1_is_text_to_image_bit_for_bit(sd: StableDiffusion, image: mx.array) -> None:
+    """With every sampler, all of them together: in either walk the same rows share a call."""
+    inputs = Inputs(image)
+    from_text = [sd.planner.run(replace(TINY, sampler=sampler)) for sampler in SAMPLERS]
+    from_image = [sd.planner.run(replace(run.settings, strength=1.0, image_weight=0.0), inputs) for run in from_text]
+    one, other = (list(sd.walk(sd.begin(runs))) for runs in (from_text, from_image))
+    assert len(one) == len(other) == 4 * len(SAMPLERS)
+    for (which, step), (its, same) in zip(one, other, strict=True):
+        assert (which, step.index) == (its, same.index) and mx.array_equal(step.x, same.x), list(SAMPLERS)[which]
+    alone = list(sd.sample(TINY))
+    replaced = list(sd.sample(replace(TINY, strength=1.0, image_weight=0.0), image))
+    assert all(mx.array_equal(a.x, b.x) for a, b in zip(alone, replaced, strict=True))
 
 
 def test_strength_1_keeps_a_little_of_the_image(sd: StableDiffusion, image: mx.array) -> None:
@@ -96,11 +98,19 @@ def test_strength_0_is_the_picture_itself(sd: StableDiffusion, image: mx.array, 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("strength", [0.1, 0.6, 1.0])
 def test_the_planned_calls_are_the_calls_that_happen(
-    sd: StableDiffusion, image: mx.array, net_calls: list[int], sampler: str, strength: float
+    sd: StableDiffusion, image: mx.array, monkeypatch: pytest.MonkeyPatch, sampler: str, strength: float
 ) -> None:
+    calls: list[int] = []
+
+    def noted(self: Any, x: mx.array, *rest: mx.array, **more: mx.array) -> mx.array:
+        """How often it is asked hangs on no answer."""
+        calls.append(x.shape[0])
+        return x
+
+    monkeypatch.setattr(type(sd.unet), "__call__", noted)
     settings = replace(TINY, sampler=sampler, strength=strength, steps=5)
     steps = list(sd.sample(settings, image))
-    assert len(net_calls) == sd.planner.run(settings, Inputs(image)).calls == sd.plan(settings, image).calls(sampler)
+    assert len(calls) == sd.planner.run(settings, Inputs(image)).calls == sd.plan(settings, image).calls(sampler)
     assert len(steps) == sd.plan(settings, image).steps_run
 
 
@@ -294,8 +304,10 @@ def test_v_prediction_with_no_signal_at_the_top_runs(tmp_path: Path, image: mx.a
     plain = replace(TINY, sampler=None)
     assert zsnr.plan(plain).start_sigma == pytest.approx(4096, abs=0.01)
     assert zsnr.completed(plain).cfg_rescale == 0.7
-    for sampler in SAMPLERS:
-        assert zsnr.txt2img(replace(TINY, sampler=sampler)).shape == (1, 48, 64, 3)
+    runs = zsnr.begin([zsnr.planner.run(replace(TINY, sampler=sampler)) for sampler in SAMPLERS])
+    ends = {which: step.x for which, step in zsnr.walk(runs)}  # a number that is none would be an error
+    assert sorted(ends) == list(range(len(SAMPLERS))) and {x.shape for x in ends.values()} == {(1, 6, 8, 4)}
+    assert zsnr.txt2img(TINY).shape == (1, 48, 64, 3)
 
 
 # Other families

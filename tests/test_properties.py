@@ -33,7 +33,8 @@ VIEWS = st.sampled_from(["grid", "generate_triangle", "perturb", "highlight", "f
 RECIPE_PARTS = st.sampled_from(["settings", "model", "view", "together", "image", "mask", "made_by"])
 TYPED = st.text(max_size=40) | st.from_regex(r"[a-z_]{1,12}=[-0-9.,|:a-z]{0,20}") | st.from_regex(r"[-0-9.:,e]{0,12}")
 
-EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "300"))
+# Always the same ones, so that what is green stays green. After large changes: PROPERTY_EXAMPLES=1000 pytest tests
+EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "100"))
 often = settings(max_examples=EXAMPLES, deadline=10_000, derandomize=True)
 
 

@@ -59,7 +59,7 @@ def _quick(name: str, words: list[str]) -> list[str]:
     if "--n_images" in words:
         words[words.index("--n_images") + 1] = "3"
     if "--steps" in words:
-        words[words.index("--steps") + 1] = "3"
+        words[words.index("--steps") + 1] = "2"
         return words
     return words if "--from" in words else [*words, "--steps", "2"]
 

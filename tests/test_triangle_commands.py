@@ -8,6 +8,7 @@ import image2image
 import txt2image
 
 SD1 = str(Path(__file__).parent / "data" / "sd1")
+pytestmark = pytest.mark.usefixtures("opened_once")
 COMMON = ["--model", SD1, "--seed", "7", "--steps", "5", "--sampler", "euler"]
 
 

@@ -58,7 +58,7 @@ def _hub(place: str, download: Callable[[], Path], cached: Callable[[], Path | N
 
 
 def _download(repo: str, half: bool, weights: bool) -> Path:
-    files = {file.rfilename for file in HfApi().model_info(repo, timeout=_PATIENCE).siblings or ()}
+    files = _files(repo)
     if INDEX not in files:
         raise CheckpointError(f"{repo} has no model_index.json: it is not in the diffusers layout")
     if net := unweighted(files):
@@ -71,7 +71,19 @@ def hub_file(repo: str, name: str) -> Path:
     """A file in a repo; one that was downloaded before is not asked for again."""
     if there := cached_file(repo, name):
         return there
-    return _hub(repo, lambda: _with_config(repo, name))
+
+    def download() -> Path:
+        if name not in _files(repo):
+            raise CheckpointError(f"{repo} has no file {name}: look there for its name")
+        return _with_config(repo, name)
+
+    return _hub(repo, download)
+
+
+def _files(repo: str) -> set[str]:
+    """The names of a repo's files. It goes before any download, which would wait half a minute for a Hub that is out of
+    reach, where this says so at once."""
+    return {file.rfilename for file in HfApi().model_info(repo, timeout=_PATIENCE).siblings or ()}
 
 
 def _with_config(repo: str, name: str) -> Path:
@@ -84,7 +96,7 @@ def _with_config(repo: str, name: str) -> Path:
 
 
 def _download_extra(repo: str, what: str) -> Path:
-    files = {file.rfilename for file in HfApi().model_info(repo, timeout=_PATIENCE).siblings or ()}
+    files = _files(repo)
     for folder in ("", "vae/"):
         if f"{folder}config.json" in files and f"{folder}diffusion_pytorch_model{ENDING}" in files:
             hf_hub_download(repo, f"{folder}diffusion_pytorch_model{ENDING}")

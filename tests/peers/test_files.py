@@ -33,7 +33,7 @@ from stable_diffusion.weights.vocabulary import openai_tokenizer
 from tests.nets import relative_error
 
 Tensors = dict[str, torch.Tensor]
-SETTINGS = Settings(prompt="a house by the sea", negative_prompt="fog", cfg=4.0, steps=10, sampler="euler", width=64,
+SETTINGS = Settings(prompt="a house by the sea", negative_prompt="fog", cfg=4.0, steps=5, sampler="euler", width=64,
                     height=48, n_images=2)  # fmt: skip
 TEXT = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 1}
 ENDS = {"bos_token_id": 49406, "eos_token_id": 49407}
@@ -295,7 +295,7 @@ def test_from_a_picture_a_file_ends_where_diffusers_ends(
         negative_prompt=SETTINGS.negative_prompt,
         image=Image.fromarray(picture()),
         strength=0.7,
-        num_inference_steps=10,
+        num_inference_steps=SETTINGS.steps,
         guidance_scale=SETTINGS.cfg,
         output_type="latent",
         **({"mask_image": Image.fromarray(MASK), "width": 64, "height": 48} if masked else {}),
