@@ -75,6 +75,12 @@ def prepare() -> str | None:
     return None if load_blas() else ADVICE
 
 
+def trim() -> None:
+    """Give memory that was freed back to the system, where the C library would keep it."""
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(ctypes.c_size_t(0))
+
+
 def memory() -> int:
     """Bytes of memory that this machine has."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

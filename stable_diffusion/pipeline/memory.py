@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
-from ..backend import memory
+from ..backend import memory, trim
 from ..config import TinyVAEConfig, UNetConfig
 from ..parallel import lanes, on_cpu
 from ..weights.nets import Description
@@ -78,10 +78,15 @@ def keep_in_bounds() -> None:
         mx.set_cache_limit(available() // 4)
 
 
-def give_back() -> None:
-    """On a GPU, give back what was freed, between encoding, steps and decoding, which need arrays of other sizes."""
+def give_back(all_of_it: bool = False) -> None:
+    """Give back what was freed. On a GPU always, between phases, which need arrays of other sizes.
+
+    all_of_it: on a CPU too, after weights; else malloc keeps it for arrays of the next call.
+    """
     if not on_cpu():
         mx.clear_cache()
+    elif all_of_it:
+        trim()
 
 
 def check_memory(

@@ -11,7 +11,6 @@ from ..config import CLIPTextConfig, TinyVAEConfig, UNetConfig, VAEConfig
 from ..diffusion.schedule import NoiseSchedule
 from ..models.clip import CLIPTextModel
 from ..models.taesd import TinyAutoencoder
-from ..models.text import TextNets
 from ..models.tokenizer import CLIPTokenizer
 from ..models.unet import UNet2DConditionModel
 from ..models.vae import AutoencoderKL
@@ -48,15 +47,6 @@ class Description:
     def notes(self) -> tuple[str, ...]:
         """What a person should know of it, in sentences."""
         return self.checkpoint.notes
-
-
-@dataclass(frozen=True)
-class Nets:
-    """The nets of a checkpoint, their weights not yet read."""
-
-    unet: UNet2DConditionModel
-    autoencoder: AutoencoderKL | TinyAutoencoder
-    texts: TextNets
 
 
 def checkpoint_at(place: Path, without_vae: bool = False) -> Checkpoint:
@@ -99,32 +89,57 @@ def describe(place: Path | Checkpoint, prediction: str | None = None) -> Descrip
     )
 
 
-def open_nets(description: Description, dtype: mx.Dtype) -> Nets:
-    """The nets of a checkpoint, float16 or float32; an autoencoder whose config says `force_upcast` stays float32.
+def open_net(description: Description, name: str, dtype: mx.Dtype) -> Any:
+    """A net of a checkpoint by the name of its part, float16 or float32, its weights not yet read.
 
     Raises CheckpointError, one sentence, for what is missing, damaged or of another shape.
     """
-    checkpoint = description.checkpoint
+    part = description.checkpoint.parts[name]
+    if name == "vae":
+        return open_autoencoder(part, dtype)
+    net = _empty(description, name)
+    load(net, part.tensors(dtype == mx.float16), dtype, part.asks)
+    return net
 
-    def net(kind: Any, config: Any, name: str) -> Any:
-        return _net(kind(config), checkpoint.parts[name], dtype == mx.float16, dtype)
 
-    encoders, tokenizers = [], []
-    for name, text, tokenizer in zip(checkpoint.text_encoders, description.texts, checkpoint.tokenizers, strict=True):
-        encoders.append(net(CLIPTextModel, text, name))
-        tokenizers.append(open_tokenizer(tokenizer, text))
-    return Nets(
-        unet=net(UNet2DConditionModel, description.unet, "unet"),
-        autoencoder=open_autoencoder(checkpoint.parts["vae"], dtype),
-        texts=TextNets(encoders, tokenizers, description.xl),
-    )
+def sized_net(description: Description, name: str, dtype: mx.Dtype) -> Any:
+    """The same without a look at its weights: of its numbers only how many they are, and of what kind, counts."""
+    part = description.checkpoint.parts[name]
+    if name == "vae":
+        net, dtype = _empty_autoencoder(part), autoencoder_dtype(part, dtype)
+    else:
+        net = _empty(description, name)
+    net.set_dtype(dtype)
+    return net
 
 
 def open_autoencoder(part: Part, dtype: mx.Dtype) -> AutoencoderKL | TinyAutoencoder:
-    """An autoencoder of either kind; one whose config says `force_upcast` is float32. Raises CheckpointError."""
+    """An autoencoder of either kind, its weights not yet read. Raises CheckpointError."""
+    net = _empty_autoencoder(part)
+    load(net, part.tensors(dtype == mx.float16), autoencoder_dtype(part, dtype), part.asks)
+    return net
+
+
+def autoencoder_dtype(part: Part, dtype: mx.Dtype) -> mx.Dtype:
+    """What an autoencoder calculates with: one whose config says `force_upcast` with float32."""
+    return mx.float32 if _autoencoder_config(part).force_upcast else dtype
+
+
+def _empty(description: Description, name: str) -> Any:
+    part = description.checkpoint.parts[name]
+    net: UNet2DConditionModel | CLIPTextModel
+    if name == "unet":
+        net = UNet2DConditionModel(description.unet)
+    else:
+        net = CLIPTextModel(description.texts[description.checkpoint.text_encoders.index(name)])
+    prepare(net, part.config, part.source)
+    return net
+
+
+def _empty_autoencoder(part: Part) -> AutoencoderKL | TinyAutoencoder:
     config = _autoencoder_config(part)
     net = TinyAutoencoder(config) if isinstance(config, TinyVAEConfig) else AutoencoderKL(config)
-    _net(net, part, dtype == mx.float16, mx.float32 if config.force_upcast else dtype)
+    prepare(net, part.config, part.source)
     return net
 
 
@@ -133,12 +148,6 @@ def _autoencoder_config(part: Part) -> VAEConfig | TinyVAEConfig:
         TinyVAEConfig if part.config.get("_class_name") == TINY else VAEConfig, part
     )
     return config
-
-
-def _net(module: Any, part: Part, half: bool, dtype: mx.Dtype) -> Any:
-    prepare(module, part.config, part.source)
-    load(module, part.tensors(half), dtype, part.asks)
-    return module
 
 
 def open_tokenizer(tokenizer: Tokenizer, text: CLIPTextConfig) -> CLIPTokenizer:
