@@ -42,12 +42,12 @@ from ..weights.repo import ENDING
 from ..weights.saving import read_dtypes, save_folder, save_single
 from .approximations import Approximations, seated
 from .conditioning import guides
-from .estimate import estimate_of, repaint_channels
+from .estimate import estimate_of, in_parts, repaint_channels
 from .frames import finite, shown
 from .inputs import NOTHING, Inputs
 from .inversion import invert_all
 from .laboratory import Axis, grid_settings, triangle_settings, way_up
-from .memory import check_memory, fitting, give_back, keep_in_bounds, precision
+from .memory import Weights, check_memory, fitting, give_back, keep_in_bounds, precision
 from .notebook import Rows, Steps, with_bar
 from .older import OlderSampler, older_settings, variance_preserving
 from .planner import Planner
@@ -180,6 +180,11 @@ class StableDiffusion:
         """The nets that are still there, by name."""
         names = ("unet", *self._encoders, "autoencoder")
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    @property
+    def weights(self) -> Weights:
+        """How large those of the nets that are still there are."""
+        return Weights.of(self.nets, self.low_memory)
 
     @property
     def _told(self) -> dict[str, nn.Module]:
@@ -352,7 +357,8 @@ class StableDiffusion:
             if run.plan.image_weight is not None and run.inputs.image is None:
                 raise ValueError("strength and start_step need an image")
         for size in dict.fromkeys(run.shape for run in runs):
-            check_memory(self.description, [next(run for run in runs if run.shape == size)], dtype=self.dtype)
+            alike = [run for run in runs if run.shape == size]
+            check_memory(self.description, alike, self.dtype, self.weights)
         for use in dict.fromkeys(use for run in runs for use in run.worn):
             read_fitting(use, self._told, self.description.family, self.lora_partial)
         x0 = None if first.image is None else self.encode(first.image)
@@ -387,7 +393,7 @@ class StableDiffusion:
             if run.plan.steps_run:
                 alike.setdefault((run.worn, run.shape), []).append(i)
         for indices in alike.values():
-            check_memory(self.description, [runs[i] for i in indices], batch_size or 1, self.dtype)
+            check_memory(self.description, [runs[i] for i in indices], self.dtype, self.weights)
         return self._steps(runs, list(alike.values()), batch_size)
 
     def _steps(
@@ -397,26 +403,31 @@ class StableDiffusion:
             group = [runs[i] for i in indices]
             self.wear(*group[0].worn)
             samplers = (run.sampler(run.start, run.step_noise) for run in group)
-            rows, approximations = batch_size or fitting(self.description, group, self.dtype), Approximations(group)
-            for which, step in lockstep(self._estimate(group, approximations), samplers, rows):
+            fit = fitting(self.description, group, self.dtype, self.weights, batch_size)
+            approximations = Approximations(group)
+            for which, step in lockstep(self._estimate(group, approximations, fit.at_once), samplers, fit.rows):
                 approximations.moved(which)
                 start, remedy = group[which].start, "try a smaller cfg, or other weights"
                 finite(step.x, f"step {step.index + 1}", self._in_turn, start, remedy, [step.clean])
                 yield indices[which], step
             give_back()
 
-    def _estimate(self, runs: Sequence[Run], approximations: Approximations | None = None) -> DenoiseRows:
+    def _estimate(
+        self, runs: Sequence[Run], approximations: Approximations | None = None, at_once: int | None = None
+    ) -> DenoiseRows:
         self._let_work(*self._encoders)
         told = guides(self.texts, self.description, self.dtype, [run.settings for run in runs])
         channels = repaint_channels(runs[0], self.encode) if self.planner.repaints else None
         if approximations is None or not approximations.wanted:
             unet = spread(lambda x, t, **more: self._net(x.astype(self.dtype), t, **more))
-            return estimate_of(runs, unet, told, self.schedule, channels)
+            return estimate_of(runs, in_parts(unet, at_once), told, self.schedule, channels)
 
         def net(x: mx.array, t: mx.array, merge: float, keep: bool, **more: mx.array) -> mx.array:
             return done(lambda: self._net.nearly(x.astype(self.dtype), t, keep=keep, merge=merge, **more))
 
-        return estimate_of(runs, approximations.net(net), seated(told), self.schedule, channels)
+        return estimate_of(
+            runs, approximations.net(in_parts(net, at_once)), seated(told), self.schedule, channels
+        )
 
     @property
     def _net(self) -> UNet2DConditionModel:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 
 from ..config import CLIPTextConfig, TinyVAEConfig, UNetConfig, VAEConfig
 from ..diffusion.schedule import NoiseSchedule
@@ -16,7 +17,7 @@ from ..models.unet import UNet2DConditionModel
 from ..models.vae import AutoencoderKL
 from .checkpoint import CheckpointError, TokenizerFiles
 from .parts import TINY, Checkpoint, Part, Tokenizer, folder_checkpoint
-from .quantize import prepare
+from .quantize import prepare, quantize
 from .single import single_checkpoint
 from .tensors import load
 
@@ -102,15 +103,21 @@ def open_net(description: Description, name: str, dtype: mx.Dtype) -> Any:
     return net
 
 
-def sized_net(description: Description, name: str, dtype: mx.Dtype) -> Any:
-    """The same without a look at its weights: of its numbers only how many they are, and of what kind, counts."""
-    part = description.checkpoint.parts[name]
-    if name == "vae":
-        net, dtype = _empty_autoencoder(part), autoencoder_dtype(part, dtype)
-    else:
-        net = _empty(description, name)
-    net.set_dtype(dtype)
-    return net
+def sized_nets(description: Description, dtype: mx.Dtype, kind: int | str | None = None) -> dict[str, nn.Module]:
+    """Nets like those of a checkpoint, without a look at its weights: how many numbers they have, and of what kind.
+
+    kind: what the weights of all but the autoencoder are quantised to. Raises what `open_net` raises.
+    """
+    nets: dict[str, nn.Module] = {}
+    for name in ("unet", *description.checkpoint.text_encoders):
+        nets[name] = _empty(description, name)
+        nets[name].set_dtype(dtype)
+        if kind is not None:
+            quantize(nets[name], kind)
+    part = description.checkpoint.parts["vae"]
+    nets["autoencoder"] = _empty_autoencoder(part)
+    nets["autoencoder"].set_dtype(autoencoder_dtype(part, dtype))
+    return nets
 
 
 def open_autoencoder(part: Part, dtype: mx.Dtype) -> AutoencoderKL | TinyAutoencoder:
