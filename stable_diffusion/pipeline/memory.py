@@ -16,7 +16,8 @@ from ..weights.nets import Description
 from .run import Run
 
 # Measured on CPUs: what a stream's stripes and pieces take, and the widest arrays of a level that are there at once.
-STREAM = 250 * 2**20
+STREAM = 200 * 2**20
+PROCESS = 100 * 2**20  # Python, its libraries and MLX
 WIDEST, CODED = 6, 2
 # On GPUs, where Winograd's transforms take five times the arrays that they are of: an estimate.
 TRANSFORMED = 5
@@ -67,10 +68,18 @@ def needed(
     weights: Weights = UNREAD,
     at_once: int | None = None,
 ) -> int:
-    """Bytes that runs of one size take at the most, about: weights, and work in the UNet or in coding a picture.
+    """Bytes that runs of one size take at the most, about: weights, and work in the UNet or in coding pictures.
 
     at_once: rows that the UNet is given in a call at the most, where a step's are more than go together.
     """
+    work = working(description, runs, batch_size, dtype, at_once)
+    return PROCESS + max(weights.beside(getattr(weights, name)) + takes for name, takes in work.items())
+
+
+def working(
+    description: Description, runs: Sequence[Run], batch_size: int | None, dtype: mx.Dtype, at_once: int | None = None
+) -> dict[str, int]:
+    """Bytes that each of the nets takes at the most for its work, besides weights, by the names in `Weights`."""
     s, f = runs[0].settings, description.vae.factor
     h, w, size = s.height // f, s.width // f, dtype.size
     images = [run.settings.n_images for run in runs]
@@ -81,15 +90,12 @@ def needed(
     streams = len(lanes()) * STREAM if cpu else 0
     widest = (WIDEST if cpu else 2 * TRANSFORMED) * h * w * description.unet.block_out_channels[0]
     painting = streams + size * rows * (kept(description.unet, h, w) + widest)
-    return max(
-        weights.beside(weights.texts),
-        weights.beside(weights.unet) + painting,
-        weights.beside(weights.autoencoder) + _coding(description, s.height * s.width, size, streams),
-    )
+    coding = _coding(description, max(images) * s.height * s.width, size, streams)
+    return {"texts": 0, "unet": painting, "autoencoder": coding}
 
 
 def _coding(description: Description, pixels: int, size: int, streams: int) -> int:
-    """Bytes that a picture takes on its way into latents, or back."""
+    """Bytes that pictures take together on their way into latents, or back."""
     vae = description.vae
     if isinstance(vae, TinyVAEConfig):
         return streams + CODED * size * pixels * vae.channels
@@ -191,7 +197,8 @@ def fitting(
     """
 
     def fits(rows: int | None, at_once: int | None = None) -> bool:
-        return needed(description, runs, rows, dtype, weights, at_once) <= room()
+        takes = working(description, runs, rows, dtype, at_once)["unet"]
+        return PROCESS + weights.beside(weights.unet) + takes <= room()
 
     if fits(batch_size):
         return Fit(batch_size, None)
