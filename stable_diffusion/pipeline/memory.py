@@ -15,10 +15,12 @@ from ..parallel import lanes, on_cpu
 from ..weights.nets import Description
 from .run import Run
 
-# Measured on CPUs: what a stream's stripes and pieces take, and the widest arrays of a level that are there at once.
-STREAM = 200 * 2**20
 PROCESS = 100 * 2**20  # Python, its libraries and MLX
-WIDEST, CODED = 6, 2
+# Measured on CPUs. Of the UNet: copies of its largest kernel, transformed as well, and the widest arrays of a level that
+# are there at once, stripes and pieces of all streams among them. Of the autoencoder: what a stream's stripes take, and
+# the widest arrays.
+KERNELS, WIDEST = 2.5, 16
+STREAM, CODED = 250 * 2**20, 2
 # On GPUs, where Winograd's transforms take five times the arrays that they are of: an estimate.
 TRANSFORMED = 5
 
@@ -88,8 +90,10 @@ def working(
     rows = rows if at_once is None else min(rows, at_once)
     cpu = on_cpu()
     streams = len(lanes()) * STREAM if cpu else 0
-    widest = (WIDEST if cpu else 2 * TRANSFORMED) * h * w * description.unet.block_out_channels[0]
-    painting = streams + size * rows * (kept(description.unet, h, w) + widest)
+    widths = description.unet.block_out_channels
+    widest = (WIDEST if cpu else 2 * TRANSFORMED) * h * w * widths[0]
+    kernel = 9 * 2 * max(widths) ** 2  # of the deepest convolution on the way up
+    painting = size * (int(KERNELS * kernel) * cpu + rows * (kept(description.unet, h, w) + widest))
     coding = _coding(description, max(images) * s.height * s.width, size, streams)
     return {"texts": 0, "unet": painting, "autoencoder": coding}
 
