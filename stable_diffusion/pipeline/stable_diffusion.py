@@ -184,7 +184,8 @@ class StableDiffusion:
     @property
     def weights(self) -> Weights:
         """How large those of the nets that are still there are."""
-        return Weights.of(self.nets, self.low_memory)
+        nets = {name: net for name, net in self.nets.items() if isinstance(net, nn.Module)}  # or somebody's own
+        return Weights.of(nets, self.low_memory)
 
     @property
     def _told(self) -> dict[str, nn.Module]:
