@@ -112,7 +112,10 @@ def test_what_does_not_fit_by_itself_is_refused(sd: StableDiffusion, monkeypatch
 
 def test_weights_are_counted_once_each_or_in_turn(sd: StableDiffusion) -> None:
     weights = sd.weights
-    sizes = {name: sum(a.nbytes for _, a in tree_flatten(net.parameters())) for name, net in sd.nets.items()}
+    sizes = {}
+    for name, net in sd.nets.items():
+        arrays: dict[str, mx.array] = dict(tree_flatten(net.parameters()))
+        sizes[name] = sum(array.nbytes for array in arrays.values())
     assert weights == Weights(sizes["unet"], sizes["text_encoder"], sizes["autoencoder"])
     assert min(sizes.values()) > 10**6
     asked = runs(sd)

@@ -2,7 +2,7 @@
 
 import gc
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,6 @@ from safetensors.numpy import load_file, save_file
 import image2image
 import txt2image
 from stable_diffusion import CheckpointError, Settings, StableDiffusion
-from stable_diffusion.jobs import painting
 from stable_diffusion.models.clip import CLIPTextModel
 from stable_diffusion.models.unet import UNet2DConditionModel
 from stable_diffusion.models.vae import AutoencoderKL
@@ -95,8 +94,10 @@ def test_all_is_the_same_to_the_bit(
             return (found(entry[0]), *entry[1:])
         return str(extras / f"{entry}.safetensors")
 
-    lists = {name: list(map(found, options[name])) for name in ("loras", "embeddings") if name in options}
-    more = options | lists | ({"lora_dir": str(extras)})
+    lists: dict[str, Any] = {
+        name: list(map(found, options[name])) for name in ("loras", "embeddings") if name in options
+    }
+    more: dict[str, Any] = {**options, **lists, "lora_dir": str(extras)}
     if "vae" in more:
         more["vae"] = str(DATA / more["vae"])
     runs = [replace(SMALL, **change) for change in changes]
@@ -116,7 +117,7 @@ class Call(NamedTuple):
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Call]]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     """The calls of nets, in order, with the memory besides what is there already."""
     gc.collect()
     found: list[Call] = []
@@ -134,7 +135,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Call]]:
     for net, kind in NETS.items():
         for way in ways[net]:  # nearly: as the UNet is called, be it whole or not
             monkeypatch.setattr(kind, way, watched(net, getattr(kind, way)))
-    yield found
+    return found
 
 
 def sizes(sd: StableDiffusion) -> dict[str, int]:
@@ -259,9 +260,7 @@ def test_a_triangle_from_the_command_line_is_the_same(tmp_path: Path, monkeypatc
     assert np.array_equal(pixels("a-triangle.png"), pixels("b-triangle.png"))
 
 
-def test_a_folder_is_saved_a_net_at_a_time(
-    extras: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_is_saved_a_net_at_a_time(extras: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gc.collect()
     before, most = mx.get_active_memory(), []
     whole = saving.write_tensors
@@ -286,7 +285,11 @@ def test_it_can_be_switched_while_a_lora_is_worn(extras: Path) -> None:
     sd = StableDiffusion(SD1, float16=False)
 
     def states() -> dict[str, mx.array]:
-        return {f"{net}.{name}": a for net, m in sd.nets.items() for name, a in tree_flatten(m.parameters())}
+        found: dict[str, mx.array] = {}
+        for name, net in sd.nets.items():
+            arrays: dict[str, mx.array] = dict(tree_flatten(net.parameters()))
+            found |= {f"{name}.{path}": array for path, array in arrays.items()}
+        return found
 
     def same(one: dict[str, mx.array], other: dict[str, mx.array]) -> bool:
         return one.keys() == other.keys() and all(mx.array_equal(one[k], other[k]) for k in one)
@@ -333,7 +336,7 @@ def test_a_nan_is_still_traced_to_its_net(tmp_path: Path) -> None:
     weights["conv_out.bias"][0] = np.nan
     save_file(weights, file)
     sd = StableDiffusion(str(folder), float16=False, low_memory=True)
-    with pytest.raises(FloatingPointError, match="'conv_out.bias' of the unet"):
+    with pytest.raises(FloatingPointError, match=r"'conv_out\.bias' of the unet"):
         list(sd.sample(SMALL))
 
 
@@ -363,7 +366,13 @@ def test_where_there_is_no_room_it_is_chosen_and_said(
     total = short_of(sd, Settings(prompt="a", width=64, height=64))
     monkeypatch.setattr(memory, "available", lambda: total)
     loaded: list[StableDiffusion] = []
-    monkeypatch.setattr(painting, "Gallery", lambda *args: (loaded.append(args[0]), gallery(*args))[1])
+    begin = StableDiffusion.begin
+
+    def seeing(sd: StableDiffusion, *args: Any) -> Any:
+        loaded.append(sd)
+        return begin(sd, *args)
+
+    monkeypatch.setattr(StableDiffusion, "begin", seeing)
     assert main([*words, "-o", "short.png"]) == 0
     said = capsys.readouterr().err
     assert said.count("there is no room for all nets beside a picture of 64 x 64") == 1
@@ -374,9 +383,6 @@ def test_where_there_is_no_room_it_is_chosen_and_said(
     assert main([*words, "--plan"]) == 0
     said = capsys.readouterr().err
     assert "as with --low-memory" in said and "each net in memory only while it works" in said
-
-
-gallery = painting.Gallery
 
 
 def test_in_python_it_is_named_and_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from ..settings import Settings
 from .families import Family
 from .nets import PROMPT, random_checkpoint
 
-# Of the bench's pieces of work those that the estimate is of: the nets that it reads for each; all of them: a whole run.
+# Pieces of the bench's work, and the net that each of them has read; None: a whole run, which has read all.
 PHASES = {"unet": "unet", "decode": "autoencoder", "txt2img": None}
 
 

@@ -50,7 +50,11 @@ def _show_plan(request: Request, planner: Planner, output: Output, weights: Weig
     check_memory(description, alike, dtype, weights)
     fit = fitting(description, alike, dtype, weights, layout.batch_size)
     takes = needed(description, alike, fit.rows, dtype, weights, fit.at_once)
-    how = "each net in memory only while it works" if weights.in_turn else f"{weights.beside(0) / 2**30:.2f} of it weights"
+    how = (
+        "each net in memory only while it works"
+        if weights.in_turn
+        else f"{weights.beside(0) / 2**30:.2f} of it weights"
+    )
     yield Note(f"about {takes / 2**30:.2f} GiB of memory at the most, {how}")
 
 
@@ -58,6 +62,14 @@ def _largest(layout: Layout) -> list[Run]:
     """The runs of the largest pictures."""
     size = max((run.shape for run in layout.runs), key=math.prod)
     return [run for run in layout.runs if run.shape == size]
+
+
+def _has_made_room(sd: StableDiffusion, layout: Layout) -> bool:
+    """Let nets work in turn where there is no room for all of them. Was that so?"""
+    found = tight(sd.description, _largest(layout), sd.dtype, sd.weights)
+    if found:
+        sd.low_memory = True
+    return found
 
 
 def _in_turn(run: Run) -> str:
@@ -83,7 +95,9 @@ def paint(request: Request, sd: StableDiffusion, output: Output, ranks: "Ranks |
         if ranks is None or ranks.first:
             yield from _paint(one, sd, place, ranks)
         else:
-            ranks.help(one, layout_of(one, sd.planner), sd)
+            layout = layout_of(one, sd.planner)
+            _has_made_room(sd, layout)
+            ranks.help(one, layout, sd)
 
 
 def _loop(request: Request, sd: StableDiffusion, output: Output) -> Iterator[Event]:
@@ -140,9 +154,8 @@ def _paint(
     yield from map(Note, announcement(layout, tables=False))
     yield from (Note(f"note: {said}") for said in request.model.changed_since(sd, layout.runs))
     yield from map(Note, cautions(request, layout))
-    if tight(sd.description, largest := _largest(layout), sd.dtype, sd.weights):
-        yield Note(_in_turn(largest[0]))
-        sd.low_memory = True
+    if _has_made_room(sd, layout):
+        yield Note(_in_turn(_largest(layout)[0]))
     runs = sd.begin(layout.runs)
     if layout.only is not None:
         others = len(runs) - 1

@@ -1,6 +1,5 @@
 """How much memory runs would take, told before anything is done, and kept to."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -16,9 +15,9 @@ from ..weights.nets import Description
 from .run import Run
 
 PROCESS = 100 * 2**20  # Python, its libraries and MLX
-# Measured on CPUs. Of the UNet: copies of its largest kernel, transformed as well, and the widest arrays of a level that
-# are there at once, stripes and pieces of all streams among them. Of the autoencoder: what a stream's stripes take, and
-# the widest arrays.
+# Measured on CPUs. Of the UNet: copies of its largest kernel, transformed ones too, and the widest arrays of a level
+# that are there at once, all streams' stripes and pieces among them. Of the autoencoder: a stream's stripes, and the
+# widest arrays.
 KERNELS, WIDEST = 2.5, 16
 STREAM, CODED = 250 * 2**20, 2
 # On GPUs, where Winograd's transforms take five times the arrays that they are of: an estimate.
@@ -48,7 +47,7 @@ class Weights:
     @classmethod
     def of(cls, nets: Mapping[str, nn.Module], in_turn: bool = False) -> "Weights":
         """Those of nets by their names in `StableDiffusion`, be they read or not."""
-        sizes = Counter({name: 0 for name in ("unet", "texts", "autoencoder")})
+        sizes = dict.fromkeys(("unet", "texts", "autoencoder"), 0)
         for name, net in nets.items():
             arrays: dict[str, mx.array] = dict(tree_flatten(net.parameters()))
             sizes["texts" if name.startswith("text_encoder") else name] += sum(a.nbytes for a in arrays.values())

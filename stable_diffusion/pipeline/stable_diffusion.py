@@ -134,9 +134,7 @@ class StableDiffusion:
         # Of the attributes that are nets, the part of the checkpoint that each of them is.
         self._parts = {"unet": "unet", **dict(zip(self._encoders, checkpoint.text_encoders, strict=True))}
         self._parts["autoencoder"] = "vae"
-        for name, tokenizer, text in zip(
-            self._tokenizers, checkpoint.tokenizers, self.description.texts, strict=True
-        ):
+        for name, tokenizer, text in zip(self._tokenizers, checkpoint.tokenizers, self.description.texts, strict=True):
             setattr(self, name, open_tokenizer(tokenizer, text))
         self.schedule = self.description.schedule
         self.sampler = OlderSampler(**{f.name: getattr(self.schedule, f.name) for f in fields(self.schedule)})
@@ -426,9 +424,7 @@ class StableDiffusion:
         def net(x: mx.array, t: mx.array, merge: float, keep: bool, **more: mx.array) -> mx.array:
             return done(lambda: self._net.nearly(x.astype(self.dtype), t, keep=keep, merge=merge, **more))
 
-        return estimate_of(
-            runs, approximations.net(in_parts(net, at_once)), seated(told), self.schedule, channels
-        )
+        return estimate_of(runs, approximations.net(in_parts(net, at_once)), seated(told), self.schedule, channels)
 
     @property
     def _net(self) -> UNet2DConditionModel:
