@@ -16,11 +16,12 @@ from safetensors.numpy import load_file, save_file
 import image2image
 import txt2image
 from stable_diffusion import CheckpointError, Settings, StableDiffusion
+from stable_diffusion.jobs import painting
 from stable_diffusion.models.clip import CLIPTextModel
 from stable_diffusion.models.unet import UNet2DConditionModel
 from stable_diffusion.models.vae import AutoencoderKL
 from stable_diffusion.pipeline import Inputs, memory
-from stable_diffusion.pipeline.memory import Weights, needed
+from stable_diffusion.pipeline.memory import Weights, needed, working
 from stable_diffusion.presets import DEMO
 from stable_diffusion.weights import saving
 from stable_diffusion.weights.extras import LoRAUse
@@ -383,6 +384,29 @@ def test_where_there_is_no_room_it_is_chosen_and_said(
     assert main([*words, "--plan"]) == 0
     said = capsys.readouterr().err
     assert "as with --low-memory" in said and "each net in memory only while it works" in said
+
+
+def test_a_plan_says_what_it_takes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["a house", "--model", "demo", "--width", "256", "--height", "256", "--plan"]
+
+    def line() -> str:
+        assert txt2image.main(words) == 0
+        (found,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("about "))
+        return found
+
+    sd = StableDiffusion("demo", float16=False)
+    run = sd.planner.run(Settings(prompt="a house", width=256, height=256))
+    takes = needed(sd.description, [run], 1, sd.dtype, sd.weights)
+    weights = sum(sizes(sd).values())
+    assert line() == f"about {takes / 2**30:.2f} GiB of memory at the most, {weights / 2**30:.2f} of it weights"
+    work = working(sd.description, [run], 1, sd.dtype)
+    less = memory.PROCESS + weights + work["unet"] - 1
+    monkeypatch.setattr(memory, "room", lambda: less)
+    monkeypatch.setattr(painting, "tight", lambda *_: False)
+    assert line().endswith(" of it weights, 1 of the UNet's rows at a time")
+    words.append("--low-memory")
+    takes = needed(sd.description, [run], 1, sd.dtype, Weights.of(sd.nets, in_turn=True))
+    assert line() == f"about {takes / 2**30:.2f} GiB of memory at the most, each net in memory only while it works"
 
 
 def test_in_python_it_is_named_and_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

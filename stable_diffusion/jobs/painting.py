@@ -50,11 +50,11 @@ def _show_plan(request: Request, planner: Planner, output: Output, weights: Weig
     check_memory(description, alike, dtype, weights)
     fit = fitting(description, alike, dtype, weights, layout.batch_size)
     takes = needed(description, alike, fit.rows, dtype, weights, fit.at_once)
-    how = (
-        "each net in memory only while it works"
-        if weights.in_turn
-        else f"{weights.beside(0) / 2**30:.2f} of it weights"
-    )
+    how = f"{weights.beside(0) / 2**30:.2f} of it weights"
+    if weights.in_turn:
+        how = "each net in memory only while it works"
+    if fit.at_once is not None:
+        how += f", {fit.at_once} of the UNet's rows at a time"
     yield Note(f"about {takes / 2**30:.2f} GiB of memory at the most, {how}")
 
 
