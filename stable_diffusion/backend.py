@@ -26,6 +26,8 @@ _LIBRARIES = (
 # Of glibc's malloc.h. Without these, every large array is fresh pages from the system, cleared one by one.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
+_CONTAINED = Path("/sys/fs/cgroup/memory.max")
+
 _SLOW = "matrix products run some 30 times slower than they could here"
 ADVICE = f"{_SLOW}; install a fast BLAS: sudo apt install libopenblas0"
 TOO_LATE = f"{_SLOW}; import stable_diffusion before mlx, which then takes a fast BLAS"
@@ -77,9 +79,19 @@ def prepare() -> str | None:
     return None if load_blas() else ADVICE
 
 
+def trim() -> None:
+    """Give memory that was freed back to the system, where the C library would keep it."""
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(ctypes.c_size_t(0))
+
+
 def memory() -> int:
-    """Bytes of memory that this machine has."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Bytes of memory that this machine has, or its container may use."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        return min(total, int(_CONTAINED.read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit
+        return total
 
 
 def check() -> None:

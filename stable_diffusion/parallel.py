@@ -9,7 +9,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -114,6 +114,12 @@ def done(make: Callable[[], mx.array]) -> mx.array:
         y = make()
         mx.eval(y)
     return y
+
+
+def settled(arrays: Sequence[mx.array]) -> None:
+    """Calculate arrays now, on a CPU as `done` does it, and on a GPU too."""
+    with _blas_threads(1) if on_cpu() else nullcontext():
+        mx.eval(arrays)
 
 
 @contextmanager

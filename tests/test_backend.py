@@ -6,7 +6,10 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import mlx.core as mx
 import pytest
+
+from stable_diffusion import backend
 
 ROOT = Path(__file__).parents[1]
 
@@ -192,3 +195,35 @@ def test_without_anything_to_run_on_the_commands_say_what_to_install(tmp_path: P
         done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True)
         assert done.returncode == 1 and done.stdout == ""
         assert done.stderr.count("\n") == 1 and "pip install 'mlx[cpu]'" in done.stderr
+
+
+@pytest.mark.parametrize(("said", "share"), [("max\n", 1.0), (None, 1.0), ("{}\n", 0.5), ("9" * 30, 1.0)])
+def test_memory_is_what_a_container_may_use(
+    said: str | None, share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    monkeypatch.setattr(backend, "_CONTAINED", tmp_path / "memory.max")
+    if said is not None:
+        (tmp_path / "memory.max").write_text(said.format(total // 2))
+    assert backend.memory() == int(share * total)
+
+
+def test_what_is_trimmed_goes_back_to_the_system() -> None:
+    program = """
+import stable_diffusion, mlx.core as mx
+from stable_diffusion import backend
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1])
+many = [mx.zeros((2**20,)) + k for k in range(100)]
+mx.eval(many)
+kept = mx.array([1.0])
+before = resident()
+del many
+backend.trim()
+print(kept.item(), (before - resident()) * 4096 > 300 * 2**20)
+"""
+    if Path("/proc/self/statm").exists() and mx.default_device() == mx.cpu:
+        assert run(program) == "1.0 True"
+    else:
+        backend.trim()  # does no harm

@@ -248,3 +248,27 @@ def test_the_page_of_approximations_is_a_table_whose_errors_grow_with_the_steps_
     errors = [float(row[2]) for row in rows[2:]]
     assert 0 < errors[0] < errors[1] and errors[0] < errors[2]
     assert all(float(cell.removesuffix(" x")) > 0 for row in rows[2:] for cell in row[4:])
+
+
+def test_what_is_said_of_memory_stands_beside_what_was_measured(
+    order: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["memory", "--family", "sd1.5", "sdxl", "--size", "512", "1024", "--only", "unet", "txt2img", "--float16"]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed(words, capsys).splitlines()]
+    places = [[family, side] for family in ("sd1.5", "sdxl") for side in ("512", "1024")]
+    assert [row[:3] for row in rows[2:]] == [[*place, what] for place in places for what in ("unet", "txt2img")]
+    assert order.read_text().splitlines() == ["mlx unet -", "mlx txt2img -"] * 4
+    for unet, whole in zip(rows[2::2], rows[3::2], strict=True):
+        parameters = SIZES[unet[0]]  # of two bytes each; the others besides in a whole run
+        assert float(unet[3]) > 2 * parameters[0] / 2**30
+        assert float(whole[3]) > float(unet[3]) + 2 * sum(parameters[2:]) / 2**30
+        for row in (unet, whole):
+            assert row[4] == "2.00" and float(row[5]) == pytest.approx(float(row[3]) / 2, abs=0.01)
+
+
+def test_what_is_said_of_memory_is_about_right(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the demo, of which a process takes more than its nets."""
+    out = printed(["memory", "--family", "demo", "--size", "256", "--only", "unet", "txt2img"], capsys)
+    for row in out.splitlines()[2:]:
+        assert 0.5 < float(row.split("|")[-2]) < 2, row
+    assert "size is 100" in printed(["memory", "--size", "100"], capsys, status=1)

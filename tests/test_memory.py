@@ -2,16 +2,29 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import pytest
+from mlx.utils import tree_flatten
 
 from stable_diffusion import Settings, StableDiffusion
-from stable_diffusion.models.unet import UpBlock
-from stable_diffusion.pipeline import memory
-from stable_diffusion.pipeline.memory import check_memory, fitting, give_back, keep_in_bounds, kept, needed
+from stable_diffusion.models.unet import UNet2DConditionModel, UpBlock
+from stable_diffusion.pipeline import Planner, memory
+from stable_diffusion.pipeline.memory import (
+    Fit,
+    Weights,
+    check_memory,
+    fitting,
+    give_back,
+    keep_in_bounds,
+    kept,
+    needed,
+    working,
+)
 from stable_diffusion.pipeline.run import Run
+from stable_diffusion.weights.nets import sized_nets
 
 
 @pytest.fixture(scope="module")
@@ -53,21 +66,42 @@ def test_half_precision_takes_less(sd: StableDiffusion) -> None:
 
 @pytest.fixture
 def room(sd: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """A machine on which so many rows fit."""
+    """A machine on which so many rows of the UNet fit."""
 
     def make(rows: int) -> None:
-        takes = needed(sd.description, runs(sd, rows, width=1024, height=1024), rows)
-        monkeypatch.setattr(memory, "available", lambda: 2 * takes)
+        asked = runs(sd, rows, width=1024, height=1024)
+        takes = working(sd.description, asked, rows, mx.float32, at_once=rows)["unet"] + memory.PROCESS
+        monkeypatch.setattr(memory, "available", lambda: 4 * takes // 3 + 4)
 
     return make
 
 
-@pytest.mark.parametrize(("count", "room_for", "rows"), [(1, 1, None), (8, 8, None), (8, 5, 4), (9, 4, 4), (9, 1, 1)])
+@pytest.mark.parametrize(
+    ("count", "room_for", "fit"),
+    [
+        (1, 2, (None, None)),
+        (8, 16, (None, None)),
+        (8, 10, (4, None)),
+        (9, 8, (4, None)),
+        (9, 2, (1, None)),
+        (9, 1, (1, 1)),
+        (1, 1, (1, 1)),
+    ],
+)
 def test_so_many_rows_go_together_as_fit(
-    sd: StableDiffusion, room: Callable[[int], None], count: int, room_for: int, rows: int | None
+    sd: StableDiffusion, room: Callable[[int], None], count: int, room_for: int, fit: Fit
 ) -> None:
     room(room_for)
-    assert fitting(sd.description, runs(sd, count, width=1024, height=1024), mx.float32) == rows
+    assert fitting(sd.description, runs(sd, count, width=1024, height=1024), mx.float32) == fit
+
+
+def test_a_batch_that_was_asked_for_is_cut_only_where_it_does_not_fit(
+    sd: StableDiffusion, room: Callable[[int], None]
+) -> None:
+    asked = runs(sd, 9, width=1024, height=1024)
+    for rows, fit in ((16, (8, None)), (15, (8, 8)), (3, (8, 2)), (1, (8, 1))):
+        room(rows)
+        assert fitting(sd.description, asked, mx.float32, batch_size=8) == fit
 
 
 def test_what_does_not_fit_by_itself_is_refused(sd: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,24 +110,95 @@ def test_what_does_not_fit_by_itself_is_refused(sd: StableDiffusion, monkeypatch
         check_memory(sd.description, runs(sd))
 
 
-def test_a_machine_with_little_memory_makes_the_same_pictures(
-    sd: StableDiffusion, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_are_counted_once_each_or_in_turn(sd: StableDiffusion) -> None:
+    weights = sd.weights
+    sizes = {}
+    for name, net in sd.nets.items():
+        arrays: dict[str, mx.array] = dict(tree_flatten(net.parameters()))
+        sizes[name] = sum(array.nbytes for array in arrays.values())
+    assert weights == Weights(sizes["unet"], sizes["text_encoder"], sizes["autoencoder"])
+    assert min(sizes.values()) > 10**6
+    asked = runs(sd)
+    work = working(sd.description, asked, None, mx.float32)
+    empty = needed(sd.description, asked)
+    assert needed(sd.description, asked, weights=weights) == empty + sum(sizes.values())
+    in_turn = needed(sd.description, asked, weights=replace(weights, in_turn=True))
+    own = [sizes["text_encoder"], sizes["unet"] + work["unet"], sizes["autoencoder"] + work["autoencoder"]]
+    assert in_turn == max(own) + empty - max(work.values())
+
+
+@pytest.mark.parametrize("kind", [None, 4, "mxfp8"])
+@pytest.mark.parametrize("model", ["demo", "sd1", "xl"])
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16])
+def test_the_size_of_weights_is_known_without_them(model: str, kind: int | str | None, dtype: mx.Dtype) -> None:
+    name = model if model == "demo" else str(Path(__file__).parent / "data" / model)
+    sd = StableDiffusion(name, float16=dtype == mx.float16, quantize=kind)
+    assert Weights.of(sized_nets(sd.description, dtype, kind)) == sd.weights
+    described = Planner.of(name).description
+    assert Weights.of(sized_nets(described, dtype, kind)) == sd.weights
+
+
+@pytest.fixture
+def rows_of_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows the UNet is given in each call."""
     calls: list[int] = []
-    estimate = StableDiffusion._estimate
+    whole = UNet2DConditionModel.nearly
 
-    def counting(self: StableDiffusion, group: list[Run], *rest: Any) -> Callable[..., mx.array]:
-        inner = estimate(self, group, *rest)
-        return lambda x, sigma, which: (calls.append(x.shape[0]), inner(x, sigma, which))[1]  # type: ignore[func-returns-value]
+    def counting(self: UNet2DConditionModel, x: mx.array, *args: Any, **more: Any) -> mx.array:
+        calls.append(x.shape[0])
+        return whole(self, x, *args, **more)
 
-    monkeypatch.setattr(StableDiffusion, "_estimate", counting)
-    together = [step.x for _, step in sd.walk(sd.begin(runs(sd, 3)))]
-    assert max(calls) == 3
-    monkeypatch.setattr("stable_diffusion.pipeline.stable_diffusion.fitting", lambda *_: 1)
-    calls.clear()
-    apart = {(which, step.index): step.x for which, step in sd.walk(sd.begin(runs(sd, 3)))}
-    assert max(calls) == 1 and len(apart) == len(together) == 6
-    assert mx.allclose(apart[2, 1], together[-1], atol=1e-4)
+    monkeypatch.setattr(UNet2DConditionModel, "nearly", counting)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("fit", "most", "settings"),
+    [
+        (Fit(1, None), 2, {}),
+        (Fit(None, 4), 4, {}),
+        (Fit(1, 1), 1, {}),
+        (Fit(2, 3), 3, {"deep_cache": 2}),
+        (Fit(None, 1), 1, {"deep_cache": 2, "merge_tokens": 0.5}),
+        (Fit(3, 1), 1, {"prompt": "a AND b", "prompt_syntax": "a1111"}),
+    ],
+)
+def test_a_machine_with_little_memory_makes_the_same_pictures(
+    sd: StableDiffusion, monkeypatch: pytest.MonkeyPatch, rows_of_calls: list[int], fit: Fit, most: int, settings: Any
+) -> None:
+    asked = runs(sd, 3)
+    asked = [sd.planner.run(replace(run.settings, **{**settings, "width": 64, "height": 64})) for run in asked]
+
+    def latents() -> dict[tuple[int, int], mx.array]:
+        rows_of_calls.clear()
+        return {(which, step.index): step.x for which, step in sd.walk(sd.begin(asked))}
+
+    together = latents()
+    assert max(rows_of_calls) == 3 * asked[0].told
+    monkeypatch.setattr("stable_diffusion.pipeline.stable_diffusion.fitting", lambda *_: fit)
+    apart = latents()
+    assert max(rows_of_calls) == most
+    assert apart.keys() == together.keys() and len(apart) == 6
+    for place, x in together.items():
+        assert mx.allclose(apart[place], x, atol=1e-4), float(mx.abs(apart[place] - x).max())
+
+
+def test_guidance_s_halves_are_two_calls_where_memory_is_short(
+    sd: StableDiffusion, room: Callable[[int], None], rows_of_calls: list[int]
+) -> None:
+    """From the estimate to the calls; and the pictures of several seeds that are one run too."""
+    settings = Settings(prompt="a house", steps=1, width=64, height=64, n_images=2)
+    wanted = list(sd.sample(settings))[-1].x
+    assert rows_of_calls == [4]
+    rows_of_calls.clear()
+    run = sd.planner.run(settings)
+    takes = working(sd.description, [run], None, sd.dtype, at_once=1)["unet"]
+    takes += memory.PROCESS + sum((sd.weights.unet, sd.weights.texts, sd.weights.autoencoder))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "room", lambda: takes)
+        apart = list(sd.sample(settings))[-1].x
+    assert rows_of_calls == [1] * 4
+    assert mx.allclose(apart, wanted, atol=1e-4), float(mx.abs(apart - wanted).max())
 
 
 def test_gpus_give_back_what_was_freed_and_apple_s_keep_a_quarter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ GOOD = {
     "prompt_syntax": "a1111",
 }  # fmt: skip
 # What a request says nothing of: where files go, and what is printed.
-BESIDES = {"output", "overwrite", "plan", "print_parser", "verbose", "preload_models"}
+BESIDES = {"output", "overwrite", "plan", "print_parser", "verbose", "preload_models", "low_memory"}
 ANYWAY = {
     "--save_prompt",
     "--no-alpha",

@@ -15,6 +15,7 @@ from ..jobs.events import Answer, Event, Note, Progress
 from ..jobs.model import QUANTIZE
 from ..values import whole
 from .approximations import approximations_table
+from .estimates import PHASES, Compared, comparison, said
 from .families import FAMILIES
 from .figures import Figure, block, table
 from .machine import machine
@@ -23,15 +24,22 @@ from .quantized import KINDS, layers_table, quantized_table
 from .samplers import errors_table, samplers_error
 from .workers import PROGRAMS, Measured, Work, check_there, measure
 
-PAGES = ("nets", "samplers", "quantized", "approximations")
+PAGES = ("nets", "memory", "samplers", "quantized", "approximations")
 OURS_ALONE = ("triangle",)  # what torch's side has no counterpart of
+SIDES = [512, 768, 1024]
 COUNT = reading(whole(1).strictly().read)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, and print tables. Returns the exit status."""
     args = _parser().parse_args(_with_page(argv))
-    pages = {"nets": _nets, "samplers": _samplers, "quantized": _quantized, "approximations": _approximations}
+    pages = {
+        "nets": _nets,
+        "memory": _memory,
+        "samplers": _samplers,
+        "quantized": _quantized,
+        "approximations": _approximations,
+    }
     return run(lambda: pages[args.page](args))
 
 
@@ -62,6 +70,15 @@ def _parser() -> argparse.ArgumentParser:
     form = page.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON instead of a table")
     form.add_argument("--report", action="store_true", help="print what to paste into a bug report")
+    page = pages.add_parser("memory", help="what is said of memory before work, beside what it takes")
+    add = page.add_argument
+    full_size = [name for name in FAMILIES if name != "demo"]
+    add("--family", nargs="+", choices=list(FAMILIES), default=full_size, help=f"(default: {', '.join(full_size)})")
+    side = reading(whole(64).strictly().read)
+    add("--size", nargs="+", type=side, default=SIDES, metavar="PIXELS", help="sides (default: 512 768 1024)")
+    add("--float16", action="store_true", help="half precision, which is slow on a CPU")
+    about = f"some of {', '.join(PHASES)}, the last of which is a step with all weights there (default: all)"
+    add("--only", nargs="+", choices=list(PHASES), default=list(PHASES), metavar="WHAT", help=about)
     page = pages.add_parser("samplers", help="error against network calls, of all samplers that add no noise")
     page.add_argument("--spacing", choices=sorted(SPACINGS), default="karras", help="(default: %(default)s)")
     page.add_argument("--points", type=COUNT, default=1000, metavar="N", help="walks to average (default: 1000)")
@@ -87,6 +104,21 @@ def _quantized(args: argparse.Namespace) -> Generator[Event, None, None]:
 
 def _approximations(args: argparse.Namespace) -> Generator[Event, None, None]:
     yield from map(Answer, approximations_table(args.steps, args.rounds, args.side))
+
+
+def _memory(args: argparse.Namespace) -> Generator[Event, None, None]:
+    """Each family at each size, one process after the other."""
+    if wrong := [size for size in args.size if size % 64]:
+        raise ValueError(f"size is {wrong[0]}: it must be a multiple of 64, so that every level has whole pixels")
+    places = [(family, size, what) for family in args.family for size in args.size for what in args.only]
+    yield Progress(0, len(places))
+    rows = []
+    for done, (name, size, what) in enumerate(places, start=1):
+        family = FAMILIES[name]
+        work = Work.of(family, what=what, size=size, float16=args.float16, steps=1, runs=1, threads=None)
+        rows.append(Compared(name, size, what, said(family, what, size, args.float16), measure("mlx", work).peak))
+        yield Progress(done, len(places))
+    yield Answer(comparison(rows))
 
 
 def _nets(args: argparse.Namespace) -> Generator[Event, None, None]:

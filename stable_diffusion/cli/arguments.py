@@ -42,6 +42,7 @@ _APART = (
     ("generate_triangle", "start_time"),
     ("strength_mode", "start_time"),
     ("full_size", "fit"),
+    ("low_memory", "preload_models"),
     ("loopback", "grid"),
     ("loopback", "generate_triangle"),
     ("loopback", "perturb"),

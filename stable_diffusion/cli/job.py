@@ -34,16 +34,17 @@ def job(args: argparse.Namespace, ranks: "Ranks | None" = None) -> Generator[Eve
         return
     request = yield from request_of(args)
     if args.plan:
-        yield from show_plan(request, request.model.planner(), output)
+        yield from show_plan(request, request.model.planner(), output, args.low_memory)
         return
     if ranks is not None:
         request = ranks.agreed(request)
-    yield from paint(request, _loaded(request.model, args.preload_models), output, ranks)
+    sd = _loaded(request.model, args.preload_models, args.low_memory)
+    yield from paint(request, sd, output, ranks)
 
 
-def _loaded(model: Model, at_once: bool) -> StableDiffusion:
+def _loaded(model: Model, at_once: bool, low_memory: bool) -> StableDiffusion:
     """The model, all of its weights read at once if that is wanted."""
-    sd = model.load()
+    sd = model.load(low_memory)
     if at_once:
         for net in tqdm(sd.nets.values(), desc="loading", unit="net", leave=False):
             mx.eval(net.parameters())

@@ -119,6 +119,12 @@ def add_common(parser: Parser) -> None:
     for flag in ("--batch-size", "--deep-cache", "--merge-tokens"):
         _add(group, flag)
     _add(group, "--decoding_batch_size")
+    group.add_argument(
+        "--low-memory",
+        action="store_true",
+        help="have only the net in memory that works: text encoders, UNet and autoencoder in turn; the same pictures, "
+        "read anew for each turn; steps are shown when a picture is finished (chosen by itself where there is no room)",
+    )
     group.add_argument("--preload-models", action="store_true", help="read all weights before the first step")
 
 

@@ -40,6 +40,8 @@ class Gallery:
         self._originals = request.inputs if runs[0].inputs.image is not None else None
         self._view = replace(request.view, highlight=layout.view.highlight)
         self._frame_kind: FrameKind = request.view.frames or "noisy"
+        self._waiting: list[tuple[int, Step]] = []  # not yet taken
+        self._finished = 0  # of those, the last ones of their runs
         self._ended: list[tuple[int, Step]] = []  # not yet decoded
         named = self._view.metadata or self._view.latents or self._view.html  # by a hash, which takes seconds
         model = Model.of(sd) if named else request.model
@@ -51,7 +53,22 @@ class Gallery:
     # Steps
 
     def take(self, which: int, step: Step) -> Iterator[Event]:
-        """The next step of a run."""
+        """The next step of a run; where memory is low, it waits until pictures are finished and to be decoded.
+
+        The autoencoder and the UNet take turns then, and each turn has its weights read anew.
+        """
+        self._waiting.append((which, step))
+        self._finished += step.index + 1 == self._runs[which].plan.steps_run
+        if not self._sd.low_memory or self._finished >= (self._view.decoding_batch_size or 1):
+            yield from self._taken()
+
+    def _taken(self) -> Iterator[Event]:
+        """The steps that wait."""
+        waiting, self._waiting, self._finished = self._waiting, [], 0
+        for which, step in waiting:
+            yield from self._take(which, step)
+
+    def _take(self, which: int, step: Step) -> Iterator[Event]:
         number, last = step.index + 1, step.index + 1 == self._runs[which].plan.steps_run
         wanted = self._layout.only in (None, which)
         if number == 1 and wanted:
@@ -200,6 +217,7 @@ class Gallery:
 
     def close(self) -> Iterator[Event]:
         """The pictures that are not yet decoded, and all sheets, of what there is."""
+        yield from self._taken()
         yield from self.decode()
         for row, ending, picture in strips(self.record, self._view, _there):
             view = self._view.only("show_denoising", "frames", "preview")

@@ -172,8 +172,11 @@ class Model:
         except CheckpointError as error:
             raise self._missing(error) from None
 
-    def load(self) -> "StableDiffusion":
-        """The model itself. Raises CheckpointError, which says where its name comes from."""
+    def load(self, low_memory: bool = False) -> "StableDiffusion":
+        """The model itself. Raises CheckpointError, which says where its name comes from.
+
+        low_memory: its nets have their weights in memory only while they work; pictures are the same.
+        """
         from ..pipeline import StableDiffusion
 
         try:
@@ -187,6 +190,7 @@ class Model:
                 self.prediction,
                 self.lora_partial,
                 self.lora_dir,
+                low_memory,
             )
         except CheckpointError as error:
             raise self._missing(error) from None

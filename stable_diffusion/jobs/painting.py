@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from ..diffusion.samplers import Step
 from ..pipeline import Planner, Run, StableDiffusion
 from ..pipeline.laboratory import way_up
-from ..pipeline.memory import check_memory, fitting, needed, precision
+from ..pipeline.memory import Weights, check_memory, fitting, needed, precision, tight
+from ..weights.nets import sized_nets
 from .announcements import announcement, cautions, exactness
 from .events import Answer, Event, Note, Progress
 from .files import Output
@@ -25,28 +26,58 @@ if TYPE_CHECKING:  # a process that is alone needs nothing of it
     from .ranks import Ranks
 
 
-def show_plan(request: Request, planner: Planner, output: Output) -> Iterator[Event]:
+def show_plan(request: Request, planner: Planner, output: Output, low_memory: bool = False) -> Iterator[Event]:
     """What `paint` would do, without doing it: each run in a line, and all of its levels. Needs no weights.
 
-    Raises what `paint` raises, MemoryError too.
+    low_memory: each net has its weights in memory only while it works. Raises what `paint` raises, MemoryError too.
     """
     yield from (Note(f"note: {said}") for said in planner.notes)
     parts = _apart(request, output) if request.view.loopback is None else each(request, output)
+    model = request.model
+    nets = sized_nets(planner.description, precision(model.float16), model.quantize)
     for one, place in parts:
-        yield from _show_plan(one, planner, place)
+        yield from _show_plan(one, planner, place, Weights.of(nets, low_memory))
 
 
-def _show_plan(request: Request, planner: Planner, output: Output) -> Iterator[Event]:
+def _show_plan(request: Request, planner: Planner, output: Output, weights: Weights) -> Iterator[Event]:
     layout = _checked_layout(request, planner, output)
     yield from map(Answer, announcement(layout, tables=True))
     yield from map(Note, cautions(request, layout))
+    description, alike, dtype = planner.description, _largest(layout), precision(request.model.float16)
+    if tight(description, alike, dtype, weights):
+        yield Note(_in_turn(alike[0]))
+        weights = replace(weights, in_turn=True)
+    check_memory(description, alike, dtype, weights)
+    fit = fitting(description, alike, dtype, weights, layout.batch_size)
+    takes = needed(description, alike, fit.rows, dtype, weights, fit.at_once)
+    how = f"{weights.beside(0) / 2**30:.2f} of it weights"
+    if weights.in_turn:
+        how = "each net in memory only while it works"
+    if fit.at_once is not None:
+        how += f", {fit.at_once} of the UNet's rows at a time"
+    yield Note(f"about {takes / 2**30:.2f} GiB of memory at the most, {how}")
+
+
+def _largest(layout: Layout) -> list[Run]:
+    """The runs of the largest pictures."""
     size = max((run.shape for run in layout.runs), key=math.prod)
-    alike = [run for run in layout.runs if run.shape == size]
-    dtype = precision(request.model.float16)
-    check_memory(planner.description, alike, layout.batch_size or 1, dtype)
-    rows = layout.batch_size or fitting(planner.description, alike, dtype)
-    takes = needed(planner.description, alike, rows, dtype)
-    yield Note(f"about {takes / 2**30:.2f} GiB of memory at the most, besides the weights")
+    return [run for run in layout.runs if run.shape == size]
+
+
+def _has_made_room(sd: StableDiffusion, layout: Layout) -> bool:
+    """Let nets work in turn where there is no room for all of them. Was that so?"""
+    found = tight(sd.description, _largest(layout), sd.dtype, sd.weights)
+    if found:
+        sd.low_memory = True
+    return found
+
+
+def _in_turn(run: Run) -> str:
+    s = run.settings
+    return (
+        f"note: there is no room for all nets beside a picture of {s.width} x {s.height}: each is in memory only while "
+        "it works, as with --low-memory"
+    )
 
 
 def paint(request: Request, sd: StableDiffusion, output: Output, ranks: "Ranks | None" = None) -> Iterator[Event]:
@@ -64,7 +95,9 @@ def paint(request: Request, sd: StableDiffusion, output: Output, ranks: "Ranks |
         if ranks is None or ranks.first:
             yield from _paint(one, sd, place, ranks)
         else:
-            ranks.help(one, layout_of(one, sd.planner), sd)
+            layout = layout_of(one, sd.planner)
+            _has_made_room(sd, layout)
+            ranks.help(one, layout, sd)
 
 
 def _loop(request: Request, sd: StableDiffusion, output: Output) -> Iterator[Event]:
@@ -121,6 +154,8 @@ def _paint(
     yield from map(Note, announcement(layout, tables=False))
     yield from (Note(f"note: {said}") for said in request.model.changed_since(sd, layout.runs))
     yield from map(Note, cautions(request, layout))
+    if _has_made_room(sd, layout):
+        yield Note(_in_turn(_largest(layout)[0]))
     runs = sd.begin(layout.runs)
     if layout.only is not None:
         others = len(runs) - 1

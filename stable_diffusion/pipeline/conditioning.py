@@ -13,6 +13,7 @@ from ..models.editing import NEGATIVE_PROMPTS, PROMPTS, Part
 from ..models.prompts import LORA_TAGS
 from ..models.text import EncodedPrompt, TextNets
 from ..models.unet import guidance_embedding
+from ..parallel import settled
 from ..settings import CompleteSettings
 from ..weights.nets import Description
 
@@ -49,6 +50,8 @@ def guides(
         key = (*times.items(), how)
         if key not in known:
             found, dropped = nets.encode_all(list(times), list(times.values()), *how)
+            # Now, and not in the first call of the UNet, so that the two need not be in memory together.
+            settled([array for text in found for array in (text.context, text.pooled) if array is not None])
             known[key] = dict(zip(times, found, strict=True))
             if dropped:
                 warnings.warn(f"the {name} is too long; left out: {dropped!r}", stacklevel=7)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import mlx.core as mx
 
@@ -9,6 +10,7 @@ from ..diffusion.denoiser import Denoiser, Estimate, masked
 from ..diffusion.guidance import ChangingGuide, Guide, guided
 from ..diffusion.schedule import NoiseSchedule
 from ..diffusion.walk import DenoiseRows
+from ..parallel import joined
 from .run import Run
 
 
@@ -44,6 +46,26 @@ def estimate_of(
         return denoise(x, sigma)
 
     return estimate
+
+
+def in_parts(unet: Callable[..., mx.array], at_once: int | None) -> Callable[..., mx.array]:
+    """A UNet of (x, t, and what it is told, a row of each) that is given so many rows at once, at the most.
+
+    What goes besides is passed on as it is. The parts follow each other strictly, so that one alone takes memory.
+    """
+    if at_once is None:
+        return unet
+
+    def parts(x: mx.array, t: mx.array, **told: Any) -> mx.array:
+        made: list[mx.array] = []
+        for k in range(0, x.shape[0], at_once):
+            rows = slice(k, k + at_once)
+            part = x[rows] if not made else cast(mx.array, mx.depends(x[rows], made[-1]))
+            own = {name: value[rows] if isinstance(value, mx.array) else value for name, value in told.items()}
+            made.append(unet(part, t[rows], **own))
+        return joined(made)
+
+    return parts
 
 
 def repaint_channels(run: Run, encode: Callable[[mx.array], mx.array]) -> mx.array:

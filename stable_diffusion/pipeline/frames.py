@@ -36,9 +36,13 @@ def finite(
     mx.eval(x, fine, *beside)  # waiting for a GPU but once
     if fine:
         return x
-    weights = [(net, *named) for net, module in nets.items() for named in tree_flatten(module.parameters())]
-    half = any(tensor.dtype == mx.float16 for _, _, tensor in weights)
-    wrong = next((one for one in weights if not mx.isfinite(one[2].astype(mx.float32)).all()), None)
+    half, wrong = False, None
+    for net, module in nets.items():  # which need not be in memory all at once
+        weights: dict[str, mx.array] = dict(tree_flatten(module.parameters()))
+        half |= any(tensor.dtype == mx.float16 for tensor in weights.values())
+        bad = (name for name, tensor in weights.items() if not mx.isfinite(tensor.astype(mx.float32)).all())
+        if wrong is None and (name := next(bad, None)) is not None:
+            wrong = net, name, weights[name]
     if wrong is not None:
         net, name, tensor = wrong
         if half and not mx.isnan(tensor).any():  # which may be a large number, in the file

@@ -1,18 +1,25 @@
 """How much memory runs would take, told before anything is done, and kept to."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
 
-from ..backend import memory
+from ..backend import memory, trim
 from ..config import TinyVAEConfig, UNetConfig
 from ..parallel import lanes, on_cpu
 from ..weights.nets import Description
 from .run import Run
 
-# Measured on CPUs: what a stream's stripes and pieces take, and the widest arrays of a level that are there at once.
-STREAM = 250 * 2**20
-WIDEST, CODED = 6, 2
+PROCESS = 100 * 2**20  # Python, its libraries and MLX
+# Measured on CPUs. Of the UNet: copies of its largest kernel, transformed ones too, and the widest arrays of a level
+# that are there at once, all streams' stripes and pieces among them. Of the autoencoder: a stream's stripes, and the
+# widest arrays.
+KERNELS, WIDEST = 2.5, 16
+STREAM, CODED = 250 * 2**20, 2
 # On GPUs, where Winograd's transforms take five times the arrays that they are of: an estimate.
 TRANSFORMED = 5
 
@@ -28,24 +35,70 @@ def kept(config: UNetConfig, h: int, w: int) -> int:
     return count
 
 
+@dataclass(frozen=True)
+class Weights:
+    """Bytes of the weights of a model's nets. in_turn: those of a net are in memory only while it works."""
+
+    unet: int = 0
+    texts: int = 0
+    autoencoder: int = 0
+    in_turn: bool = False
+
+    @classmethod
+    def of(cls, nets: Mapping[str, nn.Module], in_turn: bool = False) -> "Weights":
+        """Those of nets by their names in `StableDiffusion`, be they read or not."""
+        sizes = dict.fromkeys(("unet", "texts", "autoencoder"), 0)
+        for name, net in nets.items():
+            arrays: dict[str, mx.array] = dict(tree_flatten(net.parameters()))
+            sizes["texts" if name.startswith("text_encoder") else name] += sum(a.nbytes for a in arrays.values())
+        return cls(**sizes, in_turn=in_turn)
+
+    def beside(self, own: int) -> int:
+        """Those that are in memory while a net works whose own are so many."""
+        return own if self.in_turn else self.unet + self.texts + self.autoencoder
+
+
+UNREAD = Weights()  # none are counted
+
+
 def needed(
-    description: Description, runs: Sequence[Run], batch_size: int | None = None, dtype: mx.Dtype = mx.float32
+    description: Description,
+    runs: Sequence[Run],
+    batch_size: int | None = None,
+    dtype: mx.Dtype = mx.float32,
+    weights: Weights = UNREAD,
+    at_once: int | None = None,
 ) -> int:
-    """Bytes that runs of one size take at the most, about, besides the weights: in the UNet, or in coding a picture."""
+    """Bytes that runs of one size take at the most, about: weights, and work in the UNet or in coding pictures.
+
+    at_once: rows that the UNet is given in a call at the most, where a step's are more than go together.
+    """
+    work = working(description, runs, batch_size, dtype, at_once)
+    return PROCESS + max(weights.beside(getattr(weights, name)) + takes for name, takes in work.items())
+
+
+def working(
+    description: Description, runs: Sequence[Run], batch_size: int | None, dtype: mx.Dtype, at_once: int | None = None
+) -> dict[str, int]:
+    """Bytes that each of the nets takes at the most for its work, besides weights, by the names in `Weights`."""
     s, f = runs[0].settings, description.vae.factor
     h, w, size = s.height // f, s.width // f, dtype.size
     images = [run.settings.n_images for run in runs]
     most = sum(images) if batch_size is None else min(sum(images), max(batch_size, *images))
     rows = most * max(run.told for run in runs)
+    rows = rows if at_once is None else min(rows, at_once)
     cpu = on_cpu()
     streams = len(lanes()) * STREAM if cpu else 0
-    widest = (WIDEST if cpu else 2 * TRANSFORMED) * h * w * description.unet.block_out_channels[0]
-    painting = streams + size * rows * (kept(description.unet, h, w) + widest)
-    return max(painting, _coding(description, s.height * s.width, size, streams))
+    widths = description.unet.block_out_channels
+    widest = (WIDEST if cpu else 2 * TRANSFORMED) * h * w * widths[0]
+    kernel = 9 * 2 * max(widths) ** 2  # of the deepest convolution on the way up
+    painting = size * (int(KERNELS * kernel) * cpu + rows * (kept(description.unet, h, w) + widest))
+    coding = _coding(description, max(images) * s.height * s.width, size, streams)
+    return {"texts": 0, "unet": painting, "autoencoder": coding}
 
 
 def _coding(description: Description, pixels: int, size: int, streams: int) -> int:
-    """Bytes that a picture takes on its way into latents, or back."""
+    """Bytes that pictures take together on their way into latents, or back."""
     vae = description.vae
     if isinstance(vae, TinyVAEConfig):
         return streams + CODED * size * pixels * vae.channels
@@ -69,6 +122,19 @@ def available() -> int:
     return next((int(size) for size in known if isinstance(size, int) and size > 0), memory())
 
 
+def limit() -> int:
+    """Bytes of memory that there are at all: an Apple GPU, slower then, can use more than it works best with."""
+    if on_cpu():
+        return available()
+    known = [mx.device_info().get(name) for name in ("memory_size", "total_memory")]
+    return max([available(), *(int(size) for size in known if isinstance(size, int))])
+
+
+def room() -> int:
+    """Bytes that work is made to fit into: three quarters of what there is, the rest being for others."""
+    return 3 * available() // 4
+
+
 def keep_in_bounds() -> None:
     """On Apple GPUs, let MLX keep no more freed memory than a quarter of what the GPU works best with.
 
@@ -78,33 +144,73 @@ def keep_in_bounds() -> None:
         mx.set_cache_limit(available() // 4)
 
 
-def give_back() -> None:
-    """On a GPU, give back what was freed, between encoding, steps and decoding, which need arrays of other sizes."""
+def give_back(all_of_it: bool = False) -> None:
+    """Give back what was freed. On a GPU always, between phases, which need arrays of other sizes.
+
+    all_of_it: on a CPU too, after weights; else malloc keeps it for arrays of the next call.
+    """
     if not on_cpu():
         mx.clear_cache()
+    elif all_of_it:
+        trim()
 
 
 def check_memory(
-    description: Description, runs: Sequence[Run], batch_size: int | None = None, dtype: mx.Dtype = mx.float32
+    description: Description, runs: Sequence[Run], dtype: mx.Dtype = mx.float32, weights: Weights = UNREAD
 ) -> None:
-    """Raise MemoryError for runs of one size that take more than there is: on a CPU, MLX would be killed for it."""
-    takes, there = needed(description, runs, batch_size, dtype), available()
-    if takes > there:
-        s = runs[0].settings
-        raise MemoryError(
-            f"pictures of {s.width} x {s.height} take about {takes / 2**30:.0f} GiB of memory, and there are "
-            f"{there / 2**30:.0f}: make them smaller (--width), or fewer at the same time (--batch-size)"
-        )
+    """Raise MemoryError for runs of one size that take more than there is, however few rows go into a network call.
 
-
-def fitting(description: Description, runs: Sequence[Run], dtype: mx.Dtype) -> int | None:
-    """How many rows of runs of one size go into a network call so that memory suffices; None: all of them.
-
-    As many as take half of what there is, which leaves the weights their share; one run's rows are never split.
+    On a CPU, MLX would be killed for it.
     """
-    room, rows = available() // 2, sum(run.settings.n_images for run in runs)
-    if needed(description, runs, None, dtype) <= room:
-        return None
-    while rows > 1 and needed(description, runs, rows, dtype) > room:
+    takes, there = needed(description, runs, 1, dtype, weights, at_once=1), limit()
+    if takes <= there:
+        return
+    s, remedies = runs[0].settings, ["make them smaller (--width)", "keep weights in fewer bits (--quantize)"]
+    if not weights.in_turn and needed(description, runs, 1, dtype, replace(weights, in_turn=True), 1) <= there:
+        remedies = ["have each net in memory only while it works (--low-memory)"]
+    raise MemoryError(
+        f"pictures of {s.width} x {s.height} take about {takes / 2**30:.0f} GiB of memory, weights and all, and there "
+        f"are {there / 2**30:.0f}: {', or '.join(remedies)}"
+    )
+
+
+def tight(description: Description, runs: Sequence[Run], dtype: mx.Dtype, weights: Weights) -> bool:
+    """Would runs of one size, however few rows go together, take more than there is room for with all weights there?"""
+    return not weights.in_turn and needed(description, runs, 1, dtype, weights, at_once=1) > room()
+
+
+class Fit(NamedTuple):
+    """What goes into a network call."""
+
+    rows: int | None  # pictures; None: all
+    at_once: int | None  # rows of the UNet, where not even those of one step of one run go together; None: all
+
+
+def fitting(
+    description: Description,
+    runs: Sequence[Run],
+    dtype: mx.Dtype,
+    weights: Weights = UNREAD,
+    batch_size: int | None = None,
+) -> Fit:
+    """How much of runs of one size goes into a network call so that memory suffices.
+
+    As many pictures as batch_size says, or as there is room for; one run's are never split. Where even those are too
+    many, guidance's texts, and a run's pictures, go into calls of their own.
+    """
+
+    def fits(rows: int | None, at_once: int | None = None) -> bool:
+        takes = working(description, runs, rows, dtype, at_once)["unet"]
+        return PROCESS + weights.beside(weights.unet) + takes <= room()
+
+    if fits(batch_size):
+        return Fit(batch_size, None)
+    rows = batch_size or sum(run.settings.n_images for run in runs)
+    while batch_size is None and rows > 1 and not fits(rows):
         rows //= 2
-    return rows
+    if fits(rows):
+        return Fit(rows, None)
+    at_once = max(rows, *(run.settings.n_images for run in runs)) * max(run.told for run in runs)
+    while at_once > 1 and not fits(rows, at_once):
+        at_once //= 2
+    return Fit(rows, at_once)

@@ -1,7 +1,7 @@
 """StableDiffusion: the one place where nets and mathematics meet."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +33,8 @@ from ..weights.fuse import fuse
 from ..weights.identity import checkpoint_hash
 from ..weights.loading import open_checkpoint
 from ..weights.locate import locate_extra
-from ..weights.nets import describe, open_autoencoder, open_nets
+from ..weights.lora import LoRA
+from ..weights.nets import describe, open_autoencoder, open_net, open_tokenizer
 from ..weights.parts import Checkpoint
 from ..weights.quantize import quantize as quantize_net
 from ..weights.quantize import said_of
@@ -41,17 +42,18 @@ from ..weights.repo import ENDING
 from ..weights.saving import read_dtypes, save_folder, save_single
 from .approximations import Approximations, seated
 from .conditioning import guides
-from .estimate import estimate_of, repaint_channels
+from .estimate import estimate_of, in_parts, repaint_channels
 from .frames import finite, shown
 from .inputs import NOTHING, Inputs
 from .inversion import invert_all
 from .laboratory import Axis, grid_settings, triangle_settings, way_up
-from .memory import check_memory, fitting, give_back, keep_in_bounds, precision
+from .memory import Weights, check_memory, fitting, give_back, keep_in_bounds, precision
 from .notebook import Rows, Steps, with_bar
 from .older import OlderSampler, older_settings, variance_preserving
 from .planner import Planner
 from .previews import applied, fitted
 from .run import Run
+from .turns import InTurn
 
 TAESD = ("madebyollin/taesd", "madebyollin/taesdxl")  # for SD 1.x and 2.x, and for XL
 
@@ -77,6 +79,9 @@ class StableDiffusion:
     embeddings: paths or Hub names of textual inversions, or `(path, word)` pairs.
     prediction: "epsilon" or "v_prediction", where a file does not say what its UNet predicts, or says it wrongly.
     lora_dir: the folder, and those in it, of the LoRAs that prompts name, <lora:name:0.8> in the syntax of a1111.
+    low_memory: of the text encoders, the UNet and the autoencoder, only those that are at work have their weights in
+        memory; they are opened anew when others begin to work, and read again when they are used again. The numbers are
+        the same. It can be switched at any time. What was changed by hand in a net is lost then.
 
     Weights are read when they are first used. `unet`, `text_encoder` (XL: `text_encoder_1`, `text_encoder_2`),
     `autoencoder`, `tokenizer` and `sampler` can be deleted to free their memory.
@@ -102,6 +107,7 @@ class StableDiffusion:
         prediction: str | None = None,
         lora_partial: bool = False,
         lora_dir: str | None = None,
+        low_memory: bool = False,
     ) -> None:
         if model is None:
             model = DEFAULT_MODEL
@@ -122,30 +128,62 @@ class StableDiffusion:
         self.embeddings = tuple((str(e), None) if isinstance(e, str | Path) else tuple(e) for e in embeddings)
         self.vae, self.prediction, self.lora_partial = vae, prediction, lora_partial
         self.planner = Planner(self.model, self.description, distilled(self.loras), lora_dir)
-        nets = open_nets(self.description, self.dtype)
-        self.unet, self.autoencoder = nets.unet, nets.autoencoder
         numbers = ("_1", "_2") if self.description.xl else ("",)
         self._encoders = [f"text_encoder{number}" for number in numbers]
         self._tokenizers = [f"tokenizer{number}" for number in numbers]
-        self.__dict__.update(zip(self._encoders, nets.texts.encoders, strict=True))
-        self.__dict__.update(zip(self._tokenizers, nets.texts.tokenizers, strict=True))
+        # Of the attributes that are nets, the part of the checkpoint that each of them is.
+        self._parts = {"unet": "unet", **dict(zip(self._encoders, checkpoint.text_encoders, strict=True))}
+        self._parts["autoencoder"] = "vae"
+        for name, tokenizer, text in zip(self._tokenizers, checkpoint.tokenizers, self.description.texts, strict=True):
+            setattr(self, name, open_tokenizer(tokenizer, text))
         self.schedule = self.description.schedule
         self.sampler = OlderSampler(**{f.name: getattr(self.schedule, f.name) for f in fields(self.schedule)})
-        if quantize is not None:
-            for name in ("unet", *self._encoders):
-                if (said := said_of(getattr(self, name))) is not None:
-                    raise CheckpointError(f"{model} is quantised already ({said['kind']}): leave --quantize out")
-                quantize_net(getattr(self, name), quantize)
-        self.notes = self.planner.notes + put_on(
-            nets.texts, self._told, self.description.family, self.dtype, self.loras, self.embeddings, lora_partial
-        )
-        self._worn: list[tuple[LoRAUse, Callable[[], None]]] = []  # a run's own LoRAs, and what takes each of them off
+        self._worn: list[LoRAUse] = []  # a run's own LoRAs
+        self._off: list[Callable[[], None]] = []  # what takes each of them off, unless nets are opened anew for it
+        self.low_memory = low_memory
+        self._working: set[str] = set(self._parts)  # nets that may have been read
+        self.notes = self.planner.notes + self._open(list(self._parts))
+
+    def _open(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Open nets with all that lies on them, none of it read before it is used; what is to be said of it."""
+        for name in names:
+            net = open_net(self.description, self._parts[name], self.dtype)
+            if self.quantize is not None and name != "autoencoder":
+                if (said := said_of(net)) is not None:
+                    raise CheckpointError(f"{self.model} is quantised already ({said['kind']}): leave --quantize out")
+                quantize_net(net, self.quantize)
+            setattr(self, name, net)
+        texts, loras = self.texts if set(self._encoders) <= set(names) else None, (*self.loras, *self._worn)
+        family, partial = self.description.family, self.lora_partial
+        return put_on(texts, self._told, family, self.dtype, loras, self.embeddings, partial, names)
+
+    def _let_work(self, *names: str) -> None:
+        """Where memory is low, let go of the weights of all nets but these, which are about to be used."""
+        idle = [name for name in self.nets if name in self._working and name not in names]
+        if self.low_memory and idle:
+            self._let_go(idle)
+        self._working |= set(names)
+
+    def _let_go(self, names: Sequence[str]) -> None:
+        """Open nets anew, so that nothing of them is in memory."""
+        if self._off:  # holds what LoRAs have changed
+            self._off.clear()
+            names = list(dict.fromkeys((*names, *self._told)))
+        self._open(names)
+        self._working -= set(names)
+        give_back(all_of_it=True)
 
     @property
     def nets(self) -> dict[str, nn.Module]:
         """The nets that are still there, by name."""
         names = ("unet", *self._encoders, "autoencoder")
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    @property
+    def weights(self) -> Weights:
+        """How large those of the nets that are still there are."""
+        nets = {name: net for name, net in self.nets.items() if isinstance(net, nn.Module)}  # or somebody's own
+        return Weights.of(nets, self.low_memory)
 
     @property
     def _told(self) -> dict[str, nn.Module]:
@@ -158,19 +196,37 @@ class StableDiffusion:
         They come back to the bit. Raises CheckpointError for a LoRA that does not fit, or that brings embeddings.
         """
         wanted = [use for use in uses if use is not None]
-        if [use for use, _ in self._worn] == wanted:
+        if self._worn == wanted:
             return
-        while self._worn:
-            self._worn.pop()[1]()
-        for use in wanted:
-            read, _ = read_fitting(use, self._told, self.description.family, self.lora_partial)
-            if read.embeddings:
-                raise CheckpointError(f"{use.path} brings words of its own: name it with --lora for all pictures")
-            self._worn.append((use, fuse(self._told, read, use.unet, use.text, self.dtype)))
+        read = [self._wearable(use) for use in wanted]
+        while self._off:
+            self._off.pop()()
+            self._worn.pop()
+        if self.low_memory or self._worn:  # they were opened with those
+            self._worn = wanted if self.low_memory else []
+            self._let_go(list(self._told))
+        if not self.low_memory:
+            for use, lora in zip(wanted, read, strict=True):
+                self._off.append(fuse(self._told, lora, use.unet, use.text, self.dtype))
+                self._worn.append(use)
+
+    def _wearable(self, use: LoRAUse) -> LoRA:
+        """A LoRA that can be put on and taken off. Raises CheckpointError for any other."""
+        read, _ = read_fitting(use, self._told, self.description.family, self.lora_partial)
+        if read.embeddings:
+            raise CheckpointError(f"{use.path} brings words of its own: name it with --lora for all pictures")
+        return read
+
+    def _called(self, name: str) -> nn.Module:
+        """A net that is about to be used."""
+        self._let_work(*(self._encoders if name in self._encoders else [name]))
+        net: nn.Module = getattr(self, name)
+        return net
 
     @property
-    def _decoder(self) -> dict[str, nn.Module]:
-        return {"autoencoder": self.autoencoder}
+    def _in_turn(self) -> Mapping[str, nn.Module]:
+        """The nets that are still there, by name, each of them called when it is looked at."""
+        return InTurn({name: name for name in self.nets}, self._called)
 
     @property
     def texts(self) -> TextNets:
@@ -179,7 +235,10 @@ class StableDiffusion:
         return TextNets(encoders, tokenizers, self.description.xl)
 
     def ensure_models_are_loaded(self) -> None:
-        """Read every weight now instead of when it is first used."""
+        """Read every weight now instead of when it is first used. Raises ValueError where low_memory forbids it."""
+        if self.low_memory:
+            raise ValueError("low_memory has each net in memory only while it works: they can't all be loaded")
+        self._working |= set(self._parts)
         for net in self.nets.values():
             mx.eval(net.parameters())
 
@@ -202,9 +261,8 @@ class StableDiffusion:
                 "name them when it is used"
             )
         self.wear(None)
-        parts: dict[str, nn.Module] = {"unet": self.unet, "vae": self.autoencoder}
+        parts = InTurn({part: name for name, part in self._parts.items()}, self._called)
         checkpoint = self.description.checkpoint
-        parts |= dict(zip(checkpoint.text_encoders, encoders, strict=True))
         place = Path(place)
         save = save_single if place.suffix.lower() == ENDING else save_folder
         dtypes = {name: read_dtypes(checkpoint.parts[name]) if dtype == "read" else dtype for name in parts}
@@ -281,9 +339,10 @@ class StableDiffusion:
         image = image[0] if image.ndim == 4 and image.shape[0] == 1 else image
         if image.ndim != 3 or image.shape[2] != 3 or image.shape[0] % f or image.shape[1] % f:
             raise ValueError(f"the image has shape {image.shape}: it must be (H, W, 3), H and W multiples of {f}")
+        self._let_work("autoencoder")
         dtype = _dtype_of(self.autoencoder)
         mean = done(lambda: self.autoencoder.encode(image[None].astype(dtype))[0])
-        return finite(mean.astype(mx.float32), "encoding the image", self._decoder, image)
+        return finite(mean.astype(mx.float32), "encoding the image", {"autoencoder": self.autoencoder}, image)
 
     def begin(self, runs: Sequence[Run]) -> list[Run]:
         """Give runs of the same image what they start from: its latents, and the inversion where they ask for one.
@@ -297,7 +356,8 @@ class StableDiffusion:
             if run.plan.image_weight is not None and run.inputs.image is None:
                 raise ValueError("strength and start_step need an image")
         for size in dict.fromkeys(run.shape for run in runs):
-            check_memory(self.description, [next(run for run in runs if run.shape == size)], dtype=self.dtype)
+            alike = [run for run in runs if run.shape == size]
+            check_memory(self.description, alike, self.dtype, self.weights)
         for use in dict.fromkeys(use for run in runs for use in run.worn):
             read_fitting(use, self._told, self.description.family, self.lora_partial)
         x0 = None if first.image is None else self.encode(first.image)
@@ -316,7 +376,7 @@ class StableDiffusion:
             alike = [i for i, run in enumerate(runs) if run.worn == uses]
             found = invert_all([runs[i] for i in alike], self._estimate)
             for i, inversion in zip(alike, found, strict=True):
-                finite(inversion.latents[-1], "inverting the image", self.nets, runs[i].original)
+                finite(inversion.latents[-1], "inverting the image", self._in_turn, runs[i].original)
                 made[i] = replace(runs[i], inversion=inversion)
         return made
 
@@ -332,7 +392,7 @@ class StableDiffusion:
             if run.plan.steps_run:
                 alike.setdefault((run.worn, run.shape), []).append(i)
         for indices in alike.values():
-            check_memory(self.description, [runs[i] for i in indices], batch_size or 1, self.dtype)
+            check_memory(self.description, [runs[i] for i in indices], self.dtype, self.weights)
         return self._steps(runs, list(alike.values()), batch_size)
 
     def _steps(
@@ -342,31 +402,42 @@ class StableDiffusion:
             group = [runs[i] for i in indices]
             self.wear(*group[0].worn)
             samplers = (run.sampler(run.start, run.step_noise) for run in group)
-            rows, approximations = batch_size or fitting(self.description, group, self.dtype), Approximations(group)
-            for which, step in lockstep(self._estimate(group, approximations), samplers, rows):
+            fit = fitting(self.description, group, self.dtype, self.weights, batch_size)
+            approximations = Approximations(group)
+            for which, step in lockstep(self._estimate(group, approximations, fit.at_once), samplers, fit.rows):
                 approximations.moved(which)
                 start, remedy = group[which].start, "try a smaller cfg, or other weights"
-                finite(step.x, f"step {step.index + 1}", self.nets, start, remedy, [step.clean])
+                finite(step.x, f"step {step.index + 1}", self._in_turn, start, remedy, [step.clean])
                 yield indices[which], step
             give_back()
 
-    def _estimate(self, runs: Sequence[Run], approximations: Approximations | None = None) -> DenoiseRows:
+    def _estimate(
+        self, runs: Sequence[Run], approximations: Approximations | None = None, at_once: int | None = None
+    ) -> DenoiseRows:
+        self._let_work(*self._encoders)
         told = guides(self.texts, self.description, self.dtype, [run.settings for run in runs])
         channels = repaint_channels(runs[0], self.encode) if self.planner.repaints else None
         if approximations is None or not approximations.wanted:
-            unet = spread(lambda x, t, **more: self.unet(x.astype(self.dtype), t, **more))
-            return estimate_of(runs, unet, told, self.schedule, channels)
+            unet = spread(lambda x, t, **more: self._net(x.astype(self.dtype), t, **more))
+            return estimate_of(runs, in_parts(unet, at_once), told, self.schedule, channels)
 
         def net(x: mx.array, t: mx.array, merge: float, keep: bool, **more: mx.array) -> mx.array:
-            return done(lambda: self.unet.nearly(x.astype(self.dtype), t, keep=keep, merge=merge, **more))
+            return done(lambda: self._net.nearly(x.astype(self.dtype), t, keep=keep, merge=merge, **more))
 
-        return estimate_of(runs, approximations.net(net), seated(told), self.schedule, channels)
+        return estimate_of(runs, approximations.net(in_parts(net, at_once)), seated(told), self.schedule, channels)
+
+    @property
+    def _net(self) -> UNet2DConditionModel:
+        """The UNet, about to be used."""
+        self._let_work("unet")
+        return self.unet
 
     def decode(self, latents: mx.array) -> mx.array:
         """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], float32."""
+        self._let_work("autoencoder")
         dtype = _dtype_of(self.autoencoder)
         pictures = done(lambda: self.autoencoder.decode(latents.astype(dtype)).astype(mx.float32))
-        return mx.clip(finite(pictures, "decoding", self._decoder, latents) / 2 + 0.5, 0, 1)
+        return mx.clip(finite(pictures, "decoding", {"autoencoder": self.autoencoder}, latents) / 2 + 0.5, 0, 1)
 
     # The laboratory
 

@@ -1,6 +1,6 @@
 """What a person puts on top of a checkpoint: LoRAs and embeddings, found, read, and put into its nets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,30 +45,34 @@ class LoRAUse:
 
 
 def put_on(
-    texts: TextNets,
+    texts: TextNets | None,
     nets: Mapping[str, nn.Module],
     family: str,
     dtype: mx.Dtype,
     loras: Sequence[LoRAUse],
     embeddings: Sequence[tuple[str, str | None]],
     partial: bool = False,
+    opened: Collection[str] | None = None,
 ) -> tuple[str, ...]:
     """Fuse LoRAs into the nets, and teach the text encoders their embeddings, each with its word or None.
 
     nets: by the names that `read_lora` takes. partial: what in a LoRA fits nothing is left out, and said in the
-    sentences that are returned. Raises CheckpointError, one sentence, for what can't be.
+    sentences that are returned. opened: those of the nets that it is done to, which have been opened anew; the others
+    have it, and where the text encoders are among these, texts is None. Raises CheckpointError, one sentence, for what
+    can't be.
     """
     notes: list[str] = []
-    widths = [encoder.config.hidden_size for encoder in texts.encoders]
-    taught: list[Embedding] = [
-        read_embedding(locate_extra(path, "an embedding"), word, widths, family) for path, word in embeddings
-    ]
+    widths = [encoder.config.hidden_size for encoder in texts.encoders] if texts else []
+    taught: list[Embedding] = []
+    for path, word in embeddings if texts else ():
+        taught.append(read_embedding(locate_extra(path, "an embedding"), word, widths, family))
     for use in loras:
         read, said = read_fitting(use, nets, family, partial)
         notes += said
-        fuse(nets, read, use.unet, use.text, dtype)
-        taught += _bundled(read, widths, family)
-    if taught:
+        fuse(nets, read if opened is None else read.of(opened), use.unet, use.text, dtype)
+        if texts:
+            taught += _bundled(read, widths, family)
+    if texts and taught:
         teach(texts, taught)
         notes.append("words that were taught: " + ", ".join(e.word for e in taught))
     return tuple(notes)

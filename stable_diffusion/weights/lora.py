@@ -3,8 +3,8 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,10 @@ class LoRA:
     unmatched: Sequence[str]
     embeddings: Mapping[str, Mapping[str, mx.array]] = field(default_factory=dict)
 
+    def of(self, nets: Collection[str]) -> "LoRA":
+        """The same for some of the nets alone."""
+        return replace(self, changes=[change for change in self.changes if change.target[0] in nets])
+
 
 Modules = Mapping[str, Mapping[str, mx.array]]  # by their names in the file: factors by their common names
 
@@ -76,20 +80,13 @@ def read_lora(file: Path, nets: Mapping[str, nn.Module], family: str) -> LoRA:
     for pattern, what in _OTHERS:
         if any(re.match(pattern, name) for name in tensors):
             raise CheckpointError(f"{file} is a LoRA {what}, and this model is {family}")
-    modules: dict[str, dict[str, mx.array]] = {}
-    embeddings: dict[str, dict[str, mx.array]] = {}
-    strange = []
-    for name, array in sorted(tensors.items(), key=itemgetter(0)):  # so that always the same one is named
-        if found := BUNDLED.fullmatch(name):
-            embeddings.setdefault(found[1], {})[found[2]] = array
-        elif (parts := split(name)) is not None:
-            _put(file, modules.setdefault(parts[0], {}), {parts[1]: array}, parts[0])
-        else:
-            strange.append(name)
+    modules, embeddings, strange = _sorted(file, tensors)
     if not modules:
         raise CheckpointError(f"{file} is no LoRA, but {what_is(read_header(file))}")
     _check_family(file, modules, nets, family)
     _check_numbers(file, modules)
+    # What was read to be checked is let go of: a net that has not been read holds nothing of its LoRAs either.
+    modules, embeddings, strange = _sorted(file, open_tensors(file)[0])
     known = targets(nets)
     placed: dict[Target, tuple[str, dict[str, mx.array]]] = {}
     unmatched = list(strange)
@@ -105,6 +102,23 @@ def read_lora(file: Path, nets: Mapping[str, nn.Module], family: str) -> LoRA:
         _check_whole(file, name, factors)
         changes.append(Change(target, name, factors, *_alpha(file, name, factors, adapter, target)))
     return LoRA(file, changes, sorted(unmatched), embeddings)
+
+
+def _sorted(
+    file: Path, tensors: Mapping[str, mx.array]
+) -> tuple[dict[str, dict[str, mx.array]], dict[str, dict[str, mx.array]], list[str]]:
+    """The tensors of a file as modules and embeddings, and the names of those that are neither."""
+    modules: dict[str, dict[str, mx.array]] = {}
+    embeddings: dict[str, dict[str, mx.array]] = {}
+    strange = []
+    for name, array in sorted(tensors.items(), key=itemgetter(0)):  # so that always the same one is named
+        if found := BUNDLED.fullmatch(name):
+            embeddings.setdefault(found[1], {})[found[2]] = array
+        elif (parts := split(name)) is not None:
+            _put(file, modules.setdefault(parts[0], {}), {parts[1]: array}, parts[0])
+        else:
+            strange.append(name)
+    return modules, embeddings, strange
 
 
 def _put(file: Path, factors: dict[str, mx.array], more: Mapping[str, mx.array], name: str) -> None:

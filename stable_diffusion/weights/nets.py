@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 
 from ..config import CLIPTextConfig, TinyVAEConfig, UNetConfig, VAEConfig
 from ..diffusion.schedule import NoiseSchedule
 from ..models.clip import CLIPTextModel
 from ..models.taesd import TinyAutoencoder
-from ..models.text import TextNets
 from ..models.tokenizer import CLIPTokenizer
 from ..models.unet import UNet2DConditionModel
 from ..models.vae import AutoencoderKL
 from .checkpoint import CheckpointError, TokenizerFiles
 from .parts import TINY, Checkpoint, Part, Tokenizer, folder_checkpoint
-from .quantize import prepare
+from .quantize import prepare, quantize
 from .single import single_checkpoint
 from .tensors import load
 
@@ -48,15 +48,6 @@ class Description:
     def notes(self) -> tuple[str, ...]:
         """What a person should know of it, in sentences."""
         return self.checkpoint.notes
-
-
-@dataclass(frozen=True)
-class Nets:
-    """The nets of a checkpoint, their weights not yet read."""
-
-    unet: UNet2DConditionModel
-    autoencoder: AutoencoderKL | TinyAutoencoder
-    texts: TextNets
 
 
 def checkpoint_at(place: Path, without_vae: bool = False) -> Checkpoint:
@@ -99,32 +90,63 @@ def describe(place: Path | Checkpoint, prediction: str | None = None) -> Descrip
     )
 
 
-def open_nets(description: Description, dtype: mx.Dtype) -> Nets:
-    """The nets of a checkpoint, float16 or float32; an autoencoder whose config says `force_upcast` stays float32.
+def open_net(description: Description, name: str, dtype: mx.Dtype) -> Any:
+    """A net of a checkpoint by the name of its part, float16 or float32, its weights not yet read.
 
     Raises CheckpointError, one sentence, for what is missing, damaged or of another shape.
     """
-    checkpoint = description.checkpoint
+    part = description.checkpoint.parts[name]
+    if name == "vae":
+        return open_autoencoder(part, dtype)
+    net = _empty(description, name)
+    load(net, part.tensors(dtype == mx.float16), dtype, part.asks)
+    return net
 
-    def net(kind: Any, config: Any, name: str) -> Any:
-        return _net(kind(config), checkpoint.parts[name], dtype == mx.float16, dtype)
 
-    encoders, tokenizers = [], []
-    for name, text, tokenizer in zip(checkpoint.text_encoders, description.texts, checkpoint.tokenizers, strict=True):
-        encoders.append(net(CLIPTextModel, text, name))
-        tokenizers.append(open_tokenizer(tokenizer, text))
-    return Nets(
-        unet=net(UNet2DConditionModel, description.unet, "unet"),
-        autoencoder=open_autoencoder(checkpoint.parts["vae"], dtype),
-        texts=TextNets(encoders, tokenizers, description.xl),
-    )
+def sized_nets(description: Description, dtype: mx.Dtype, kind: int | str | None = None) -> dict[str, nn.Module]:
+    """Nets like those of a checkpoint, without a look at its weights: how many numbers they have, and of what kind.
+
+    kind: what the weights of all but the autoencoder are quantised to. Raises what `open_net` raises.
+    """
+    nets: dict[str, nn.Module] = {}
+    for name in ("unet", *description.checkpoint.text_encoders):
+        nets[name] = _empty(description, name)
+        nets[name].set_dtype(dtype)
+        if kind is not None:
+            quantize(nets[name], kind)
+    part = description.checkpoint.parts["vae"]
+    nets["autoencoder"] = _empty_autoencoder(part)
+    nets["autoencoder"].set_dtype(autoencoder_dtype(part, dtype))
+    return nets
 
 
 def open_autoencoder(part: Part, dtype: mx.Dtype) -> AutoencoderKL | TinyAutoencoder:
-    """An autoencoder of either kind; one whose config says `force_upcast` is float32. Raises CheckpointError."""
+    """An autoencoder of either kind, its weights not yet read. Raises CheckpointError."""
+    net = _empty_autoencoder(part)
+    load(net, part.tensors(dtype == mx.float16), autoencoder_dtype(part, dtype), part.asks)
+    return net
+
+
+def autoencoder_dtype(part: Part, dtype: mx.Dtype) -> mx.Dtype:
+    """What an autoencoder calculates with: one whose config says `force_upcast` with float32."""
+    return mx.float32 if _autoencoder_config(part).force_upcast else dtype
+
+
+def _empty(description: Description, name: str) -> Any:
+    part = description.checkpoint.parts[name]
+    net: UNet2DConditionModel | CLIPTextModel
+    if name == "unet":
+        net = UNet2DConditionModel(description.unet)
+    else:
+        net = CLIPTextModel(description.texts[description.checkpoint.text_encoders.index(name)])
+    prepare(net, part.config, part.source)
+    return net
+
+
+def _empty_autoencoder(part: Part) -> AutoencoderKL | TinyAutoencoder:
     config = _autoencoder_config(part)
     net = TinyAutoencoder(config) if isinstance(config, TinyVAEConfig) else AutoencoderKL(config)
-    _net(net, part, dtype == mx.float16, mx.float32 if config.force_upcast else dtype)
+    prepare(net, part.config, part.source)
     return net
 
 
@@ -133,12 +155,6 @@ def _autoencoder_config(part: Part) -> VAEConfig | TinyVAEConfig:
         TinyVAEConfig if part.config.get("_class_name") == TINY else VAEConfig, part
     )
     return config
-
-
-def _net(module: Any, part: Part, half: bool, dtype: mx.Dtype) -> Any:
-    prepare(module, part.config, part.source)
-    load(module, part.tensors(half), dtype, part.asks)
-    return module
 
 
 def open_tokenizer(tokenizer: Tokenizer, text: CLIPTextConfig) -> CLIPTokenizer:
