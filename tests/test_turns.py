@@ -1,6 +1,7 @@
 """Nets in turn: the same pictures to the bit, and never two nets' weights in memory."""
 
 import gc
+import resource
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -279,6 +280,15 @@ def test_a_folder_is_saved_a_net_at_a_time(extras: Path, tmp_path: Path, monkeyp
         (file,) = (tmp_path / "low" / net).glob("*.safetensors")
         ours, wanted = (load_file(file), load_file(tmp_path / "plain" / net / file.name))
         assert ours.keys() == wanted.keys() and all(np.array_equal(ours[k], wanted[k]) for k in wanted)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="where Linux does not tell what a process takes")
+def test_nothing_piles_up_from_turn_to_turn() -> None:
+    sd, sizes = StableDiffusion(SD1, float16=False, low_memory=True), []
+    for _ in range(30):
+        sd.txt2img(replace(SMALL, steps=1, width=16, height=16))
+        sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20)
+    assert sizes[-1] - sizes[9] < 5, sizes
 
 
 def test_it_can_be_switched_while_a_lora_is_worn(extras: Path) -> None:

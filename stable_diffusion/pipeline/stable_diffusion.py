@@ -170,6 +170,7 @@ class StableDiffusion:
             self._off.clear()
             names = list(dict.fromkeys((*names, *self._told)))
         self._open(names)
+        mx.eval(mx.random.state)  # of which MLX has drawn numbers for new layers: unread, they would pile up
         self._working -= set(names)
         give_back(all_of_it=True)
 
