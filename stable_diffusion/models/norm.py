@@ -1,14 +1,25 @@
 """Group normalisation (Wu & He 2018)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..parallel import cut, each, on_cpu
+from ..parallel import cut, each, joined, on_cpu
 from .elementwise import silu
 
+Net = Callable[[mx.array], mx.array]
+
 NUMBERS = 2**18  # that a CPU takes the mean of at once
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of pieces of a picture."""
+
+    values: mx.array  # (pieces, 2, B, C), float32: of each channel its mean, and the sum of the squares around it
+    pixels: tuple[int, ...]  # of each piece
 
 
 class GroupNorm(nn.GroupNorm):
@@ -21,37 +32,44 @@ class GroupNorm(nn.GroupNorm):
     def __init__(self, num_groups: int, dims: int, eps: float = 1e-5):
         super().__init__(num_groups, dims, eps=eps, pytorch_compatible=True)
 
-    def of(self, x: mx.array) -> Callable[[mx.array], mx.array]:
+    def of(self, x: mx.array) -> Net:
         """The norm that x (B, H, W, C) asks for, to be used on any rows of it."""
-        if not on_cpu():
-            return super().__call__
-        scale, shift = self._line(x)
-        return lambda part: part * scale + shift
+        return self.by_moments([self.moments(x)]) if on_cpu() else super().__call__
 
     def __call__(self, x: mx.array) -> mx.array:
         """x (B, H, W, C) -> the same shape."""
         return self.of(x)(x)
 
-    def with_silu(self, x: mx.array) -> Callable[[mx.array], mx.array]:
+    def with_silu(self, x: mx.array) -> Net:
         """The same, and SiLU after it."""
-        norm = self.of(x)
-        return lambda part: silu(norm(part))
+        return then_silu(self.of(x))
 
-    def _line(self, x: mx.array) -> tuple[mx.array, mx.array]:
-        """What each channel is multiplied by, and what is added to it: (B, 1, 1, C) both."""
-        B, _, W, C = x.shape
-        pieces = cut(x, max(1, NUMBERS // (W * C)))
-        parts = mx.stack(each(_moments, pieces))  # (pieces, 2, B, C)
-        counts = mx.array([piece.shape[1] * W for piece in pieces])[:, None, None, None]
-        means, squares = (parts[:, i].reshape(len(pieces), B, self.num_groups, -1) for i in (0, 1))
-        numbers = x.shape[1] * W * (C // self.num_groups)
+    def moments(self, x: mx.array) -> Moments:
+        """What the norm has to know of a part (B, H, W, C) of a picture."""
+        _, _, W, C = x.shape
+        pieces = cut(x, max(1, NUMBERS // (W * C))) if on_cpu() else [x]
+        return Moments(mx.stack(each(_moments, pieces)), tuple(piece.shape[1] * W for piece in pieces))
+
+    def by_moments(self, parts: Sequence[Moments]) -> Net:
+        """The norm of a picture whose parts these are, to be used on any rows of it."""
+        values = joined([part.values for part in parts])
+        pixels = [count for part in parts for count in part.pixels]
+        pieces, _, B, C = values.shape
+        counts = mx.array(pixels)[:, None, None, None]
+        means, squares = (values[:, i].reshape(pieces, B, self.num_groups, -1) for i in (0, 1))
+        numbers = sum(pixels) * (C // self.num_groups)
         mean = (means * counts).sum(axis=(0, 3)) / numbers  # (B, G)
         apart = mx.square(means - mean[..., None]) * counts
         variance = (squares + apart).sum(axis=(0, 3)) / numbers
         mean, scale = (mx.repeat(y, C // self.num_groups, axis=1) for y in (mean, mx.rsqrt(variance + self.eps)))
         scale = scale * self.weight
         shift = self.bias - mean * scale
-        return tuple(y.astype(x.dtype)[:, None, None] for y in (scale, shift))  # type: ignore[return-value]
+        scale, shift = scale[:, None, None], shift[:, None, None]  # (B, 1, 1, C), float32
+        return lambda part: (part * scale + shift).astype(part.dtype)
+
+
+def then_silu(net: Net) -> Net:
+    return lambda part: silu(net(part))
 
 
 def _moments(x: mx.array) -> mx.array:
