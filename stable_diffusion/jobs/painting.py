@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..diffusion.samplers import Step
 from ..pipeline import Planner, Run, StableDiffusion
 from ..pipeline.laboratory import way_up
-from ..pipeline.memory import check_memory, fitting, needed, precision
+from ..pipeline.memory import check_memory, fitting, needed, precision, tiling
 from .announcements import announcement, cautions, exactness
 from .events import Answer, Event, Note, Progress
 from .files import Output
@@ -43,9 +43,12 @@ def _show_plan(request: Request, planner: Planner, output: Output) -> Iterator[E
     size = max((run.shape for run in layout.runs), key=math.prod)
     alike = [run for run in layout.runs if run.shape == size]
     dtype = precision(request.model.float16)
-    check_memory(planner.description, alike, layout.batch_size or 1, dtype)
+    tile = request.model.tile
+    check_memory(planner.description, alike, layout.batch_size or 1, dtype, tile)
     rows = layout.batch_size or fitting(planner.description, alike, dtype)
-    takes = needed(planner.description, alike, rows, dtype)
+    takes = needed(planner.description, alike, rows, dtype, tile)
+    if said := tiling(planner.description, alike[0], dtype, tile):
+        yield Note(f"note: {said}")
     yield Note(f"about {takes / 2**30:.2f} GiB of memory at the most, besides the weights")
 
 

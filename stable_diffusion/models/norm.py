@@ -9,8 +9,6 @@ import mlx.nn as nn
 from ..parallel import cut, each, joined, on_cpu
 from .elementwise import silu
 
-Net = Callable[[mx.array], mx.array]
-
 NUMBERS = 2**18  # that a CPU takes the mean of at once
 
 
@@ -32,17 +30,26 @@ class GroupNorm(nn.GroupNorm):
     def __init__(self, num_groups: int, dims: int, eps: float = 1e-5):
         super().__init__(num_groups, dims, eps=eps, pytorch_compatible=True)
 
-    def of(self, x: mx.array) -> Net:
+    def of(self, x: mx.array) -> Callable[[mx.array], mx.array]:
         """The norm that x (B, H, W, C) asks for, to be used on any rows of it."""
-        return self.by_moments([self.moments(x)]) if on_cpu() else super().__call__
+        if not on_cpu():
+            return super().__call__
+        scale, shift = self._line(x)
+        return lambda part: part * scale + shift
 
     def __call__(self, x: mx.array) -> mx.array:
         """x (B, H, W, C) -> the same shape."""
         return self.of(x)(x)
 
-    def with_silu(self, x: mx.array) -> Net:
+    def with_silu(self, x: mx.array) -> Callable[[mx.array], mx.array]:
         """The same, and SiLU after it."""
-        return then_silu(self.of(x))
+        norm = self.of(x)
+        return lambda part: silu(norm(part))
+
+    def _line(self, x: mx.array) -> tuple[mx.array, mx.array]:
+        """What each channel is multiplied by, and what is added to it: (B, 1, 1, C) both."""
+        scale, shift = self._joined([self.moments(x)])
+        return scale.astype(x.dtype), shift.astype(x.dtype)
 
     def moments(self, x: mx.array) -> Moments:
         """What the norm has to know of a part (B, H, W, C) of a picture."""
@@ -50,8 +57,12 @@ class GroupNorm(nn.GroupNorm):
         pieces = cut(x, max(1, NUMBERS // (W * C))) if on_cpu() else [x]
         return Moments(mx.stack(each(_moments, pieces)), tuple(piece.shape[1] * W for piece in pieces))
 
-    def by_moments(self, parts: Sequence[Moments]) -> Net:
-        """The norm of a picture whose parts these are, to be used on any rows of it."""
+    def by_moments(self, parts: Sequence[Moments]) -> Callable[[mx.array], mx.array]:
+        """The norm of a picture that these are all parts of, and SiLU, to be used on any rows of it."""
+        scale, shift = self._joined(parts)
+        return lambda part: silu((part * scale + shift).astype(part.dtype))
+
+    def _joined(self, parts: Sequence[Moments]) -> tuple[mx.array, mx.array]:
         values = joined([part.values for part in parts])
         pixels = [count for part in parts for count in part.pixels]
         pieces, _, B, C = values.shape
@@ -64,12 +75,7 @@ class GroupNorm(nn.GroupNorm):
         mean, scale = (mx.repeat(y, C // self.num_groups, axis=1) for y in (mean, mx.rsqrt(variance + self.eps)))
         scale = scale * self.weight
         shift = self.bias - mean * scale
-        scale, shift = scale[:, None, None], shift[:, None, None]  # (B, 1, 1, C), float32
-        return lambda part: (part * scale + shift).astype(part.dtype)
-
-
-def then_silu(net: Net) -> Net:
-    return lambda part: silu(net(part))
+        return scale[:, None, None], shift[:, None, None]
 
 
 def _moments(x: mx.array) -> mx.array:

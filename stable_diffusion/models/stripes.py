@@ -6,12 +6,16 @@ from all stripes first. What is between two norms is kept where there is room fo
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
 
 import mlx.core as mx
 
 from ..parallel import joined
 from .layers import ResnetBlock2D
-from .norm import GroupNorm, Net, then_silu
+from .norm import GroupNorm
+
+Net = Callable[[mx.array], mx.array]
 
 
 class Kept:
@@ -92,8 +96,7 @@ class Stripes:
     def _spans(self, x: Rows) -> list[tuple[int, int]]:
         H, W, _ = x.shape
         count = max(1, min(H * W // self.pixels, H // 2))
-        edges = [H * k // count for k in range(count + 1)]
-        return list(zip(edges, edges[1:], strict=False))
+        return list(pairwise(H * k // count for k in range(count + 1)))
 
     def keep(self, x: Rows, spending: bool = False) -> Rows:
         """All of x, made now; spending: what it is made of is not needed any more, and goes while this comes."""
@@ -117,7 +120,7 @@ class Stripes:
             part = norm.moments(x.take(a, b))
             mx.eval(part.values)
             parts.append(part)
-        return then_silu(norm.by_moments(parts))
+        return norm.by_moments(parts)
 
     def resnet(self, net: ResnetBlock2D, x: Rows) -> Rows:
         """A residual block without a time. x is spent."""
@@ -133,3 +136,25 @@ class Stripes:
             return deep.take(a, b) + net.shortcut(x.take(a, b))
 
         return self.keep(Rows(deep.shape, take, tuple(dict.fromkeys((*h.of, *x.of)))), spending=True)
+
+
+class Striped(Protocol):
+    """A net that can be walked in stripes."""
+
+    def __call__(self, x: mx.array) -> mx.array: ...
+
+    def striped(self, x: mx.array, walk: Stripes) -> mx.array:
+        """The same of one picture or latent, in stripes."""
+        ...
+
+
+def made(net: Striped, x: mx.array, scale: int, tile: int | None, channels: int) -> mx.array:
+    """What a net makes of x (B, H, W, C); with a tile in stripes, one picture after the other, if they are larger.
+
+    scale: the sides of the pictures for one of x; channels: those of a whole picture that may be kept on the way.
+    """
+    pixels = x.shape[1] * x.shape[2] * scale**2
+    if tile is None or pixels <= tile**2:
+        return net(x)
+    walk = Stripes(tile**2, pixels * channels)
+    return joined([net.striped(one, walk) for one in mx.split(x, x.shape[0])])

@@ -6,12 +6,11 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import VAEConfig
-from ..parallel import joined
 from .attention import Attention
 from .convolution import Conv2d, Downsample2D, Upsample2D
 from .layers import ResnetBlock2D
 from .norm import GroupNorm
-from .stripes import Rows, Stripes, through, whole
+from .stripes import Rows, Stripes, made, through, whole
 
 EPS = 1e-6  # of every norm in the autoencoder
 
@@ -167,10 +166,10 @@ class AutoencoderKL(nn.Module):
     def encode(self, x: mx.array, tile: int | None = None) -> tuple[mx.array, mx.array]:
         """Pictures (B, H, W, 3) in [-1, 1] -> their latents' mean and log variance, (B, H / f, W / f, 4) each.
 
-        Both are of latents that are scaled to about N(0, 1), as a run takes them. tile: work on stripes of about
+        Both are of latents that are scaled to about N(0, 1), as a run takes them. tile: work in stripes of about
         tile x tile pixels, one picture after the other, which takes less memory and gives the same.
         """
-        moments = self.encoder(x) if tile is None else self._striped(self.encoder, x, tile, 1)
+        moments = made(self.encoder, x, 1, tile, self._kept)
         if "quant_conv" in self:
             moments = self.quant_conv(moments)
         mean, logvar = mx.split(moments, 2, axis=-1)
@@ -182,11 +181,9 @@ class AutoencoderKL(nn.Module):
         z = z / self.config.scaling_factor + self.config.shift_factor
         if "post_quant_conv" in self:
             z = self.post_quant_conv(z)
-        return self.decoder(z) if tile is None else self._striped(self.decoder, z, tile, self.config.factor)
+        return made(self.decoder, z, self.config.factor, tile, self._kept)
 
-    def _striped(self, net: Encoder | Decoder, x: mx.array, tile: int, scale: int) -> mx.array:
-        """What a net makes of x, whose pictures have scale times its sides."""
-        pixels = x.shape[1] * x.shape[2] * scale**2
-        # What the widest level itself takes, with the picture, cannot be saved; nothing else is to take more.
-        walk = Stripes(tile**2, pixels * (self.config.block_out_channels[0] + self.config.in_channels))
-        return joined([net.striped(one, walk) for one in mx.split(x, x.shape[0])])
+    @property
+    def _kept(self) -> int:
+        """Channels that the widest level and the picture itself have, which stripes cannot save."""
+        return self.config.block_out_channels[0] + self.config.in_channels

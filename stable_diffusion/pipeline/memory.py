@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import mlx.core as mx
 
 from ..backend import memory
-from ..config import TinyVAEConfig, UNetConfig
+from ..config import TILE, TinyVAEConfig, UNetConfig, VAEConfig
 from ..parallel import lanes, on_cpu
 from ..weights.nets import Description
 from .run import Run
@@ -29,9 +29,16 @@ def kept(config: UNetConfig, h: int, w: int) -> int:
 
 
 def needed(
-    description: Description, runs: Sequence[Run], batch_size: int | None = None, dtype: mx.Dtype = mx.float32
+    description: Description,
+    runs: Sequence[Run],
+    batch_size: int | None = None,
+    dtype: mx.Dtype = mx.float32,
+    tile: int | None = None,
 ) -> int:
-    """Bytes that runs of one size take at the most, about, besides the weights: in the UNet, or in coding a picture."""
+    """Bytes that runs of one size take at the most, about, besides the weights: in the UNet, or in coding a picture.
+
+    tile: of the autoencoder, where one is asked for.
+    """
     s, f = runs[0].settings, description.vae.factor
     h, w, size = s.height // f, s.width // f, dtype.size
     images = [run.settings.n_images for run in runs]
@@ -41,18 +48,43 @@ def needed(
     streams = len(lanes()) * STREAM if cpu else 0
     widest = (WIDEST if cpu else 2 * TRANSFORMED) * h * w * description.unet.block_out_channels[0]
     painting = streams + size * rows * (kept(description.unet, h, w) + widest)
-    return max(painting, _coding(description, s.height * s.width, size, streams))
+    pixels, coded = s.height * s.width, description.coding(dtype)
+    return max(painting, coding(description.vae, pixels, coded, tile_for(description.vae, pixels, coded, tile)))
 
 
-def _coding(description: Description, pixels: int, size: int, streams: int) -> int:
-    """Bytes that a picture takes on its way into latents, or back."""
-    vae = description.vae
-    if isinstance(vae, TinyVAEConfig):
-        return streams + CODED * size * pixels * vae.channels
+def coding(vae: VAEConfig | TinyVAEConfig, pixels: int, dtype: mx.Dtype, tile: int | None = None) -> int:
+    """Bytes that pictures of so many pixels take on their way into latents, or back; tile: one after the other."""
+    cpu, size = on_cpu(), dtype.size
+    streams = len(lanes()) * STREAM if cpu else 0
+    at_once = pixels if tile is None else min(pixels, tile**2)
     first, second = (*vae.block_out_channels, vae.block_out_channels[-1])[:2]
-    if on_cpu():
-        return streams // 2 + CODED * size * pixels * second
-    return TRANSFORMED * (4 if vae.force_upcast else size) * pixels * (first + second)
+    kept = size * (first + 3) * (pixels if at_once < pixels else 0)
+    if isinstance(vae, TinyVAEConfig):
+        return streams + kept // 4 + CODED * size * at_once * vae.channels
+    if cpu:
+        return streams // 2 + kept + CODED * size * at_once * second
+    return kept + TRANSFORMED * size * at_once * (first + second)
+
+
+def tile_for(vae: VAEConfig | TinyVAEConfig, pixels: int, dtype: mx.Dtype, asked: int | None) -> int | None:
+    """The tile that a picture of so many pixels is coded in: the one that is asked for, or one where it has to be.
+
+    It has to be where the whole picture would take more than half of what memory there is; None: it is coded whole.
+    """
+    return TILE if asked is None and coding(vae, pixels, dtype) > available() // 2 else asked
+
+
+def tiling(description: Description, run: Run, dtype: mx.Dtype, asked: int | None) -> str | None:
+    """What a person is told where a run's pictures are coded in tiles that nobody asked for."""
+    s, coded = run.settings, description.coding(dtype)
+    tile = tile_for(description.vae, s.height * s.width, coded, asked)
+    if asked is not None or tile is None:
+        return None
+    whole = coding(description.vae, s.height * s.width, coded)
+    return (
+        f"to encode or decode {s.width} x {s.height} whole would take about {whole / 2**30:.1f} GiB of memory: it is "
+        f"done in stripes (as by --tile {tile}), to the same numbers"
+    )
 
 
 def precision(float16: bool | None) -> mx.Dtype:
@@ -85,10 +117,14 @@ def give_back() -> None:
 
 
 def check_memory(
-    description: Description, runs: Sequence[Run], batch_size: int | None = None, dtype: mx.Dtype = mx.float32
+    description: Description,
+    runs: Sequence[Run],
+    batch_size: int | None = None,
+    dtype: mx.Dtype = mx.float32,
+    tile: int | None = None,
 ) -> None:
     """Raise MemoryError for runs of one size that take more than there is: on a CPU, MLX would be killed for it."""
-    takes, there = needed(description, runs, batch_size, dtype), available()
+    takes, there = needed(description, runs, batch_size, dtype, tile), available()
     if takes > there:
         s = runs[0].settings
         raise MemoryError(

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
 
+from ..config import TILES
 from ..diffusion.noising import Inversion, NoisingKind
 from ..diffusion.plan import Plan
 from ..diffusion.samplers import Step
@@ -40,13 +40,14 @@ from ..weights.quantize import said_of
 from ..weights.repo import ENDING
 from ..weights.saving import read_dtypes, save_folder, save_single
 from .approximations import Approximations, seated
+from .coding import decoded, encoded
 from .conditioning import guides
 from .estimate import estimate_of, repaint_channels
 from .frames import finite, shown
 from .inputs import NOTHING, Inputs
 from .inversion import invert_all
 from .laboratory import Axis, grid_settings, triangle_settings, way_up
-from .memory import check_memory, fitting, give_back, keep_in_bounds, precision
+from .memory import check_memory, fitting, give_back, keep_in_bounds, precision, tiling
 from .notebook import Rows, Steps, with_bar
 from .older import OlderSampler, older_settings, variance_preserving
 from .planner import Planner
@@ -56,19 +57,14 @@ from .run import Run
 TAESD = ("madebyollin/taesd", "madebyollin/taesdxl")  # for SD 1.x and 2.x, and for XL
 
 
-def _dtype_of(net: nn.Module) -> mx.Dtype:
-    """The numbers that a net calculates with."""
-    arrays: dict[str, mx.array] = dict(tree_flatten(net.parameters()))
-    return next(iter(arrays.values())).dtype
-
-
 class StableDiffusion:
     """A Stable Diffusion checkpoint: 1.x, 2.x, XL, turbo or inpainting; what it is, its own config files say.
 
     model: a preset's name, a Hugging Face repo id or a file in one, a folder in the diffusers layout, or a .safetensors
         file with everything in it; without one it is the demo. Or a Checkpoint, which need not lie in any file.
     float16: half precision; None means on a GPU only, because MLX is slow at it on a CPU. Latents, noise levels and
-        coefficients are float32 always, and so is an autoencoder whose config says `force_upcast`.
+        coefficients are float32 always, and so is the autoencoder of an XL whose config says `force_upcast`. A picture
+        for which half precision is too small in the autoencoder is coded again in float32, with a warning.
     quantize: bits (2, 3, 4, 6 or 8) of the weights of the UNet's and the text encoders' linear layers, or the name of
         one of MLX's kinds of small floats (mxfp4, mxfp8, nvfp4).
     loras: paths or Hub names, alone or as `(path, scale)` or `(path, scale of the UNet, scale of the texts)`; they are
@@ -77,6 +73,8 @@ class StableDiffusion:
     embeddings: paths or Hub names of textual inversions, or `(path, word)` pairs.
     prediction: "epsilon" or "v_prediction", where a file does not say what its UNet predicts, or says it wrongly.
     lora_dir: the folder, and those in it, of the LoRAs that prompts name, <lora:name:0.8> in the syntax of a1111.
+    tile: the autoencoder works on stripes of about tile x tile pixels, which takes less memory, and longer: about 1.4
+        times. The pictures are the same to 1e-5 of their range. None: only where memory would not suffice else.
 
     Weights are read when they are first used. `unet`, `text_encoder` (XL: `text_encoder_1`, `text_encoder_2`),
     `autoencoder`, `tokenizer` and `sampler` can be deleted to free their memory.
@@ -102,7 +100,10 @@ class StableDiffusion:
         prediction: str | None = None,
         lora_partial: bool = False,
         lora_dir: str | None = None,
+        tile: int | None = None,
     ) -> None:
+        if tile is not None and (fault := TILES.fault(tile)):
+            raise ValueError(f"tile is {tile!r}: it must be {fault}")
         if model is None:
             model = DEFAULT_MODEL
             warnings.warn(
@@ -120,7 +121,7 @@ class StableDiffusion:
         self.description = describe(checkpoint, prediction)  # stays when the nets are deleted
         self.loras = tuple(map(LoRAUse.of, loras))
         self.embeddings = tuple((str(e), None) if isinstance(e, str | Path) else tuple(e) for e in embeddings)
-        self.vae, self.prediction, self.lora_partial = vae, prediction, lora_partial
+        self.vae, self.prediction, self.lora_partial, self.tile = vae, prediction, lora_partial, tile
         self.planner = Planner(self.model, self.description, distilled(self.loras), lora_dir)
         nets = open_nets(self.description, self.dtype)
         self.unet, self.autoencoder = nets.unet, nets.autoencoder
@@ -281,9 +282,8 @@ class StableDiffusion:
         image = image[0] if image.ndim == 4 and image.shape[0] == 1 else image
         if image.ndim != 3 or image.shape[2] != 3 or image.shape[0] % f or image.shape[1] % f:
             raise ValueError(f"the image has shape {image.shape}: it must be (H, W, 3), H and W multiples of {f}")
-        dtype = _dtype_of(self.autoencoder)
-        mean = done(lambda: self.autoencoder.encode(image[None].astype(dtype))[0])
-        return finite(mean.astype(mx.float32), "encoding the image", self._decoder, image)
+        mean = encoded(self.autoencoder, image[None], self.tile)
+        return finite(mean, "encoding the image", self._decoder, image)
 
     def begin(self, runs: Sequence[Run]) -> list[Run]:
         """Give runs of the same image what they start from: its latents, and the inversion where they ask for one.
@@ -297,7 +297,10 @@ class StableDiffusion:
             if run.plan.image_weight is not None and run.inputs.image is None:
                 raise ValueError("strength and start_step need an image")
         for size in dict.fromkeys(run.shape for run in runs):
-            check_memory(self.description, [next(run for run in runs if run.shape == size)], dtype=self.dtype)
+            first_of = next(run for run in runs if run.shape == size)
+            check_memory(self.description, [first_of], dtype=self.dtype, tile=self.tile)
+            if said := tiling(self.description, first_of, self.dtype, self.tile):
+                warnings.warn(said, stacklevel=2)
         for use in dict.fromkeys(use for run in runs for use in run.worn):
             read_fitting(use, self._told, self.description.family, self.lora_partial)
         x0 = None if first.image is None else self.encode(first.image)
@@ -332,7 +335,7 @@ class StableDiffusion:
             if run.plan.steps_run:
                 alike.setdefault((run.worn, run.shape), []).append(i)
         for indices in alike.values():
-            check_memory(self.description, [runs[i] for i in indices], batch_size or 1, self.dtype)
+            check_memory(self.description, [runs[i] for i in indices], batch_size or 1, self.dtype, self.tile)
         return self._steps(runs, list(alike.values()), batch_size)
 
     def _steps(
@@ -364,8 +367,7 @@ class StableDiffusion:
 
     def decode(self, latents: mx.array) -> mx.array:
         """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], float32."""
-        dtype = _dtype_of(self.autoencoder)
-        pictures = done(lambda: self.autoencoder.decode(latents.astype(dtype)).astype(mx.float32))
+        pictures = decoded(self.autoencoder, latents, self.tile)
         return mx.clip(finite(pictures, "decoding", self._decoder, latents) / 2 + 0.5, 0, 1)
 
     # The laboratory
@@ -378,13 +380,13 @@ class StableDiffusion:
     def tiny(self) -> TinyAutoencoder:
         """TAESD for this model's latents, for quick looks; downloaded once. Raises CheckpointError."""
         part = autoencoder_part(locate_extra(TAESD[self.description.xl], "TAESD"), self.description.checkpoint.latents)
-        net = open_autoencoder(part, self.dtype)
+        net = open_autoencoder(part, self.dtype, self.dtype == mx.float16)
         assert isinstance(net, TinyAutoencoder)
         return net
 
     def quick(self, latents: mx.array) -> mx.array:
         """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], by TAESD."""
-        pictures = done(lambda: self.tiny.decode(latents.astype(_dtype_of(self.tiny))).astype(mx.float32))
+        pictures = decoded(self.tiny, latents, self.tile)
         return mx.clip(pictures / 2 + 0.5, 0, 1)
 
     def preview(self, latents: mx.array) -> mx.array:

@@ -44,6 +44,14 @@ class Description:
         """What to call its kind: LoRAs and embeddings are for one of these."""
         return "SD XL" if self.xl else "SD 2.x" if self.unet.cross_attention_dim == 1024 else "SD 1.x"
 
+    def coding(self, dtype: mx.Dtype) -> mx.Dtype:
+        """What the autoencoder calculates with where the other nets take this dtype.
+
+        XL's overflows in half precision, unless its config says that it was mended (force_upcast false). Those of SD
+        1.x and 2.x do not, though newer copies of their configs say force_upcast: diffusers too heeds it in XL alone.
+        """
+        return mx.float32 if self.xl and self.vae.force_upcast else dtype
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know of it, in sentences."""
@@ -100,7 +108,7 @@ def describe(place: Path | Checkpoint, prediction: str | None = None) -> Descrip
 
 
 def open_nets(description: Description, dtype: mx.Dtype) -> Nets:
-    """The nets of a checkpoint, float16 or float32; an autoencoder whose config says `force_upcast` stays float32.
+    """The nets of a checkpoint, float16 or float32; the autoencoder as `Description.coding` has it.
 
     Raises CheckpointError, one sentence, for what is missing, damaged or of another shape.
     """
@@ -115,16 +123,16 @@ def open_nets(description: Description, dtype: mx.Dtype) -> Nets:
         tokenizers.append(open_tokenizer(tokenizer, text))
     return Nets(
         unet=net(UNet2DConditionModel, description.unet, "unet"),
-        autoencoder=open_autoencoder(checkpoint.parts["vae"], dtype),
+        autoencoder=open_autoencoder(checkpoint.parts["vae"], description.coding(dtype), dtype == mx.float16),
         texts=TextNets(encoders, tokenizers, description.xl),
     )
 
 
-def open_autoencoder(part: Part, dtype: mx.Dtype) -> AutoencoderKL | TinyAutoencoder:
-    """An autoencoder of either kind; one whose config says `force_upcast` is float32. Raises CheckpointError."""
+def open_autoencoder(part: Part, dtype: mx.Dtype, half: bool) -> AutoencoderKL | TinyAutoencoder:
+    """An autoencoder of either kind; half: read from a checkpoint's smaller files. Raises CheckpointError."""
     config = _autoencoder_config(part)
     net = TinyAutoencoder(config) if isinstance(config, TinyVAEConfig) else AutoencoderKL(config)
-    _net(net, part, dtype == mx.float16, mx.float32 if config.force_upcast else dtype)
+    _net(net, part, half, dtype)
     return net
 
 

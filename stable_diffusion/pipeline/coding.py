@@ -1,0 +1,69 @@
+"""Pictures into latents and back: in stripes where memory asks for it, in full precision where half is too small."""
+
+import warnings
+from collections.abc import Callable
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+
+from ..models.taesd import TinyAutoencoder
+from ..models.vae import AutoencoderKL
+from ..parallel import done, joined
+from .frames import FULL
+from .memory import tile_for
+
+Autoencoder = AutoencoderKL | TinyAutoencoder
+
+
+def encoded(net: Autoencoder, pictures: mx.array, tile: int | None = None) -> mx.array:
+    """Pictures (B, H, W, 3) in [-1, 1] -> the means of their latents (B, H / f, W / f, 4), float32; tile: asked for."""
+    pixels = pictures.shape[1] * pictures.shape[2]
+    return _coded(net, lambda x, tile: net.encode(x, tile)[0], pictures, pixels, tile)
+
+
+def decoded(net: Autoencoder, latents: mx.array, tile: int | None = None) -> mx.array:
+    """Latents (B, h, w, 4) -> pictures (B, f h, f w, 3), about [-1, 1], float32; tile: asked for."""
+    pixels = latents.shape[1] * latents.shape[2] * net.config.factor**2
+    return _coded(net, net.decode, latents, pixels, tile)
+
+
+def _coded(
+    net: Autoencoder, make: Callable[[mx.array, int | None], mx.array], x: mx.array, pixels: int, asked: int | None
+) -> mx.array:
+    """All of x together, if memory suffices; those of it that half precision is too small for once more, in full."""
+    count, dtype = x.shape[0], _dtype_of(net)
+    tile = tile_for(net.config, pixels, dtype, asked)
+    apart = tile is None and tile_for(net.config, count * pixels, dtype, None) is not None
+    y = joined([_made(make, part, dtype, tile) for part in (mx.split(x, count) if apart else [x])])
+    if dtype != mx.float16:
+        return y
+    fine = (_finite(y) | ~_finite(x)).tolist()  # what was given is not mended
+    if all(fine):
+        return y
+    half = net.parameters()
+    net.set_dtype(mx.float32)
+    try:
+        found = _coded(net, make, joined([x[i : i + 1] for i in range(count) if not fine[i]]), pixels, asked)
+    finally:
+        net.update(half)
+    if _finite(found).all():
+        few = f"{len(found)} of {count} pictures were" if count > 1 else "the picture was"
+        warnings.warn(f"half precision is too small for this autoencoder: {few} coded in full ({FULL})", stacklevel=5)
+    rest = iter(found)
+    return mx.stack([y[i] if fine[i] else next(rest) for i in range(count)])
+
+
+def _finite(x: mx.array) -> mx.array:
+    """Which of x (B, H, W, C) are numbers all through."""
+    return mx.isfinite(x).all(axis=(1, 2, 3))
+
+
+def _made(make: Callable[[mx.array, int | None], mx.array], x: mx.array, dtype: mx.Dtype, tile: int | None) -> mx.array:
+    return done(lambda: make(x.astype(dtype), tile).astype(mx.float32))
+
+
+def _dtype_of(net: nn.Module) -> mx.Dtype:
+    """The numbers that a net calculates with."""
+    arrays: dict[str, mx.array] = dict(tree_flatten(net.parameters()))
+    return next(iter(arrays.values())).dtype
