@@ -107,6 +107,8 @@ class Stripes:
             kept.add(a, stripe)
             for source in x.of if spending else ():
                 source.drop()
+        for source in x.of if spending else ():
+            source.stripes.clear()  # whoever still names it
         return Rows(x.shape, kept.take, (kept,))
 
     def fits(self, x: Rows, beside: Sequence[Kept] = ()) -> bool:

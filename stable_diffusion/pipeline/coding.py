@@ -38,25 +38,23 @@ def _coded(
     y = joined([_made(make, part, dtype, tile) for part in (mx.split(x, count) if apart else [x])])
     if dtype != mx.float16:
         return y
-    fine = (_finite(y) | ~_finite(x)).tolist()  # what was given is not mended
-    if all(fine):
+    small = [i for i in range(count) if _finite(x[i]) and not _finite(y[i])]
+    if not small:
         return y
     half = net.parameters()
     net.set_dtype(mx.float32)
     try:
-        found = _coded(net, make, joined([x[i : i + 1] for i in range(count) if not fine[i]]), pixels, asked)
+        again = dict(zip(small, _coded(net, make, x[mx.array(small)], pixels, asked), strict=True))
     finally:
         net.update(half)
-    if _finite(found).all():
-        few = f"{len(found)} of {count} pictures were" if count > 1 else "the picture was"
+    if all(map(_finite, again.values())):
+        few = f"{len(small)} of {count} pictures were" if count > 1 else "the picture was"
         warnings.warn(f"half precision is too small for this autoencoder: {few} coded in full ({FULL})", stacklevel=5)
-    rest = iter(found)
-    return mx.stack([y[i] if fine[i] else next(rest) for i in range(count)])
+    return mx.stack([again.get(i, y[i]) for i in range(count)])
 
 
-def _finite(x: mx.array) -> mx.array:
-    """Which of x (B, H, W, C) are numbers all through."""
-    return mx.isfinite(x).all(axis=(1, 2, 3))
+def _finite(x: mx.array) -> bool:
+    return bool(mx.isfinite(x).all())
 
 
 def _made(make: Callable[[mx.array, int | None], mx.array], x: mx.array, dtype: mx.Dtype, tile: int | None) -> mx.array:
