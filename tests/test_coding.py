@@ -14,9 +14,10 @@ import image2image
 import txt2image
 from stable_diffusion import Settings, StableDiffusion
 from stable_diffusion.config import TILE
+from stable_diffusion.models.stripes import Tiling
 from stable_diffusion.models.vae import AutoencoderKL
 from stable_diffusion.pipeline import memory
-from stable_diffusion.pipeline.memory import coding, needed, tile_for
+from stable_diffusion.pipeline.memory import coding, needed, tiling_for
 from tests.commands import pixels
 
 SKETCH = "stable_diffusion/demo/sketch.png"
@@ -29,18 +30,18 @@ def sd() -> StableDiffusion:
 
 
 @pytest.fixture
-def tiles(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int | None]]:
+def tiles(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, Tiling | None]]:
     """What the autoencoder is asked for from here on: the way, how many pictures at once, in which tile."""
-    seen: list[tuple[str, int, int | None]] = []
+    seen: list[tuple[str, int, Tiling | None]] = []
     encode, decode = AutoencoderKL.encode, AutoencoderKL.decode
 
-    def encoding(net: AutoencoderKL, x: mx.array, tile: int | None = None) -> tuple[mx.array, mx.array]:
-        seen.append(("encode", x.shape[0], tile))
-        return encode(net, x, tile)
+    def encoding(net: AutoencoderKL, x: mx.array, tiling: Tiling | None = None) -> tuple[mx.array, mx.array]:
+        seen.append(("encode", x.shape[0], tiling))
+        return encode(net, x, tiling)
 
-    def decoding(net: AutoencoderKL, z: mx.array, tile: int | None = None) -> mx.array:
-        seen.append(("decode", z.shape[0], tile))
-        return decode(net, z, tile)
+    def decoding(net: AutoencoderKL, z: mx.array, tiling: Tiling | None = None) -> mx.array:
+        seen.append(("decode", z.shape[0], tiling))
+        return decode(net, z, tiling)
 
     monkeypatch.setattr(AutoencoderKL, "encode", encoding)
     monkeypatch.setattr(AutoencoderKL, "decode", decoding)
@@ -66,7 +67,7 @@ def latents(sd: StableDiffusion, count: int = 1, side: int = 16) -> mx.array:
 
 
 def test_pictures_are_coded_whole_where_they_fit(
-    sd: StableDiffusion, tiles: list[tuple[str, int, int | None]], memory_for: Callable[[int], None]
+    sd: StableDiffusion, tiles: list[tuple[str, int, Tiling | None]], memory_for: Callable[[int], None]
 ) -> None:
     memory_for(2 * 128**2)
     whole = sd.decode(latents(sd, 2))
@@ -75,7 +76,7 @@ def test_pictures_are_coded_whole_where_they_fit(
 
 
 def test_they_follow_one_another_where_they_fit_apart(
-    sd: StableDiffusion, tiles: list[tuple[str, int, int | None]], memory_for: Callable[[int], None]
+    sd: StableDiffusion, tiles: list[tuple[str, int, Tiling | None]], memory_for: Callable[[int], None]
 ) -> None:
     z = latents(sd, 2)
     wanted = sd.decode(z)
@@ -87,17 +88,22 @@ def test_they_follow_one_another_where_they_fit_apart(
 
 
 def test_they_go_in_stripes_by_themselves_where_one_does_not_fit(
-    sd: StableDiffusion, tiles: list[tuple[str, int, int | None]], memory_for: Callable[[int], None]
+    sd: StableDiffusion, tiles: list[tuple[str, int, Tiling | None]], memory_for: Callable[[int], None]
 ) -> None:
-    memory_for(128**2 - 1)
-    sd.encode(sd.decode(latents(sd))[0] * 2 - 1)
-    assert tiles == [("decode", 1, TILE), ("encode", 1, TILE)]
+    z = latents(sd, side=40)
+    memory_for(320**2 - 1)
+    sd.encode(sd.decode(z)[0] * 2 - 1)
+    assert [tiling and tiling.side for *_, tiling in tiles] == [TILE, TILE]
+    tiles.clear()
+    memory_for(128**2 - 1)  # in which no stripe of theirs fits either
+    sd.decode(latents(sd))
+    assert tiles == [("decode", 1, None)]
 
 
-def test_a_tile_that_is_asked_for_is_taken(tiles: list[tuple[str, int, int | None]]) -> None:
+def test_a_tile_that_is_asked_for_is_taken(tiles: list[tuple[str, int, Tiling | None]]) -> None:
     asked = StableDiffusion("demo", float16=False, tile=64)
     asked.encode(asked.decode(latents(asked))[0] * 2 - 1)
-    assert tiles == [("decode", 1, 64), ("encode", 1, 64)]
+    assert tiles == [("decode", 1, Tiling(64)), ("encode", 1, Tiling(64))]
     plain = StableDiffusion("demo", float16=False)
     assert float(mx.abs(asked.decode(latents(asked)) - plain.decode(latents(plain))).max()) < 1e-5
 
@@ -111,16 +117,16 @@ def test_a_tile_that_cannot_be_is_refused(tile: object) -> None:
 def test_stripes_are_told_of_where_nobody_asked_for_them(
     sd: StableDiffusion, memory_for: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "needed", lambda *_: 0)  # the UNet would not fit either
-    memory_for(128**2 - 1)
-    run = sd.planner.run(Settings(**FEW))  # type: ignore[arg-type]
-    with pytest.warns(UserWarning, match=f"decode 128 x 128 whole would take about .* GiB .* --tile {TILE}"):
+    monkeypatch.setattr("stable_diffusion.pipeline.stable_diffusion.check_memory", lambda *_, **__: None)
+    memory_for(320**2 - 1)
+    run = sd.planner.run(Settings(**FEW, width=320, height=320))  # type: ignore[arg-type]
+    with pytest.warns(UserWarning, match=f"decode 320 x 320 whole would take about .* GiB .* --tile {TILE}"):
         sd.begin([run])
-    memory_for(128**2)
+    memory_for(320**2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         sd.begin([run])
-        memory_for(128**2 - 1)
+        memory_for(320**2 - 1)
         StableDiffusion("demo", float16=False, tile=64).begin([run])
 
 
@@ -128,10 +134,12 @@ def test_stripes_take_less_by_the_estimate(sd: StableDiffusion, monkeypatch: pyt
     vae = StableDiffusion("demo", float16=False).description.vae
     for cpu in (True, False):
         monkeypatch.setattr(memory, "on_cpu", lambda cpu=cpu: cpu)
-        takes = [coding(vae, 4096**2, mx.float32, tile) for tile in (64, 512, 4096, None)]
-        assert takes == sorted(takes) and takes[0] < takes[1] < takes[2] == takes[3]
-        assert coding(vae, 4096**2, mx.float16, 256) < coding(vae, 4096**2, mx.float32, 256)
-        assert coding(vae, 128**2, mx.float32, 256) == coding(vae, 128**2, mx.float32)
+        takes = [
+            coding(vae, 4096**2, mx.float32, t) for t in (Tiling(64, 1), Tiling(64), Tiling(512), Tiling(4096), None)
+        ]
+        assert takes == sorted(takes) and takes[0] < takes[1] < takes[2] < takes[3] == takes[4]
+        assert coding(vae, 4096**2, mx.float16, Tiling(256)) < coding(vae, 4096**2, mx.float32, Tiling(256))
+        assert coding(vae, 128**2, mx.float32, Tiling(256)) == coding(vae, 128**2, mx.float32)
 
 
 def test_the_estimate_knows_of_stripes(sd: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,20 +149,21 @@ def test_the_estimate_knows_of_stripes(sd: StableDiffusion, monkeypatch: pytest.
     whole, striped = needed(sd.description, [run]), needed(sd.description, [run], tile=256)
     assert striped < whole
     monkeypatch.setattr(memory, "available", lambda: whole)  # so that stripes are taken by themselves
-    assert tile_for(sd.description.vae, 2048**2, mx.float32, None) == TILE
-    assert needed(sd.description, [run]) == striped
+    found = tiling_for(sd.description.vae, 2048**2, mx.float32, None)
+    assert found == Tiling(TILE, room=1)  # since twice would take more than half
+    assert needed(sd.description, [run]) == coding(sd.description.vae, 2048**2, mx.float32, found) < striped
 
 
-def test_commands_take_a_tile_and_write_it_down(tmp_path: Path, tiles: list[tuple[str, int, int | None]]) -> None:
+def test_commands_take_a_tile_and_write_it_down(tmp_path: Path, tiles: list[tuple[str, int, Tiling | None]]) -> None:
     out, again, whole = (tmp_path / f"{name}.png" for name in ("out", "again", "whole"))
     words = [SKETCH, "a meadow", "--seed", "3", "--steps", "2"]
     assert image2image.main([*words, "--tile", "48", "-o", str(out)]) == 0
-    assert tiles == [("encode", 1, 48), ("decode", 1, 48)]
+    assert tiles == [("encode", 1, Tiling(48)), ("decode", 1, Tiling(48))]
     assert txt2image.main(["a meadow", "--steps", "1", "--tile", "-o", str(whole)]) == 0
-    assert tiles[2:] == [("decode", 1, TILE)]
+    assert tiles[2:] == [("decode", 1, Tiling(TILE))]
     tiles.clear()
     assert image2image.main(["--from", str(out), "-o", str(again)]) == 0
-    assert tiles == [("encode", 1, 48), ("decode", 1, 48)]
+    assert tiles == [("encode", 1, Tiling(48)), ("decode", 1, Tiling(48))]
     assert np.array_equal(pixels(again), pixels(out))
 
 

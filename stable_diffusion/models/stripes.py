@@ -18,6 +18,14 @@ from .norm import GroupNorm
 Net = Callable[[mx.array], mx.array]
 
 
+@dataclass(frozen=True)
+class Tiling:
+    """How pictures are coded in stripes."""
+
+    side: int  # a stripe has about as many pixels as a square of it
+    room: int = 2  # how often the largest level may be kept; once takes 1.5 times as long, since more is made anew
+
+
 class Kept:
     """Stripes of an activation that are in memory, until they are dropped."""
 
@@ -88,14 +96,17 @@ def through(net: Net, x: Rows, channels: int, halo: int, up: int = 1, down: int 
 
 
 class Stripes:
-    """How a picture is walked: in stripes of about so many pixels, of whatever level, and with so many numbers kept."""
+    """How a picture is walked: in stripes of about so many numbers, and with no more than there is room for kept.
 
-    def __init__(self, pixels: int, room: int) -> None:
-        self.pixels, self.room = pixels, room
+    channels: the fewest that a stripe of a net's activations has; what is made of them may have fewer.
+    """
+
+    def __init__(self, numbers: int, channels: int, room: int) -> None:
+        self.numbers, self.channels, self.room = numbers, channels, room
 
     def _spans(self, x: Rows) -> list[tuple[int, int]]:
-        H, W, _ = x.shape
-        count = max(1, min(H * W // self.pixels, H // 2))
+        H, W, C = x.shape
+        count = max(1, min(H * W * max(C, self.channels) // self.numbers, H // 2))
         return list(pairwise(H * k // count for k in range(count + 1)))
 
     def keep(self, x: Rows, spending: bool = False) -> Rows:
@@ -150,13 +161,13 @@ class Striped(Protocol):
         ...
 
 
-def made(net: Striped, x: mx.array, scale: int, tile: int | None, channels: int) -> mx.array:
-    """What a net makes of x (B, H, W, C); with a tile in stripes, one picture after the other, if they are larger.
+def made(net: Striped, x: mx.array, scale: int, tiling: Tiling | None, channels: int) -> mx.array:
+    """What a net makes of x (B, H, W, C); tiling: in stripes, one picture after the other, if they are larger.
 
-    scale: the sides of the pictures for one of x; channels: those of a whole picture that may be kept on the way.
+    scale: the sides of the pictures for one of x; channels: of the net at that size.
     """
     pixels = x.shape[1] * x.shape[2] * scale**2
-    if tile is None or pixels <= tile**2:
+    if tiling is None or pixels <= tiling.side**2:
         return net(x)
-    walk = Stripes(tile**2, pixels * channels)
+    walk = Stripes(tiling.side**2 * channels, channels, pixels * (tiling.room * channels + 3))
     return joined([net.striped(one, walk) for one in mx.split(x, x.shape[0])])

@@ -5,7 +5,7 @@ import mlx.nn as nn
 
 from ..config import TinyVAEConfig
 from .convolution import Conv2d, doubled
-from .stripes import Stripes, made, through, whole
+from .stripes import Stripes, Tiling, made, through, whole
 
 CERTAIN = -30.0  # log variance of latents that have none; the least that Stable Diffusion's own encoder gives
 
@@ -85,14 +85,14 @@ class TinyAutoencoder(nn.Module):
             decoder += [Upsample(), Conv2d(C, C, 3, padding=1, bias=False)]
         self.decoder = Layers([*decoder, TinyBlock(C), Conv2d(C, 3, 3, padding=1)])
 
-    def encode(self, x: mx.array, tile: int | None = None) -> tuple[mx.array, mx.array]:
+    def encode(self, x: mx.array, tiling: Tiling | None = None) -> tuple[mx.array, mx.array]:
         """Pictures (B, H, W, 3) in [-1, 1] -> their latents (B, H / 8, W / 8, 4), and a log variance that is none.
 
-        tile: as in AutoencoderKL.
+        tiling: as in AutoencoderKL.
         """
-        latents = made(self.encoder, x / 2 + 0.5, 1, tile, 0)
+        latents = made(self.encoder, x / 2 + 0.5, 1, tiling, self.config.channels)
         return latents, mx.full(latents.shape, CERTAIN, latents.dtype)
 
-    def decode(self, z: mx.array, tile: int | None = None) -> mx.array:
-        """Latents (B, h, w, 4) -> pictures (B, 8 h, 8 w, 3), about [-1, 1]; tile: as in AutoencoderKL."""
-        return made(self.decoder, mx.tanh(z / 3) * 3, self.config.factor, tile, 0) * 2 - 1
+    def decode(self, z: mx.array, tiling: Tiling | None = None) -> mx.array:
+        """Latents (B, h, w, 4) -> pictures (B, 8 h, 8 w, 3), about [-1, 1]; tiling: as in AutoencoderKL."""
+        return made(self.decoder, mx.tanh(z / 3) * 3, self.config.factor, tiling, self.config.channels) * 2 - 1

@@ -10,7 +10,7 @@ from .attention import Attention
 from .convolution import Conv2d, Downsample2D, Upsample2D
 from .layers import ResnetBlock2D
 from .norm import GroupNorm
-from .stripes import Rows, Stripes, made, through, whole
+from .stripes import Rows, Stripes, Tiling, made, through, whole
 
 EPS = 1e-6  # of every norm in the autoencoder
 
@@ -163,27 +163,22 @@ class AutoencoderKL(nn.Module):
         if config.use_post_quant_conv:
             self.post_quant_conv = nn.Linear(config.latent_channels, config.latent_channels)
 
-    def encode(self, x: mx.array, tile: int | None = None) -> tuple[mx.array, mx.array]:
+    def encode(self, x: mx.array, tiling: Tiling | None = None) -> tuple[mx.array, mx.array]:
         """Pictures (B, H, W, 3) in [-1, 1] -> their latents' mean and log variance, (B, H / f, W / f, 4) each.
 
-        Both are of latents that are scaled to about N(0, 1), as a run takes them. tile: work in stripes of about
-        tile x tile pixels, one picture after the other, which takes less memory and gives the same.
+        Both are of latents that are scaled to about N(0, 1), as a run takes them. tiling: work in stripes, one
+        picture after the other, which takes less memory and gives the same.
         """
-        moments = made(self.encoder, x, 1, tile, self._kept)
+        moments = made(self.encoder, x, 1, tiling, self.config.block_out_channels[0])
         if "quant_conv" in self:
             moments = self.quant_conv(moments)
         mean, logvar = mx.split(moments, 2, axis=-1)
         scale = self.config.scaling_factor
         return (mean - self.config.shift_factor) * scale, logvar + 2 * math.log(scale)
 
-    def decode(self, z: mx.array, tile: int | None = None) -> mx.array:
-        """Scaled latents (B, H, W, 4) -> pictures (B, f H, f W, 3), about [-1, 1]; tile: as above."""
+    def decode(self, z: mx.array, tiling: Tiling | None = None) -> mx.array:
+        """Scaled latents (B, H, W, 4) -> pictures (B, f H, f W, 3), about [-1, 1]; tiling: as above."""
         z = z / self.config.scaling_factor + self.config.shift_factor
         if "post_quant_conv" in self:
             z = self.post_quant_conv(z)
-        return made(self.decoder, z, self.config.factor, tile, self._kept)
-
-    @property
-    def _kept(self) -> int:
-        """Channels that the widest level and the picture itself have, which stripes cannot save."""
-        return self.config.block_out_channels[0] + self.config.in_channels
+        return made(self.decoder, z, self.config.factor, tiling, self.config.block_out_channels[0])

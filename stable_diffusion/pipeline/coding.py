@@ -7,19 +7,21 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from ..models.stripes import Tiling
 from ..models.taesd import TinyAutoencoder
 from ..models.vae import AutoencoderKL
 from ..parallel import done, joined
 from .frames import FULL
-from .memory import tile_for
+from .memory import fits_whole, tiling_for
 
 Autoencoder = AutoencoderKL | TinyAutoencoder
+Make = Callable[[mx.array, Tiling | None], mx.array]
 
 
 def encoded(net: Autoencoder, pictures: mx.array, tile: int | None = None) -> mx.array:
     """Pictures (B, H, W, 3) in [-1, 1] -> the means of their latents (B, H / f, W / f, 4), float32; tile: asked for."""
     pixels = pictures.shape[1] * pictures.shape[2]
-    return _coded(net, lambda x, tile: net.encode(x, tile)[0], pictures, pixels, tile)
+    return _coded(net, lambda x, tiling: net.encode(x, tiling)[0], pictures, pixels, tile)
 
 
 def decoded(net: Autoencoder, latents: mx.array, tile: int | None = None) -> mx.array:
@@ -28,14 +30,12 @@ def decoded(net: Autoencoder, latents: mx.array, tile: int | None = None) -> mx.
     return _coded(net, net.decode, latents, pixels, tile)
 
 
-def _coded(
-    net: Autoencoder, make: Callable[[mx.array, int | None], mx.array], x: mx.array, pixels: int, asked: int | None
-) -> mx.array:
+def _coded(net: Autoencoder, make: Make, x: mx.array, pixels: int, asked: int | None) -> mx.array:
     """All of x together, if memory suffices; those of it that half precision is too small for once more, in full."""
     count, dtype = x.shape[0], _dtype_of(net)
-    tile = tile_for(net.config, pixels, dtype, asked)
-    apart = tile is None and tile_for(net.config, count * pixels, dtype, None) is not None
-    y = joined([_made(make, part, dtype, tile) for part in (mx.split(x, count) if apart else [x])])
+    tiling = tiling_for(net.config, pixels, dtype, asked)
+    apart = tiling is None and not fits_whole(net.config, count * pixels, dtype)
+    y = joined([_made(make, part, dtype, tiling) for part in (mx.split(x, count) if apart else [x])])
     if dtype != mx.float16:
         return y
     small = [i for i in range(count) if _finite(x[i]) and not _finite(y[i])]
@@ -57,8 +57,8 @@ def _finite(x: mx.array) -> bool:
     return bool(mx.isfinite(x).all())
 
 
-def _made(make: Callable[[mx.array, int | None], mx.array], x: mx.array, dtype: mx.Dtype, tile: int | None) -> mx.array:
-    return done(lambda: make(x.astype(dtype), tile).astype(mx.float32))
+def _made(make: Make, x: mx.array, dtype: mx.Dtype, tiling: Tiling | None) -> mx.array:
+    return done(lambda: make(x.astype(dtype), tiling).astype(mx.float32))
 
 
 def _dtype_of(net: nn.Module) -> mx.Dtype:

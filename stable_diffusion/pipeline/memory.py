@@ -6,6 +6,7 @@ import mlx.core as mx
 
 from ..backend import memory
 from ..config import TILE, TinyVAEConfig, UNetConfig, VAEConfig
+from ..models.stripes import Tiling
 from ..parallel import lanes, on_cpu
 from ..weights.nets import Description
 from .run import Run
@@ -13,6 +14,7 @@ from .run import Run
 # Measured on CPUs: what a stream's stripes and pieces take, and the widest arrays of a level that are there at once.
 STREAM = 250 * 2**20
 WIDEST, CODED = 6, 2
+STRIPE = 10  # arrays as large as a stripe of the autoencoder's largest level, where it goes in stripes
 # On GPUs, where Winograd's transforms take five times the arrays that they are of: an estimate.
 TRANSFORMED = 5
 
@@ -49,41 +51,50 @@ def needed(
     widest = (WIDEST if cpu else 2 * TRANSFORMED) * h * w * description.unet.block_out_channels[0]
     painting = streams + size * rows * (kept(description.unet, h, w) + widest)
     pixels, coded = s.height * s.width, description.coding(dtype)
-    return max(painting, coding(description.vae, pixels, coded, tile_for(description.vae, pixels, coded, tile)))
+    return max(painting, coding(description.vae, pixels, coded, tiling_for(description.vae, pixels, coded, tile)))
 
 
-def coding(vae: VAEConfig | TinyVAEConfig, pixels: int, dtype: mx.Dtype, tile: int | None = None) -> int:
-    """Bytes that pictures of so many pixels take on their way into latents, or back; tile: one after the other."""
+def coding(vae: VAEConfig | TinyVAEConfig, pixels: int, dtype: mx.Dtype, tiling: Tiling | None = None) -> int:
+    """Bytes that pictures of so many pixels take on their way into latents, or back; tiling: one after the other."""
     cpu, size = on_cpu(), dtype.size
     streams = len(lanes()) * STREAM if cpu else 0
-    at_once = pixels if tile is None else min(pixels, tile**2)
     first, second = (*vae.block_out_channels, vae.block_out_channels[-1])[:2]
-    kept = size * (first + 3) * (pixels if at_once < pixels else 0)
-    if isinstance(vae, TinyVAEConfig):
-        return streams + kept // 4 + CODED * size * at_once * vae.channels
-    if cpu:
-        return streams // 2 + kept + CODED * size * at_once * second
-    return kept + TRANSFORMED * size * at_once * (first + second)
+    tiny = isinstance(vae, TinyVAEConfig)
+    if tiling is None or pixels <= tiling.side**2:
+        if tiny or cpu:
+            return streams // (1 if tiny else 2) + CODED * size * pixels * second
+        return TRANSFORMED * size * pixels * (first + second)
+    # TAESD has no norms, and keeps levels of a quarter and less alone.
+    kept = pixels * (first // 4 if tiny else tiling.room * first + 3)
+    return streams // 2 + size * (kept + tiling.side**2 * (STRIPE if cpu else 2 * TRANSFORMED) * first)
 
 
-def tile_for(vae: VAEConfig | TinyVAEConfig, pixels: int, dtype: mx.Dtype, asked: int | None) -> int | None:
-    """The tile that a picture of so many pixels is coded in: the one that is asked for, or one where it has to be.
+def fits_whole(vae: VAEConfig | TinyVAEConfig, pixels: int, dtype: mx.Dtype) -> bool:
+    """Can pictures of so many pixels be coded at once? They get half of what memory there is."""
+    return coding(vae, pixels, dtype) <= available() // 2
 
-    It has to be where the whole picture would take more than half of what memory there is; None: it is coded whole.
+
+def tiling_for(vae: VAEConfig | TinyVAEConfig, pixels: int, dtype: mx.Dtype, asked: int | None) -> Tiling | None:
+    """How a picture of so many pixels is coded: in the tile that is asked for, or in one where it has to be.
+
+    It has to be where memory does not suffice for the whole picture; None: it is coded whole.
     """
-    return TILE if asked is None and coding(vae, pixels, dtype) > available() // 2 else asked
+    if asked is None and (fits_whole(vae, pixels, dtype) or pixels <= TILE**2):
+        return None
+    ample = Tiling(TILE if asked is None else asked)
+    return ample if coding(vae, pixels, dtype, ample) <= available() // 2 else Tiling(ample.side, room=1)
 
 
 def tiling(description: Description, run: Run, dtype: mx.Dtype, asked: int | None) -> str | None:
     """What a person is told where a run's pictures are coded in tiles that nobody asked for."""
     s, coded = run.settings, description.coding(dtype)
-    tile = tile_for(description.vae, s.height * s.width, coded, asked)
-    if asked is not None or tile is None:
+    found = tiling_for(description.vae, s.height * s.width, coded, asked)
+    if asked is not None or found is None:
         return None
     whole = coding(description.vae, s.height * s.width, coded)
     return (
         f"to encode or decode {s.width} x {s.height} whole would take about {whole / 2**30:.1f} GiB of memory: it is "
-        f"done in stripes (as by --tile {tile}), to the same numbers"
+        f"done in stripes (as by --tile {found.side}), to the same numbers"
     )
 
 
