@@ -17,6 +17,9 @@ SIZE = whole(1, 2**20)
 SIZES = several(SIZE, f"at most 32 whole numbers from 1 to {2**20}", most=32)
 SMALL = number(0, 1)
 
+TILE = 256  # pixels a side of what an autoencoder works on at once, where whole pictures are too large
+TILES = whole(16, 2**16)
+
 
 def _is_depth(value: Any) -> bool:
     one = isinstance(value, tuple | list) and len(value) <= 32 and not any(map(SIZE.fault, value))
@@ -219,7 +222,7 @@ class VAEConfig:
     use_quant_conv: bool = declared(True, flag())
     use_post_quant_conv: bool = declared(True, flag())
     mid_block_add_attention: bool = declared(True, flag())
-    force_upcast: bool = declared(False, flag())  # where the config says so: diffusers' default is True, unheeded
+    force_upcast: bool = declared(True, flag())  # heeded in XL alone, as in diffusers, whose default it is
 
     def __post_init__(self) -> None:
         check(self, rows(VAEConfig))

@@ -25,11 +25,11 @@ def _opened(float16: bool | None) -> StableDiffusion:
     return StableDiffusion(SD1, float16)
 
 
-def opened_once(model: Model, at_once: bool) -> StableDiffusion:
+def opened_once(model: Model, at_once: bool, low_memory: bool) -> StableDiffusion:
     """What stands in for `_loaded` in `conftest.opened_once`: opening is near half of what so small a command takes."""
     plain = Model(SD1, float16=model.float16)
-    if at_once or replace(model, hash=None, named_by=plain.named_by) != plain:
-        return _loaded(model, at_once)
+    if at_once or low_memory or replace(model, hash=None, named_by=plain.named_by) != plain:
+        return _loaded(model, at_once, low_memory)
     return _opened(model.float16)
 
 

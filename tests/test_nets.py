@@ -1,5 +1,7 @@
 """Nets against what diffusers and transformers made of the same weights: tests/make_references.py."""
 
+import json
+import shutil
 from pathlib import Path
 
 import mlx.core as mx
@@ -35,11 +37,27 @@ def test_half_precision_stays_near(family: str) -> None:
         assert relative_error(value, theirs[name]) < 0.03, name
 
 
-def test_an_autoencoder_that_asks_for_full_precision_gets_it() -> None:
+def test_the_autoencoder_of_an_xl_that_asks_for_full_precision_gets_it() -> None:
+    """As in diffusers: its StableDiffusionXLPipeline heeds force_upcast, its StableDiffusionPipeline does not."""
     kept = {family: StableDiffusion(str(DATA / family), float16=True) for family in ("sd1", "sd2", "xl")}
-    # sd1's config, as diffusers saves it, says force_upcast; sd2's says not.
-    wanted = {"sd1": mx.float32, "sd2": mx.float16, "xl": mx.float32}
+    said = {family: sd.description.vae.force_upcast for family, sd in kept.items()}
+    assert said == {"sd1": True, "sd2": False, "xl": True}
+    wanted = {"sd1": mx.float16, "sd2": mx.float16, "xl": mx.float32}
     assert {family: sd.autoencoder.encoder.conv_in.weight.dtype for family, sd in kept.items()} == wanted
+
+
+def test_a_mended_autoencoder_of_xl_is_half(tmp_path: Path) -> None:
+    """As madebyollin/sdxl-vae-fp16-fix: a repo whose config says force_upcast false."""
+    vae = tmp_path / "fix"
+    shutil.copytree(DATA / "xl" / "vae", vae)
+    config = json.loads((vae / "config.json").read_text())
+    (vae / "config.json").write_text(json.dumps({**config, "force_upcast": False}))
+    sd = StableDiffusion(str(DATA / "xl"), float16=True, vae=str(vae))
+    assert sd.autoencoder.encoder.conv_in.weight.dtype == mx.float16
+    del config["force_upcast"]  # older than that option, whose default is true
+    (vae / "config.json").write_text(json.dumps(config))
+    sd = StableDiffusion(str(DATA / "xl"), float16=True, vae=str(vae))
+    assert sd.autoencoder.encoder.conv_in.weight.dtype == mx.float32
 
 
 def test_attention_masks_do_not_overflow_in_half_precision() -> None:

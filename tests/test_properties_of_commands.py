@@ -43,7 +43,7 @@ GOOD = {
     "loras": "lora.safetensors:0.5", "lora_dir": "folder", "embeddings": "a.safetensors:cat", "vae": f"{SD1}/vae",
     "prediction": "v_prediction", "noise_source": "torch", "start_scale": "unit", "of_batch": "2/3",
     "step_noise_source": "nvidia", "step_seed_delta": "9", "variation_seed": "8", "variation_strength": "0.3",
-    "prompt_syntax": "a1111",
+    "prompt_syntax": "a1111", "tile": "64",
 }  # fmt: skip
 # What a request says nothing of: where files go, and what is printed.
 BESIDES = {"output", "overwrite", "plan", "print_parser", "verbose", "preload_models", "low_memory"}

@@ -69,7 +69,7 @@ class Bench:
             makers[f"text{k}"] = lambda kind=kind, config=config: kind(CLIPTextConfig(**config))
         if name not in self.made:
             # XL's autoencoder overflows in half precision: diffusers keeps it whole, and so does the other side.
-            whole = name == "vae" and self.family["vae"].get("force_upcast")
+            whole = name == "vae" and len(self.family["texts"]) > 1 and self.family["vae"].get("force_upcast")
             self.made[name] = filled(makers[name], torch.float32 if whole else self.dtype)
         return self.made[name]
 

@@ -60,7 +60,7 @@ _APART = (
 _REDRAWS = {
     "redraw", "output", "overwrite", "triangle_shape", "triangle_align", "highlight", "sheet_size", "n_rows",
     "show_denoising", "frames", "animate", "fps", "captions", "html",
-    "model", "float16", "quantize", "loras", "lora_partial", "lora_dir", "vae", "embeddings", "prediction",
+    "model", "float16", "quantize", "loras", "lora_partial", "lora_dir", "vae", "embeddings", "prediction", "tile",
     "save_prompt", "originals", "print_parser", "verbose",
 }  # fmt: skip
 
@@ -209,7 +209,7 @@ def _model(args: argparse.Namespace, replay: Replay | None) -> Model:
 def model_of(args: argparse.Namespace) -> dict[str, Any]:
     """What a command line asks for of a model, but its name."""
     lists = {name: tuple(value) for name in ("loras", "embeddings") if (value := getattr(args, name)) is not None}
-    plain = ("float16", "quantize", "vae", "prediction", "lora_partial", "lora_dir")
+    plain = ("float16", "quantize", "vae", "prediction", "lora_partial", "lora_dir", "tile")
     return {name: value for name in plain if (value := getattr(args, name)) is not None} | lists
 
 

@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from ..config import TILE
 from ..diffusion.noise import slider
 from ..jobs.model import LORA, MODEL_ROWS, TAUGHT
 from ..jobs.view import READERS, VIEW_ROWS, read_strengths
@@ -109,6 +110,7 @@ def add_common(parser: Parser) -> None:
 
     group = parser.add_argument_group("memory and speed")
     _add(group, "-q", "--quantize", nargs="?", const=8)
+    _add(group, "--tile", nargs="?", const=TILE)
     group.add_argument(
         "--no-float16",
         dest="float16",

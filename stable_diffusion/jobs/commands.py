@@ -40,6 +40,8 @@ def _options(settings: Settings, model: Model, originals: Originals | None) -> I
     for flag, named in (("--vae", model.vae), ("--prediction", model.prediction), ("--lora-dir", model.lora_dir)):
         if named is not None:
             yield from (flag, named)
+    if model.tile is not None:
+        yield from ("--tile", str(model.tile))
     if model.lora_partial:
         yield "--lora-partial"
     by_hand = {"steps", "spacing"} if settings.sigmas is not None or settings.times is not None else set()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
+from ..config import TILE, TILES
 from ..models.prompts import LORA_TAGS
 from ..presets import DEFAULT_MODEL
 from ..values import Kind, check, declared, flag, is_finite, one_of, plain, rows, several, text, thawed
@@ -134,6 +135,13 @@ class Model:
         "the folder of the LoRAs that a prompt names, as in <lora:name:0.8> with --prompt-syntax a1111",
         "FOLDER",
     )
+    tile: int | None = declared(
+        None,
+        TILES,
+        "encode and decode pictures in stripes of about PIXELS x PIXELS: less memory, some 1.4 times as long, the same "
+        f"to 1e-5; where memory would not suffice it is so by itself ({TILE} if nothing is given)",
+        "PIXELS",
+    )
     tagged: tuple[tuple[str, str], ...] = declared((), HASHES)  # the LoRAs that a prompt named, and their hashes
     named_by: str | None = None  # the file that says it was made with it
 
@@ -154,6 +162,7 @@ class Model:
             sd.embeddings,
             sd.prediction,
             sd.planner.lora_dir,
+            sd.tile,
         )
 
     @property
@@ -190,6 +199,7 @@ class Model:
                 self.prediction,
                 self.lora_partial,
                 self.lora_dir,
+                self.tile,
                 low_memory,
             )
         except CheckpointError as error:
@@ -250,5 +260,5 @@ def _named(run: "Run") -> dict[str, Path]:
     return {tag.name: use.file for tag, use in zip(tags, run.tagged, strict=True)}
 
 
-_SINCE = ("loras", "lora_partial", "vae", "embeddings", "prediction", "lora_dir", "tagged")
+_SINCE = ("loras", "lora_partial", "vae", "embeddings", "prediction", "lora_dir", "tile", "tagged")
 MODEL_ROWS = rows(Model)

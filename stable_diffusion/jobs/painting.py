@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..diffusion.samplers import Step
 from ..pipeline import Planner, Run, StableDiffusion
 from ..pipeline.laboratory import way_up
-from ..pipeline.memory import Weights, check_memory, fitting, needed, precision, tight
+from ..pipeline.memory import Weights, check_memory, fitting, needed, precision, tight, tiling
 from ..weights.nets import sized_nets
 from .announcements import announcement, cautions, exactness
 from .events import Answer, Event, Note, Progress
@@ -36,7 +36,7 @@ def show_plan(request: Request, planner: Planner, output: Output, low_memory: bo
     model = request.model
     nets = sized_nets(planner.description, precision(model.float16), model.quantize)
     for one, place in parts:
-        yield from _show_plan(one, planner, place, Weights.of(nets, low_memory))
+        yield from _show_plan(one, planner, place, Weights.of(nets, low_memory, one.model.tile))
 
 
 def _show_plan(request: Request, planner: Planner, output: Output, weights: Weights) -> Iterator[Event]:
@@ -55,6 +55,8 @@ def _show_plan(request: Request, planner: Planner, output: Output, weights: Weig
         how = "each net in memory only while it works"
     if fit.at_once is not None:
         how += f", {fit.at_once} of the UNet's rows at a time"
+    if said := tiling(description, alike[0], dtype, weights.tile):
+        yield Note(f"note: {said}")
     yield Note(f"about {takes / 2**30:.2f} GiB of memory at the most, {how}")
 
 

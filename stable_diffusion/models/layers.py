@@ -29,7 +29,11 @@ class ResnetBlock2D(nn.Module):
         if time is not None:
             h = h + self.time_emb_proj(time)[:, None, None, :]
         h = self.conv2(h, self.norm2.with_silu(h))
-        return h + (self.conv_shortcut(x) if "conv_shortcut" in self else x)
+        return h + self.shortcut(x)
+
+    def shortcut(self, x: mx.array) -> mx.array:
+        """What is added at the end: x, in out_channels."""
+        return self.conv_shortcut(x) if "conv_shortcut" in self else x
 
 
 class Beside(nn.Module):

@@ -1,12 +1,13 @@
 """Group normalisation (Wu & He 2018)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..parallel import cut, each, on_cpu
+from ..parallel import cut, each, joined, on_cpu
 from .elementwise import silu
 from .kernels import group_lines
 
@@ -22,6 +23,14 @@ def _scaled(x: mx.array, scale: mx.array, shift: mx.array) -> mx.array:
 def _scaled_with_silu(x: mx.array, scale: mx.array, shift: mx.array) -> mx.array:
     y = x.astype(mx.float32) * scale + shift
     return (y * mx.sigmoid(y)).astype(x.dtype)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of pieces of a picture."""
+
+    values: mx.array  # (pieces, 2, B, C), float32: of each channel its mean, and the sum of the squares around it
+    pixels: tuple[int, ...]  # of each piece
 
 
 class GroupNorm(nn.GroupNorm):
@@ -61,19 +70,34 @@ class GroupNorm(nn.GroupNorm):
 
     def _line(self, x: mx.array) -> tuple[mx.array, mx.array]:
         """What each channel is multiplied by, and what is added to it: (B, 1, 1, C) both."""
-        B, _, W, C = x.shape
-        pieces = cut(x, max(1, NUMBERS // (W * C)))
-        parts = mx.stack(each(_moments, pieces))  # (pieces, 2, B, C)
-        counts = mx.array([piece.shape[1] * W for piece in pieces])[:, None, None, None]
-        means, squares = (parts[:, i].reshape(len(pieces), B, self.num_groups, -1) for i in (0, 1))
-        numbers = x.shape[1] * W * (C // self.num_groups)
+        scale, shift = self._joined([self.moments(x)])
+        return scale.astype(x.dtype), shift.astype(x.dtype)
+
+    def moments(self, x: mx.array) -> Moments:
+        """What the norm has to know of a part (B, H, W, C) of a picture."""
+        _, _, W, C = x.shape
+        pieces = cut(x, max(1, NUMBERS // (W * C))) if on_cpu() else [x]
+        return Moments(mx.stack(each(_moments, pieces)), tuple(piece.shape[1] * W for piece in pieces))
+
+    def by_moments(self, parts: Sequence[Moments]) -> Callable[[mx.array], mx.array]:
+        """The norm of a picture that these are all parts of, and SiLU, to be used on any rows of it."""
+        scale, shift = self._joined(parts)
+        return lambda part: silu((part * scale + shift).astype(part.dtype))
+
+    def _joined(self, parts: Sequence[Moments]) -> tuple[mx.array, mx.array]:
+        values = joined([part.values for part in parts])
+        pixels = [count for part in parts for count in part.pixels]
+        pieces, _, B, C = values.shape
+        counts = mx.array(pixels)[:, None, None, None]
+        means, squares = (values[:, i].reshape(pieces, B, self.num_groups, -1) for i in (0, 1))
+        numbers = sum(pixels) * (C // self.num_groups)
         mean = (means * counts).sum(axis=(0, 3)) / numbers  # (B, G)
         apart = mx.square(means - mean[..., None]) * counts
         variance = (squares + apart).sum(axis=(0, 3)) / numbers
         mean, scale = (mx.repeat(y, C // self.num_groups, axis=1) for y in (mean, mx.rsqrt(variance + self.eps)))
         scale = scale * self.weight
         shift = self.bias - mean * scale
-        return tuple(y.astype(x.dtype)[:, None, None] for y in (scale, shift))  # type: ignore[return-value]
+        return scale[:, None, None], shift[:, None, None]
 
 
 def _moments(x: mx.array) -> mx.array:

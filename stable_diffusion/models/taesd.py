@@ -5,12 +5,15 @@ import mlx.nn as nn
 
 from ..config import TinyVAEConfig
 from .convolution import Conv2d, doubled
+from .stripes import Stripes, Tiling, made, through, whole
 
 CERTAIN = -30.0  # log variance of latents that have none; the least that Stable Diffusion's own encoder gives
 
 
 class TinyBlock(nn.Module):
     """Three convolutions, and the input added."""
+
+    HALO = 3  # pixels around its own that it sees
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -45,6 +48,24 @@ class Layers(nn.Module):
             x = layer(x)
         return x
 
+    def striped(self, x: mx.array, walk: Stripes) -> mx.array:
+        """The same of one array, in stripes; kept is what each level but the largest ends with."""
+        rows = whole(x)
+        for layer in self.layers:
+            channels = rows.shape[2]
+            if isinstance(layer, Upsample):
+                rows = through(layer, walk.keep(rows, spending=True), channels, halo=0, up=2)
+            elif isinstance(layer, TinyBlock):
+                rows = through(layer, rows, channels, halo=TinyBlock.HALO)
+            elif isinstance(layer, Conv2d) and layer.stride == (2, 2):
+                rows = walk.keep(through(layer, rows, layer.weight.shape[0], halo=1, down=2), spending=True)
+            elif isinstance(layer, Conv2d):
+                rows = through(layer, rows, layer.weight.shape[0], halo=1)
+            else:
+                rows = through(layer, rows, channels, halo=0)
+        rows = walk.keep(rows, spending=True)
+        return rows.take(0, rows.shape[0])
+
 
 class TinyAutoencoder(nn.Module):
     """Pictures to latents and back; the latents are those that the UNet works on, without any scaling."""
@@ -64,11 +85,14 @@ class TinyAutoencoder(nn.Module):
             decoder += [Upsample(), Conv2d(C, C, 3, padding=1, bias=False)]
         self.decoder = Layers([*decoder, TinyBlock(C), Conv2d(C, 3, 3, padding=1)])
 
-    def encode(self, x: mx.array) -> tuple[mx.array, mx.array]:
-        """Pictures (B, H, W, 3) in [-1, 1] -> their latents (B, H / 8, W / 8, 4), and a log variance that is none."""
-        latents = self.encoder(x / 2 + 0.5)
+    def encode(self, x: mx.array, tiling: Tiling | None = None) -> tuple[mx.array, mx.array]:
+        """Pictures (B, H, W, 3) in [-1, 1] -> their latents (B, H / 8, W / 8, 4), and a log variance that is none.
+
+        tiling: as in AutoencoderKL.
+        """
+        latents = made(self.encoder, x / 2 + 0.5, 1, tiling, self.config.channels)
         return latents, mx.full(latents.shape, CERTAIN, latents.dtype)
 
-    def decode(self, z: mx.array) -> mx.array:
-        """Latents (B, h, w, 4) -> pictures (B, 8 h, 8 w, 3), about [-1, 1]."""
-        return self.decoder(mx.tanh(z / 3) * 3) * 2 - 1
+    def decode(self, z: mx.array, tiling: Tiling | None = None) -> mx.array:
+        """Latents (B, h, w, 4) -> pictures (B, 8 h, 8 w, 3), about [-1, 1]; tiling: as in AutoencoderKL."""
+        return made(self.decoder, mx.tanh(z / 3) * 3, self.config.factor, tiling, self.config.channels) * 2 - 1

@@ -10,6 +10,7 @@ from .attention import Attention
 from .convolution import Conv2d, Downsample2D, Upsample2D
 from .layers import ResnetBlock2D
 from .norm import GroupNorm
+from .stripes import Rows, Stripes, Tiling, made, through, whole
 
 EPS = 1e-6  # of every norm in the autoencoder
 
@@ -58,10 +59,25 @@ class VAEBlock(nn.Module):
         for resnet in self.resnets:
             x = resnet(x)
         if "downsamplers" in self:
-            x = mx.pad(x, [(0, 0), (0, 1), (0, 1), (0, 0)])  # right and bottom only, as it was trained
-            x = self.downsamplers[0](x)
+            x = self._halved(x)
         if "upsamplers" in self:
             x = self.upsamplers[0](x)
+        return x
+
+    def _halved(self, x: mx.array) -> mx.array:
+        # Filled up at the right and at the bottom only, as it was trained.
+        y: mx.array = self.downsamplers[0](mx.pad(x, [(0, 0), (0, 1), (0, 1), (0, 0)]))
+        return y
+
+    def striped(self, x: Rows, walk: Stripes) -> Rows:
+        """The same in stripes. x is spent."""
+        for resnet in self.resnets:
+            x = walk.resnet(resnet, x)
+        if "downsamplers" in self:
+            return walk.keep(through(self._halved, x, x.shape[2], halo=1, down=2), spending=True)
+        if "upsamplers" in self:
+            x = through(self.upsamplers[0], x, x.shape[2], halo=1, up=2)
+            return walk.keep(x, spending=True) if walk.fits(x) else x
         return x
 
 
@@ -86,8 +102,18 @@ class Encoder(nn.Module):
         x = self.conv_in(x)
         for block in self.down_blocks:
             x = block(x)
+        return self._moments(x)
+
+    def _moments(self, x: mx.array) -> mx.array:
         x = self.mid_block(x)
         return self.conv_out(x, self.conv_norm_out.with_silu(x))
+
+    def striped(self, x: mx.array, walk: Stripes) -> mx.array:
+        """The same of one picture, in stripes."""
+        rows = through(self.conv_in, whole(x), self.conv_in.weight.shape[0], halo=1)
+        for block in self.down_blocks:
+            rows = block.striped(rows, walk)
+        return self._moments(rows.take(0, rows.shape[0]))
 
 
 class Decoder(nn.Module):
@@ -113,6 +139,16 @@ class Decoder(nn.Module):
             x = block(x)
         return self.conv_out(x, self.conv_norm_out.with_silu(x))
 
+    def striped(self, x: mx.array, walk: Stripes) -> mx.array:
+        """The same of one latent, in stripes."""
+        rows = whole(self.mid_block(self.conv_in(x)))
+        for block in self.up_blocks:
+            rows = block.striped(rows, walk)
+        norm = walk.norm(self.conv_norm_out, rows)
+        picture = through(lambda part: self.conv_out(part, norm), rows, self.conv_out.weight.shape[0], halo=1)
+        picture = walk.keep(picture, spending=True)
+        return picture.take(0, picture.shape[0])
+
 
 class AutoencoderKL(nn.Module):
     """Pictures to scaled latents and back; f = config.factor pixels a side to one latent."""
@@ -127,21 +163,22 @@ class AutoencoderKL(nn.Module):
         if config.use_post_quant_conv:
             self.post_quant_conv = nn.Linear(config.latent_channels, config.latent_channels)
 
-    def encode(self, x: mx.array) -> tuple[mx.array, mx.array]:
+    def encode(self, x: mx.array, tiling: Tiling | None = None) -> tuple[mx.array, mx.array]:
         """Pictures (B, H, W, 3) in [-1, 1] -> their latents' mean and log variance, (B, H / f, W / f, 4) each.
 
-        Both are of latents that are scaled to about N(0, 1), as a run takes them.
+        Both are of latents that are scaled to about N(0, 1), as a run takes them. tiling: work in stripes, one
+        picture after the other, which takes less memory and gives the same.
         """
-        moments = self.encoder(x)
+        moments = made(self.encoder, x, 1, tiling, self.config.block_out_channels[0])
         if "quant_conv" in self:
             moments = self.quant_conv(moments)
         mean, logvar = mx.split(moments, 2, axis=-1)
         scale = self.config.scaling_factor
         return (mean - self.config.shift_factor) * scale, logvar + 2 * math.log(scale)
 
-    def decode(self, z: mx.array) -> mx.array:
-        """Scaled latents (B, H, W, 4) -> pictures (B, f H, f W, 3), about [-1, 1]."""
+    def decode(self, z: mx.array, tiling: Tiling | None = None) -> mx.array:
+        """Scaled latents (B, H, W, 4) -> pictures (B, f H, f W, 3), about [-1, 1]; tiling: as above."""
         z = z / self.config.scaling_factor + self.config.shift_factor
         if "post_quant_conv" in self:
             z = self.post_quant_conv(z)
-        return self.decoder(z)
+        return made(self.decoder, z, self.config.factor, tiling, self.config.block_out_channels[0])

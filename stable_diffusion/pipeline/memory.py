@@ -9,19 +9,23 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from ..backend import memory, trim
-from ..config import TinyVAEConfig, UNetConfig
+from ..config import TILE, TinyVAEConfig, UNetConfig, VAEConfig
+from ..models.stripes import Tiling
 from ..parallel import lanes, on_cpu
 from ..weights.nets import Description
 from .run import Run
 
 PROCESS = 100 * 2**20  # Python, its libraries and MLX
 # Measured on CPUs. Of the UNet: copies of its largest kernel, transformed ones too, and the widest arrays of a level
-# that are there at once, all streams' stripes and pieces among them. Of the autoencoder: a stream's stripes, and the
-# widest arrays.
+# that are there at once, all streams' stripes and pieces among them. Of the autoencoder: a stream's stripes, the widest
+# arrays, and arrays as large as a stripe of its largest level, where it goes in stripes.
 KERNELS, WIDEST = 2.5, 16
-STREAM, CODED = 250 * 2**20, 2
-# On GPUs, where Winograd's transforms take five times the arrays that they are of: an estimate.
-TRANSFORMED = 5
+STREAM, CODED, STRIPE = 250 * 2**20, 2, 10
+# The widest arrays of a level of the UNet, and of the autoencoder, on an NVIDIA H100 in half precision; Apple GPUs are
+# taken to be like it.
+WIDEST_ON_GPU, CODED_ON_GPU = 80, 10
+# Bytes of what a float32 convolution sees and makes, on NVIDIA GPUs: MLX keeps that size in 32 bits.
+CONVOLVED = 2**31
 
 
 def kept(config: UNetConfig, h: int, w: int) -> int:
@@ -37,21 +41,25 @@ def kept(config: UNetConfig, h: int, w: int) -> int:
 
 @dataclass(frozen=True)
 class Weights:
-    """Bytes of the weights of a model's nets. in_turn: those of a net are in memory only while it works."""
+    """Bytes of the weights of a model's nets, and how memory is spared.
+
+    in_turn: weights of a net are in memory only while it works; tile: of the autoencoder, where one is asked for.
+    """
 
     unet: int = 0
     texts: int = 0
     autoencoder: int = 0
     in_turn: bool = False
+    tile: int | None = None
 
     @classmethod
-    def of(cls, nets: Mapping[str, nn.Module], in_turn: bool = False) -> "Weights":
+    def of(cls, nets: Mapping[str, nn.Module], in_turn: bool = False, tile: int | None = None) -> "Weights":
         """Those of nets by their names in `StableDiffusion`, be they read or not."""
         sizes = dict.fromkeys(("unet", "texts", "autoencoder"), 0)
         for name, net in nets.items():
             arrays: dict[str, mx.array] = dict(tree_flatten(net.parameters()))
             sizes["texts" if name.startswith("text_encoder") else name] += sum(a.nbytes for a in arrays.values())
-        return cls(**sizes, in_turn=in_turn)
+        return cls(**sizes, in_turn=in_turn, tile=tile)
 
     def beside(self, own: int) -> int:
         """Those that are in memory while a net works whose own are so many."""
@@ -73,12 +81,17 @@ def needed(
 
     at_once: rows that the UNet is given in a call at the most, where a step's are more than go together.
     """
-    work = working(description, runs, batch_size, dtype, at_once)
+    work = working(description, runs, batch_size, dtype, at_once, weights.tile)
     return PROCESS + max(weights.beside(getattr(weights, name)) + takes for name, takes in work.items())
 
 
 def working(
-    description: Description, runs: Sequence[Run], batch_size: int | None, dtype: mx.Dtype, at_once: int | None = None
+    description: Description,
+    runs: Sequence[Run],
+    batch_size: int | None,
+    dtype: mx.Dtype,
+    at_once: int | None = None,
+    tile: int | None = None,
 ) -> dict[str, int]:
     """Bytes that each of the nets takes at the most for its work, besides weights, by the names in `Weights`."""
     s, f = runs[0].settings, description.vae.factor
@@ -88,24 +101,62 @@ def working(
     rows = most * max(run.told for run in runs)
     rows = rows if at_once is None else min(rows, at_once)
     cpu = on_cpu()
-    streams = len(lanes()) * STREAM if cpu else 0
     widths = description.unet.block_out_channels
-    widest = (WIDEST if cpu else 2 * TRANSFORMED) * h * w * widths[0]
+    widest = (WIDEST if cpu else WIDEST_ON_GPU) * h * w * widths[0]
     kernel = 9 * 2 * max(widths) ** 2  # of the deepest convolution on the way up
     painting = size * (int(KERNELS * kernel) * cpu + rows * (kept(description.unet, h, w) + widest))
-    coding = _coding(description, max(images) * s.height * s.width, size, streams)
-    return {"texts": 0, "unet": painting, "autoencoder": coding}
+    vae, pixels, coded = description.vae, s.height * s.width, description.coding(dtype)
+    tiling = tiling_for(vae, pixels, coded, tile)
+    together = max(images) if tiling is None and fits_whole(vae, max(images) * pixels, coded) else 1
+    return {"texts": 0, "unet": painting, "autoencoder": coding(vae, together * pixels, coded, tiling)}
 
 
-def _coding(description: Description, pixels: int, size: int, streams: int) -> int:
-    """Bytes that pictures take together on their way into latents, or back."""
-    vae = description.vae
-    if isinstance(vae, TinyVAEConfig):
-        return streams + CODED * size * pixels * vae.channels
+def coding(vae: VAEConfig | TinyVAEConfig, pixels: int, dtype: mx.Dtype, tiling: Tiling | None = None) -> int:
+    """Bytes that pictures of so many pixels take on their way into latents, or back; tiling: one after the other."""
+    cpu, size = on_cpu(), dtype.size
+    streams = len(lanes()) * STREAM if cpu else 0
     first, second = (*vae.block_out_channels, vae.block_out_channels[-1])[:2]
-    if on_cpu():
-        return streams // 2 + CODED * size * pixels * second
-    return TRANSFORMED * (4 if vae.force_upcast else size) * pixels * (first + second)
+    tiny = isinstance(vae, TinyVAEConfig)
+    if tiling is None or pixels <= tiling.side**2:
+        if tiny or cpu:
+            return streams // (1 if tiny else 2) + CODED * size * pixels * second
+        return CODED_ON_GPU * size * pixels * (first + second)
+    # TAESD has no norms, and keeps levels of a quarter and less alone.
+    kept = pixels * (first // 4 if tiny else tiling.room * first + 3)
+    return streams // 2 + size * (kept + tiling.side**2 * (STRIPE if cpu else CODED_ON_GPU) * first)
+
+
+def fits_whole(vae: VAEConfig | TinyVAEConfig, pixels: int, dtype: mx.Dtype) -> bool:
+    """Can pictures of so many pixels be coded at once? They get half of what memory there is."""
+    widest = (*vae.block_out_channels, vae.block_out_channels[-1])[1]
+    convolved = 2 * dtype.size * pixels * widest
+    if not on_cpu() and mx.cuda.is_available() and dtype == mx.float32 and convolved >= CONVOLVED:
+        return False
+    return coding(vae, pixels, dtype) <= available() // 2
+
+
+def tiling_for(vae: VAEConfig | TinyVAEConfig, pixels: int, dtype: mx.Dtype, asked: int | None) -> Tiling | None:
+    """How a picture of so many pixels is coded: in the tile that is asked for, or in one where it has to be.
+
+    It has to be where memory does not suffice for the whole picture; None: it is coded whole.
+    """
+    if asked is None and (fits_whole(vae, pixels, dtype) or pixels <= TILE**2):
+        return None
+    ample = Tiling(TILE if asked is None else asked)
+    return ample if coding(vae, pixels, dtype, ample) <= available() // 2 else Tiling(ample.side, room=1)
+
+
+def tiling(description: Description, run: Run, dtype: mx.Dtype, asked: int | None) -> str | None:
+    """What a person is told where a run's pictures are coded in tiles that nobody asked for."""
+    s, coded = run.settings, description.coding(dtype)
+    found = tiling_for(description.vae, s.height * s.width, coded, asked)
+    if asked is not None or found is None:
+        return None
+    whole = coding(description.vae, s.height * s.width, coded)
+    return (
+        f"to encode or decode {s.width} x {s.height} whole would take about {whole / 2**30:.1f} GiB of memory: it is "
+        f"done in stripes (as by --tile {found.side}), to the same numbers"
+    )
 
 
 def precision(float16: bool | None) -> mx.Dtype:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
 
+from ..config import TILES
 from ..diffusion.noising import Inversion, NoisingKind
 from ..diffusion.plan import Plan
 from ..diffusion.samplers import Step
@@ -41,13 +41,14 @@ from ..weights.quantize import said_of
 from ..weights.repo import ENDING
 from ..weights.saving import read_dtypes, save_folder, save_single
 from .approximations import Approximations, seated
+from .coding import decoded, encoded
 from .conditioning import guides
 from .estimate import estimate_of, in_parts, repaint_channels
 from .frames import finite, shown
 from .inputs import NOTHING, Inputs
 from .inversion import invert_all
 from .laboratory import Axis, grid_settings, triangle_settings, way_up
-from .memory import Weights, check_memory, fitting, give_back, keep_in_bounds, precision
+from .memory import Weights, check_memory, fitting, give_back, keep_in_bounds, precision, tiling
 from .notebook import Rows, Steps, with_bar
 from .older import OlderSampler, older_settings, variance_preserving
 from .planner import Planner
@@ -58,19 +59,14 @@ from .turns import InTurn
 TAESD = ("madebyollin/taesd", "madebyollin/taesdxl")  # for SD 1.x and 2.x, and for XL
 
 
-def _dtype_of(net: nn.Module) -> mx.Dtype:
-    """The numbers that a net calculates with."""
-    arrays: dict[str, mx.array] = dict(tree_flatten(net.parameters()))
-    return next(iter(arrays.values())).dtype
-
-
 class StableDiffusion:
     """A Stable Diffusion checkpoint: 1.x, 2.x, XL, turbo or inpainting; what it is, its own config files say.
 
     model: a preset's name, a Hugging Face repo id or a file in one, a folder in the diffusers layout, or a .safetensors
         file with everything in it; without one it is the demo. Or a Checkpoint, which need not lie in any file.
     float16: half precision; None means on a GPU only, because MLX is slow at it on a CPU. Latents, noise levels and
-        coefficients are float32 always, and so is an autoencoder whose config says `force_upcast`.
+        coefficients are float32 always, and so is the autoencoder of an XL whose config says `force_upcast`. A picture
+        for which half precision is too small in the autoencoder is coded again in float32, with a warning.
     quantize: bits (2, 3, 4, 6 or 8) of the weights of the UNet's and the text encoders' linear layers, or the name of
         one of MLX's kinds of small floats (mxfp4, mxfp8, nvfp4).
     loras: paths or Hub names, alone or as `(path, scale)` or `(path, scale of the UNet, scale of the texts)`; they are
@@ -79,6 +75,8 @@ class StableDiffusion:
     embeddings: paths or Hub names of textual inversions, or `(path, word)` pairs.
     prediction: "epsilon" or "v_prediction", where a file does not say what its UNet predicts, or says it wrongly.
     lora_dir: the folder, and those in it, of the LoRAs that prompts name, <lora:name:0.8> in the syntax of a1111.
+    tile: the autoencoder works on stripes of about tile x tile pixels, which takes less memory, and longer: about 1.4
+        times. The pictures are the same to 1e-5 of their range. None: only where memory would not suffice else.
     low_memory: of the text encoders, the UNet and the autoencoder, only those that are at work have their weights in
         memory; they are opened anew when others begin to work, and read again when they are used again. The numbers are
         the same. It can be switched at any time. What was changed by hand in a net is lost then.
@@ -107,8 +105,11 @@ class StableDiffusion:
         prediction: str | None = None,
         lora_partial: bool = False,
         lora_dir: str | None = None,
+        tile: int | None = None,
         low_memory: bool = False,
     ) -> None:
+        if tile is not None and (fault := TILES.fault(tile)):
+            raise ValueError(f"tile is {tile!r}: it must be {fault}")
         if model is None:
             model = DEFAULT_MODEL
             warnings.warn(
@@ -126,7 +127,7 @@ class StableDiffusion:
         self.description = describe(checkpoint, prediction)  # stays when the nets are deleted
         self.loras = tuple(map(LoRAUse.of, loras))
         self.embeddings = tuple((str(e), None) if isinstance(e, str | Path) else tuple(e) for e in embeddings)
-        self.vae, self.prediction, self.lora_partial = vae, prediction, lora_partial
+        self.vae, self.prediction, self.lora_partial, self.tile = vae, prediction, lora_partial, tile
         self.planner = Planner(self.model, self.description, distilled(self.loras), lora_dir)
         numbers = ("_1", "_2") if self.description.xl else ("",)
         self._encoders = [f"text_encoder{number}" for number in numbers]
@@ -184,7 +185,7 @@ class StableDiffusion:
     def weights(self) -> Weights:
         """How large those of the nets that are still there are."""
         nets = {name: net for name, net in self.nets.items() if isinstance(net, nn.Module)}  # or somebody's own
-        return Weights.of(nets, self.low_memory)
+        return Weights.of(nets, self.low_memory, self.tile)
 
     @property
     def _told(self) -> dict[str, nn.Module]:
@@ -341,9 +342,8 @@ class StableDiffusion:
         if image.ndim != 3 or image.shape[2] != 3 or image.shape[0] % f or image.shape[1] % f:
             raise ValueError(f"the image has shape {image.shape}: it must be (H, W, 3), H and W multiples of {f}")
         self._let_work("autoencoder")
-        dtype = _dtype_of(self.autoencoder)
-        mean = done(lambda: self.autoencoder.encode(image[None].astype(dtype))[0])
-        return finite(mean.astype(mx.float32), "encoding the image", {"autoencoder": self.autoencoder}, image)
+        mean = encoded(self.autoencoder, image[None], self.tile)
+        return finite(mean, "encoding the image", {"autoencoder": self.autoencoder}, image)
 
     def begin(self, runs: Sequence[Run]) -> list[Run]:
         """Give runs of the same image what they start from: its latents, and the inversion where they ask for one.
@@ -359,6 +359,8 @@ class StableDiffusion:
         for size in dict.fromkeys(run.shape for run in runs):
             alike = [run for run in runs if run.shape == size]
             check_memory(self.description, alike, self.dtype, self.weights)
+            if said := tiling(self.description, alike[0], self.dtype, self.tile):
+                warnings.warn(said, stacklevel=2)
         for use in dict.fromkeys(use for run in runs for use in run.worn):
             read_fitting(use, self._told, self.description.family, self.lora_partial)
         x0 = None if first.image is None else self.encode(first.image)
@@ -436,8 +438,7 @@ class StableDiffusion:
     def decode(self, latents: mx.array) -> mx.array:
         """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], float32."""
         self._let_work("autoencoder")
-        dtype = _dtype_of(self.autoencoder)
-        pictures = done(lambda: self.autoencoder.decode(latents.astype(dtype)).astype(mx.float32))
+        pictures = decoded(self.autoencoder, latents, self.tile)
         return mx.clip(finite(pictures, "decoding", {"autoencoder": self.autoencoder}, latents) / 2 + 0.5, 0, 1)
 
     # The laboratory
@@ -450,13 +451,13 @@ class StableDiffusion:
     def tiny(self) -> TinyAutoencoder:
         """TAESD for this model's latents, for quick looks; downloaded once. Raises CheckpointError."""
         part = autoencoder_part(locate_extra(TAESD[self.description.xl], "TAESD"), self.description.checkpoint.latents)
-        net = open_autoencoder(part, self.dtype)
+        net = open_autoencoder(part, self.dtype, self.dtype == mx.float16)
         assert isinstance(net, TinyAutoencoder)
         return net
 
     def quick(self, latents: mx.array) -> mx.array:
         """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], by TAESD."""
-        pictures = done(lambda: self.tiny.decode(latents.astype(_dtype_of(self.tiny))).astype(mx.float32))
+        pictures = decoded(self.tiny, latents, self.tile)
         return mx.clip(pictures / 2 + 0.5, 0, 1)
 
     def preview(self, latents: mx.array) -> mx.array:

@@ -44,6 +44,14 @@ class Description:
         """What to call its kind: LoRAs and embeddings are for one of these."""
         return "SD XL" if self.xl else "SD 2.x" if self.unet.cross_attention_dim == 1024 else "SD 1.x"
 
+    def coding(self, dtype: mx.Dtype) -> mx.Dtype:
+        """What the autoencoder calculates with where the other nets take this dtype.
+
+        XL's overflows in half precision, unless its config says that it was mended (force_upcast false). Those of SD
+        1.x and 2.x do not, though newer copies of their configs say force_upcast: diffusers too heeds it in XL alone.
+        """
+        return mx.float32 if self.xl and self.vae.force_upcast else dtype
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know of it, in sentences."""
@@ -93,11 +101,13 @@ def describe(place: Path | Checkpoint, prediction: str | None = None) -> Descrip
 def open_net(description: Description, name: str, dtype: mx.Dtype) -> Any:
     """A net of a checkpoint by the name of its part, float16 or float32, its weights not yet read.
 
+    The autoencoder is as `Description.coding` has it.
+
     Raises CheckpointError, one sentence, for what is missing, damaged or of another shape.
     """
     part = description.checkpoint.parts[name]
     if name == "vae":
-        return open_autoencoder(part, dtype)
+        return open_autoencoder(part, description.coding(dtype), dtype == mx.float16)
     net = _empty(description, name)
     load(net, part.tensors(dtype == mx.float16), dtype, part.asks)
     return net
@@ -114,22 +124,19 @@ def sized_nets(description: Description, dtype: mx.Dtype, kind: int | str | None
         nets[name].set_dtype(dtype)
         if kind is not None:
             quantize(nets[name], kind)
-    part = description.checkpoint.parts["vae"]
-    nets["autoencoder"] = _empty_autoencoder(part)
-    nets["autoencoder"].set_dtype(autoencoder_dtype(part, dtype))
+    nets["autoencoder"] = _empty_autoencoder(description.checkpoint.parts["vae"])
+    nets["autoencoder"].set_dtype(description.coding(dtype))
     return nets
 
 
-def open_autoencoder(part: Part, dtype: mx.Dtype) -> AutoencoderKL | TinyAutoencoder:
-    """An autoencoder of either kind, its weights not yet read. Raises CheckpointError."""
+def open_autoencoder(part: Part, dtype: mx.Dtype, half: bool) -> AutoencoderKL | TinyAutoencoder:
+    """An autoencoder of either kind, its weights not yet read; half: from a checkpoint's smaller files.
+
+    Raises CheckpointError.
+    """
     net = _empty_autoencoder(part)
-    load(net, part.tensors(dtype == mx.float16), autoencoder_dtype(part, dtype), part.asks)
+    load(net, part.tensors(half), dtype, part.asks)
     return net
-
-
-def autoencoder_dtype(part: Part, dtype: mx.Dtype) -> mx.Dtype:
-    """What an autoencoder calculates with: one whose config says `force_upcast` with float32."""
-    return mx.float32 if _autoencoder_config(part).force_upcast else dtype
 
 
 def _empty(description: Description, name: str) -> Any:
