@@ -291,6 +291,25 @@ def test_nothing_piles_up_from_turn_to_turn() -> None:
     assert sizes[-1] - sizes[9] < 5, sizes
 
 
+def test_files_are_looked_for_once(extras: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the Hub, say, which need not answer any more."""
+    red, zorg = str(extras / "red.safetensors"), str(extras / "zorg.safetensors")
+    sd = StableDiffusion(SD1, float16=False, loras=[red], embeddings=[zorg], low_memory=True)
+    wanted = sd.txt2img(replace(SMALL, prompt="a zorg"))
+    asked: list[str] = []
+
+    def offline(name: str, what: str) -> Path:
+        asked.append(name)
+        if not Path(name).is_file():
+            raise AssertionError(name)
+        return Path(name)
+
+    monkeypatch.setattr("stable_diffusion.weights.extras.locate_extra", offline)
+    sd.embeddings = (("somebody/zorg", None),)
+    assert mx.array_equal(sd.txt2img(replace(SMALL, prompt="a zorg")), wanted)
+    assert red not in asked
+
+
 def test_it_can_be_switched_while_a_lora_is_worn(extras: Path) -> None:
     red, blue = (LoRAUse(str(extras / f"{name}.safetensors"), 0.7) for name in ("red", "blue"))
     sd = StableDiffusion(SD1, float16=False)

@@ -156,7 +156,12 @@ class StableDiffusion:
             setattr(self, name, net)
         texts, loras = self.texts if set(self._encoders) <= set(names) else None, (*self.loras, *self._worn)
         family, partial = self.description.family, self.lora_partial
-        return put_on(texts, self._told, family, self.dtype, loras, self.embeddings, partial, names)
+        return put_on(texts, self._told, family, self.dtype, loras, self._taught, partial, names)
+
+    @cached_property
+    def _taught(self) -> list[tuple[str, str | None]]:
+        """The embeddings by their files, which are looked for, perhaps on the Hub, but once."""
+        return [(str(locate_extra(path, "an embedding")), word) for path, word in self.embeddings]
 
     def _let_work(self, *names: str) -> None:
         """Where memory is low, let go of the weights of all nets but these, which are about to be used."""

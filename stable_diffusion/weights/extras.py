@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import mlx.core as mx
@@ -38,7 +39,7 @@ class LoRAUse:
             raise ValueError(f"{given!r} is no LoRA: it must be a path and one scale or two")
         return cls(str(path), numbers[0], numbers[-1])
 
-    @property
+    @cached_property
     def file(self) -> Path:
         """Where it lies, downloaded if it is on the Hub. Raises CheckpointError."""
         return locate_extra(self.path, "a LoRA")
