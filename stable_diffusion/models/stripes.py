@@ -23,7 +23,7 @@ class Tiling:
     """How pictures are coded in stripes."""
 
     side: int  # a stripe has about as many pixels as a square of it
-    room: int = 2  # how often the largest level may be kept; once takes 1.5 times as long, since more is made anew
+    room: int = 2  # how often the largest level may be kept; with once, more is made anew: it takes 1.4 times as long
 
 
 class Kept:

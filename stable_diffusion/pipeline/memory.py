@@ -20,7 +20,7 @@ PROCESS = 100 * 2**20  # Python, its libraries and MLX
 # that are there at once, all streams' stripes and pieces among them. Of the autoencoder: a stream's stripes, the widest
 # arrays, and arrays as large as a stripe of its largest level, where it goes in stripes.
 KERNELS, WIDEST = 2.5, 16
-STREAM, CODED, STRIPE = 250 * 2**20, 2, 10
+STREAM, CODED, STRIPE = 190 * 2**20, 2.9, 10
 # The widest arrays of a level of the UNet, and of the autoencoder, on an NVIDIA H100 in half precision; Apple GPUs are
 # taken to be like it.
 WIDEST_ON_GPU, CODED_ON_GPU = 80, 10
@@ -119,7 +119,7 @@ def coding(vae: VAEConfig | TinyVAEConfig, pixels: int, dtype: mx.Dtype, tiling:
     tiny = isinstance(vae, TinyVAEConfig)
     if tiling is None or pixels <= tiling.side**2:
         if tiny or cpu:
-            return streams // (1 if tiny else 2) + CODED * size * pixels * second
+            return streams // (1 if tiny else 2) + int(CODED * size * pixels * second)
         return CODED_ON_GPU * size * pixels * (first + second)
     # TAESD has no norms, and keeps levels of a quarter and less alone.
     kept = pixels * (first // 4 if tiny else tiling.room * first + 3)

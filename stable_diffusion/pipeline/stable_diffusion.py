@@ -75,7 +75,7 @@ class StableDiffusion:
     embeddings: paths or Hub names of textual inversions, or `(path, word)` pairs.
     prediction: "epsilon" or "v_prediction", where a file does not say what its UNet predicts, or says it wrongly.
     lora_dir: the folder, and those in it, of the LoRAs that prompts name, <lora:name:0.8> in the syntax of a1111.
-    tile: the autoencoder works on stripes of about tile x tile pixels, which takes less memory, and longer: about 1.4
+    tile: the autoencoder works on stripes of about tile x tile pixels, which takes less memory and longer, 1.2 to 1.7
         times. The pictures are the same to 1e-5 of their range. None: only where memory would not suffice else.
     low_memory: of the text encoders, the UNet and the autoencoder, only those that are at work have their weights in
         memory; they are opened anew when others begin to work, and read again when they are used again. The numbers are
