@@ -149,10 +149,14 @@ def test_the_estimate_knows_of_stripes(sd: StableDiffusion, monkeypatch: pytest.
         monkeypatch.setattr(memory, name, 0)
     whole, striped = needed(sd.description, [run]), needed(sd.description, [run], weights=Weights(tile=256))
     assert striped < whole
-    monkeypatch.setattr(memory, "available", lambda: whole)  # so that stripes are taken by themselves
-    found = tiling_for(sd.description.vae, 2048**2, mx.float32, None)
-    assert found == Tiling(TILE, room=1)  # since twice would take more than half
-    assert needed(sd.description, [run]) == coding(sd.description.vae, 2048**2, mx.float32, found) < striped
+    vae, ample = sd.description.vae, Tiling(TILE)
+    twice = 2 * coding(vae, 2048**2, mx.float32, ample)  # half of it is for stripes, which are taken by themselves
+    for there, found in ((twice, ample), (twice - 1, Tiling(TILE, room=1))):
+        monkeypatch.setattr(memory, "available", lambda there=there: there)
+        assert tiling_for(vae, 2048**2, mx.float32, None) == found
+        takes = needed(sd.description, [run])
+        assert takes - coding(vae, 2048**2, mx.float32, found) == 2 * 4 * 3 * 2048**2  # the picture, and once more
+        assert takes == striped if found == ample else takes < striped
 
 
 def test_commands_take_a_tile_and_write_it_down(tmp_path: Path, tiles: list[tuple[str, int, Tiling | None]]) -> None:

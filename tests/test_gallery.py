@@ -15,6 +15,7 @@ import image2image
 import txt2image
 from stable_diffusion import StableDiffusion, Step
 from stable_diffusion.jobs.record import load_record
+from stable_diffusion.models.stripes import Tiling
 from stable_diffusion.models.unet import UNet2DConditionModel
 from stable_diffusion.models.vae import AutoencoderKL
 from stable_diffusion.presets import DEMO
@@ -82,9 +83,9 @@ def test_linear_previews_need_no_decoder_but_for_the_picture(monkeypatch: pytest
     decoded: list[int] = []
     whole = AutoencoderKL.decode
 
-    def counted(self: AutoencoderKL, latents: mx.array) -> mx.array:
+    def counted(self: AutoencoderKL, latents: mx.array, tiling: Tiling | None = None) -> mx.array:
         decoded.append(latents.shape[0])
-        return whole(self, latents)
+        return whole(self, latents, tiling)
 
     monkeypatch.setattr(AutoencoderKL, "decode", counted)
     assert txt("a house", "-sd", "1", "--preview", "linear") == 0

@@ -108,7 +108,8 @@ def working(
     vae, pixels, coded = description.vae, s.height * s.width, description.coding(dtype)
     tiling = tiling_for(vae, pixels, coded, tile)
     together = max(images) if tiling is None and fits_whole(vae, max(images) * pixels, coded) else 1
-    return {"texts": 0, "unet": painting, "autoencoder": coding(vae, together * pixels, coded, tiling)}
+    made = 2 * mx.float32.size * 3 * max(images) * pixels  # pictures, before and after they are brought into [0, 1]
+    return {"texts": 0, "unet": painting, "autoencoder": made + coding(vae, together * pixels, coded, tiling)}
 
 
 def coding(vae: VAEConfig | TinyVAEConfig, pixels: int, dtype: mx.Dtype, tiling: Tiling | None = None) -> int:
