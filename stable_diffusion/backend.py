@@ -5,9 +5,11 @@ that is loaded first, with its symbols global, takes its place. On macOS MLX has
 cuBLAS: there is nothing to do.
 """
 
+import _ctypes
 import ctypes
 import ctypes.util
 import os
+import re
 import shutil
 import sys
 from importlib import metadata
@@ -26,7 +28,13 @@ _LIBRARIES = (
 # Of glibc's malloc.h. Without these, every large array is fresh pages from the system, cleared one by one.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
+# OpenBLAS has kernels for the processors of its day. A younger one gets those of 2004, four times slower than those of
+# the best older one that has all of its instructions: which those are, by what it can do.
+_LAST_RESORT = b"Prescott"
+_KERNELS = {"SkylakeX": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}, "Haswell": {"avx2", "fma"}}
+
 _CONTAINED = Path("/sys/fs/cgroup/memory.max")
+_PROCESSORS = Path("/proc/cpuinfo")
 
 _SLOW = "matrix products run some 30 times slower than they could here"
 ADVICE = f"{_SLOW}; install a fast BLAS: sudo apt install libopenblas0"
@@ -54,11 +62,26 @@ def load_blas() -> str | None:
         try:
             library = ctypes.CDLL(name, mode=ctypes.RTLD_LOCAL)
             library.cblas_sgemm  # noqa: B018  a BLAS without its C interface is of no use to MLX
+            if kernels := _better_kernels(library):
+                os.environ["OPENBLAS_CORETYPE"] = kernels  # which it reads when it is loaded
+                _ctypes.dlclose(library._handle)
             ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
         except (OSError, AttributeError):
             continue
         return name
     return None
+
+
+def _better_kernels(library: ctypes.CDLL) -> str | None:
+    """The kernels that OpenBLAS should take on a processor that it does not know, where nobody has named others."""
+    if "OPENBLAS_CORETYPE" in os.environ or not hasattr(library, "openblas_get_corename"):
+        return None
+    library.openblas_get_corename.restype = ctypes.c_char_p
+    if library.openblas_get_corename() != _LAST_RESORT:
+        return None
+    about = re.search(r"^flags\s*:(.*)", _PROCESSORS.read_text(), re.MULTILINE)
+    can = set(about[1].split()) if about else set()
+    return next((name for name, needs in _KERNELS.items() if needs <= can), None)
 
 
 def prepare() -> str | None:

@@ -151,6 +151,55 @@ print(backend().load_blas())
     assert run(program) == "libflexiblas.so.3"
 
 
+CORE = """
+import ctypes, stable_diffusion
+found = ctypes.CDLL(None)
+found.openblas_get_corename.restype = ctypes.c_char_p
+print(found.openblas_get_corename().decode())
+"""
+
+
+@on_linux_cpu
+def test_openblas_takes_kernels_that_know_what_the_processor_can(tuned: None) -> None:
+    """By itself it takes its last resort on a processor that is younger than it."""
+    if "openblas" not in run(ALONE + "print(backend().load_blas())"):
+        pytest.skip("the BLAS here is another")
+    if not backend._KERNELS["Haswell"] <= set(Path("/proc/cpuinfo").read_text().split()):
+        pytest.skip("an old processor")
+    assert run(CORE, OPENBLAS_CORETYPE="Prescott") == "Prescott"  # what a person names is left
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
+    found = subprocess.run(
+        [sys.executable, "-c", CORE], env={**environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert found.stdout.strip() not in ("", "Prescott"), found.stderr
+
+
+@pytest.mark.parametrize(
+    ("core", "flags", "wanted"),
+    [
+        (b"Prescott", "sse sse2 avx avx2 fma avx512f avx512bw avx512dq avx512vl", "SkylakeX"),
+        (b"Prescott", "sse sse2 avx avx2 fma avx512f", "Haswell"),
+        (b"Prescott", "sse sse2 avx", None),
+        (b"Zen", "sse sse2 avx avx2 fma", None),
+    ],
+)
+def test_kernels_are_named_where_openblas_does_not_know_the_processor(
+    core: bytes, flags: str, wanted: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Library:
+        @staticmethod
+        def openblas_get_corename() -> bytes:
+            return core
+
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: none\n")
+    monkeypatch.setattr(backend, "_PROCESSORS", tmp_path / "cpuinfo")
+    monkeypatch.setattr(Library.openblas_get_corename, "restype", None, raising=False)
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    assert backend._better_kernels(Library()) == wanted  # type: ignore[arg-type]
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Nehalem")
+    assert backend._better_kernels(Library()) is None  # type: ignore[arg-type]
+
+
 def test_when_mlx_was_first_one_line_says_what_to_do() -> None:
     program = f"""{ALONE}
 sys.platform, metadata.version = "linux", lambda name: "1"
