@@ -10,6 +10,8 @@ import pytest
 from mlx.utils import tree_flatten
 
 from stable_diffusion import Settings, StableDiffusion
+from stable_diffusion.bench.families import FAMILIES
+from stable_diffusion.config import VAEConfig
 from stable_diffusion.models.unet import UNet2DConditionModel, UpBlock
 from stable_diffusion.pipeline import Planner, memory
 from stable_diffusion.pipeline.memory import (
@@ -218,3 +220,21 @@ def test_gpus_give_back_what_was_freed_and_apple_s_keep_a_quarter(monkeypatch: p
     monkeypatch.setattr(mx.metal, "is_available", lambda: True)
     keep_in_bounds()
     assert asked == [2 * 2**30]
+
+
+@pytest.mark.parametrize(("cuda", "side", "dtype", "whole"), [
+    (True, 1024, mx.float32, False),
+    (True, 960, mx.float32, True),
+    (True, 1024, mx.float16, True),
+    (False, 1024, mx.float32, True),
+])  # fmt: skip
+def test_convolutions_that_cuda_cannot_hold_are_cut(
+    cuda: bool, side: int, dtype: mx.Dtype, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLX counts the bytes that cuDNN works with in 32 bits: XL's decoder asked for all of an H100 and more."""
+    monkeypatch.setattr(memory, "on_cpu", lambda: False)
+    monkeypatch.setattr(memory, "available", lambda: 2**40)
+    monkeypatch.setattr(mx.cuda, "is_available", lambda: cuda)
+    vae = VAEConfig.from_diffusers(FAMILIES["sdxl"].vae)
+    assert memory.fits_whole(vae, side**2, dtype) == whole
+    assert (memory.tiling_for(vae, side**2, dtype, None) is None) == whole

@@ -24,7 +24,8 @@ STREAM, CODED, STRIPE = 190 * 2**20, 2.9, 10
 # The widest arrays of a level of the UNet, and of the autoencoder, on an NVIDIA H100 in half precision; Apple GPUs are
 # taken to be like it.
 WIDEST_ON_GPU, CODED_ON_GPU = 80, 10
-# Bytes of what a float32 convolution sees and makes, on NVIDIA GPUs: MLX keeps that size in 32 bits.
+# Bytes of what a float32 convolution sees and makes on NVIDIA GPUs: MLX 0.32 counts them in 32 bits, and at this many asks
+# for more memory than there is (XL's decoder at 1024 x 1024 on an H100).
 CONVOLVED = 2**31
 
 
@@ -129,11 +130,14 @@ def coding(vae: VAEConfig | TinyVAEConfig, pixels: int, dtype: mx.Dtype, tiling:
 
 def fits_whole(vae: VAEConfig | TinyVAEConfig, pixels: int, dtype: mx.Dtype) -> bool:
     """Can pictures of so many pixels be coded at once? They get half of what memory there is."""
+    return not _too_wide(vae, pixels, dtype) and coding(vae, pixels, dtype) <= available() // 2
+
+
+def _too_wide(vae: VAEConfig | TinyVAEConfig, pixels: int, dtype: mx.Dtype) -> bool:
+    """Would MLX fail at a convolution of so many pixels, however much memory there is?"""
     widest = (*vae.block_out_channels, vae.block_out_channels[-1])[1]
-    convolved = 2 * dtype.size * pixels * widest
-    if not on_cpu() and mx.cuda.is_available() and dtype == mx.float32 and convolved >= CONVOLVED:
-        return False
-    return coding(vae, pixels, dtype) <= available() // 2
+    on_cuda = not on_cpu() and mx.cuda.is_available()
+    return on_cuda and dtype == mx.float32 and 2 * dtype.size * pixels * widest >= CONVOLVED
 
 
 def tiling_for(vae: VAEConfig | TinyVAEConfig, pixels: int, dtype: mx.Dtype, asked: int | None) -> Tiling | None:
@@ -154,9 +158,12 @@ def tiling(description: Description, run: Run, dtype: mx.Dtype, asked: int | Non
     if asked is not None or found is None:
         return None
     whole = coding(description.vae, s.height * s.width, coded)
+    why = f"would take about {whole / 2**30:.1f} GiB of memory"
+    if _too_wide(description.vae, s.height * s.width, coded):
+        why = "is beyond MLX in full precision on this GPU"
     return (
-        f"to encode or decode {s.width} x {s.height} whole would take about {whole / 2**30:.1f} GiB of memory: it is "
-        f"done in stripes (as by --tile {found.side}), to the same numbers"
+        f"to encode or decode {s.width} x {s.height} whole {why}: it is done in stripes (as by --tile {found.side}), to "
+        "the same numbers"
     )
 
 
