@@ -182,7 +182,8 @@ def test_a_machine_with_little_memory_makes_the_same_pictures(
     assert max(rows_of_calls) == most
     assert apart.keys() == together.keys() and len(apart) == 6
     for place, x in together.items():
-        assert mx.allclose(apart[place], x, atol=1e-4), float(mx.abs(apart[place] - x).max())
+        # A BLAS adds up single rows in another order, and guidance multiplies what differs.
+        assert mx.allclose(apart[place], x, atol=5e-4), float(mx.abs(apart[place] - x).max())
 
 
 def test_guidance_s_halves_are_two_calls_where_memory_is_short(

@@ -50,8 +50,9 @@ def commands() -> list[list[tuple[str, list[str]]]]:
 def _quick(name: str, words: list[str]) -> list[str]:
     """The same command with fewer steps: that it runs is tested here, what it paints elsewhere."""
     if name == "-m stable_diffusion.bench":
+        quick = {"samplers": ["--points", "10"], "memory": ["--family", "demo", "--size", "64", "--only", "unet"]}
         nets = ["--family", "demo", "--runs", "1", "--only", "text"]
-        return [*words, *(["--points", "10"] if "samplers" in words else nets)]
+        return [*words, *next((more for page, more in quick.items() if page in words), nets)]
     if name == "-m stable_diffusion.convert":
         return words
     if "--model" in words and words[words.index("--model") + 1].endswith(".safetensors"):

@@ -24,7 +24,7 @@ STREAM, CODED, STRIPE = 190 * 2**20, 2.9, 10
 # The widest arrays of a level of the UNet, and of the autoencoder, on an NVIDIA H100 in half precision; Apple GPUs are
 # taken to be like it.
 WIDEST_ON_GPU, CODED_ON_GPU = 80, 10
-# Bytes of what a float32 convolution sees and makes on NVIDIA GPUs: MLX 0.32 counts them in 32 bits, and at this many asks
+# Bytes of what a float32 convolution sees and makes on NVIDIA GPUs. MLX 0.32 counts them in 32 bits: at this many it asks
 # for more memory than there is (XL's decoder at 1024 x 1024 on an H100).
 CONVOLVED = 2**31
 
@@ -162,8 +162,8 @@ def tiling(description: Description, run: Run, dtype: mx.Dtype, asked: int | Non
     if _too_wide(description.vae, s.height * s.width, coded):
         why = "is beyond MLX in full precision on this GPU"
     return (
-        f"to encode or decode {s.width} x {s.height} whole {why}: it is done in stripes (as by --tile {found.side}), to "
-        "the same numbers"
+        f"to encode or decode {s.width} x {s.height} whole {why}: it is done in stripes (as by --tile {found.side}), "
+        "to the same numbers"
     )
 
 
