@@ -24,8 +24,8 @@ STREAM, CODED, STRIPE = 190 * 2**20, 2.9, 10
 # The widest arrays of a level of the UNet, and of the autoencoder, on an NVIDIA H100 in half precision; Apple GPUs are
 # taken to be like it.
 WIDEST_ON_GPU, CODED_ON_GPU = 80, 10
-# Bytes of what a float32 convolution sees and makes on NVIDIA GPUs. MLX 0.32 counts them in 32 bits: at this many it asks
-# for more memory than there is (XL's decoder at 1024 x 1024 on an H100).
+# Bytes of what a float32 convolution sees and makes on NVIDIA GPUs. MLX 0.32 counts them in 32 bits, and asks for more
+# memory than there is at this many (XL's decoder at 1024 x 1024 on an H100).
 CONVOLVED = 2**31
 
 
