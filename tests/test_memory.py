@@ -239,3 +239,22 @@ def test_convolutions_that_cuda_cannot_hold_are_cut(
     vae = VAEConfig.from_diffusers(FAMILIES["sdxl"].vae)
     assert memory.fits_whole(vae, side**2, dtype) == whole
     assert (memory.tiling_for(vae, side**2, dtype, None) is None) == whole
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "named", "not_named"),
+    [
+        (9, ["--low-memory"], ["--width", "--quantize"]),
+        (3, ["--width", "--quantize"], ["--low-memory"]),
+        (0, ["--width"], ["--low-memory", "--quantize"]),
+    ],
+)
+def test_the_remedy_is_one_that_helps(
+    sd: StableDiffusion, monkeypatch: pytest.MonkeyPatch, gigabytes: int, named: list[str], not_named: list[str]
+) -> None:
+    asked, weights = runs(sd), Weights(unet=8 * 2**30, texts=2**30, autoencoder=2**30)
+    monkeypatch.setattr(memory, "limit", lambda: needed(sd.description, asked, 1) + gigabytes * 2**30)
+    with pytest.raises(MemoryError) as error:
+        check_memory(sd.description, asked, mx.float32, weights)
+    assert all(option in str(error.value) for option in named)
+    assert not any(option in str(error.value) for option in not_named)

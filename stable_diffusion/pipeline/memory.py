@@ -221,15 +221,22 @@ def check_memory(
 
     On a CPU, MLX would be killed for it.
     """
-    takes, there = needed(description, runs, 1, dtype, weights, at_once=1), limit()
-    if takes <= there:
+
+    def taken(otherwise: Weights) -> int:
+        return needed(description, runs, 1, dtype, otherwise, at_once=1)
+
+    there = limit()
+    if taken(weights) <= there:
         return
-    s, remedies = runs[0].settings, ["make them smaller (--width)", "keep weights in fewer bits (--quantize)"]
-    if not weights.in_turn and needed(description, runs, 1, dtype, replace(weights, in_turn=True), 1) <= there:
+    s, in_turn = runs[0].settings, replace(weights, in_turn=True)
+    remedies = ["make them smaller (--width)"]
+    if taken(in_turn) <= there:
         remedies = ["have each net in memory only while it works (--low-memory)"]
+    elif taken(replace(in_turn, unet=weights.unet // 4, texts=weights.texts // 4)) <= there:
+        remedies.append("keep weights in fewer bits (--quantize 4)")
     raise MemoryError(
-        f"pictures of {s.width} x {s.height} take about {takes / 2**30:.0f} GiB of memory, weights and all, and there "
-        f"are {there / 2**30:.0f}: {', or '.join(remedies)}"
+        f"pictures of {s.width} x {s.height} take about {taken(weights) / 2**30:.0f} GiB of memory, weights and all, "
+        f"and there are {there / 2**30:.0f}: {', or '.join(remedies)}"
     )
 
 
