@@ -79,7 +79,10 @@ def _better_kernels(library: ctypes.CDLL) -> str | None:
     library.openblas_get_corename.restype = ctypes.c_char_p
     if library.openblas_get_corename() != _LAST_RESORT:
         return None
-    about = re.search(r"^flags\s*:(.*)", _PROCESSORS.read_text(), re.MULTILINE)
+    try:
+        about = re.search(r"^flags\s*:(.*)", _PROCESSORS.read_text(), re.MULTILINE)
+    except OSError:
+        return None
     can = set(about[1].split()) if about else set()
     return next((name for name, needs in _KERNELS.items() if needs <= can), None)
 

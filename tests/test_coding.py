@@ -165,7 +165,7 @@ def test_commands_take_a_tile_and_write_it_down(tmp_path: Path, tiles: list[tupl
     assert image2image.main([*words, "--tile", "48", "-o", str(out)]) == 0
     assert tiles == [("encode", 1, Tiling(48)), ("decode", 1, Tiling(48))]
     assert txt2image.main(["a meadow", "--steps", "1", "--tile", "-o", str(whole)]) == 0
-    assert tiles[2:] == [("decode", 1, Tiling(TILE))]
+    assert tiles[2:] == [("decode", 1, None)]  # a picture that it covers is coded whole
     tiles.clear()
     assert image2image.main(["--from", str(out), "-o", str(again)]) == 0
     assert tiles == [("encode", 1, Tiling(48)), ("decode", 1, Tiling(48))]
@@ -259,3 +259,22 @@ def test_weights_that_half_precision_cannot_hold_are_an_error_that_says_so(small
     small.autoencoder.decoder.conv_in.weight = small.autoencoder.decoder.conv_in.weight * 10
     with pytest.raises(FloatingPointError, match="infinite in half precision: --no-float16"):
         small.decode(latents(small, 1, side=4))
+
+
+def test_pictures_that_a_tile_covers_are_as_without_one(
+    tiles: list[tuple[str, int, Tiling | None]], memory_for: Callable[[int], None]
+) -> None:
+    """They go one by one where not all fit together, and the estimate knows."""
+    sd = StableDiffusion("demo", float16=False, tile=256)
+    (run,) = [sd.planner.run(Settings(prompt="a", steps=1, n_images=8))]
+    assert needed(sd.description, [run], 1) == needed(sd.description, [run], 1, weights=Weights(tile=256))
+    memory_for(2 * 128**2)
+    sd.decode(latents(sd, 3))
+    assert tiles == [("decode", 1, None)] * 3
+
+
+def test_a_tile_is_checked_when_it_is_set() -> None:
+    sd = StableDiffusion("demo", float16=False)
+    with pytest.raises(ValueError, match="tile is 0: it must be from 16"):
+        sd.tile = 0
+    assert sd.tile is None

@@ -253,6 +253,39 @@ def test_what_is_finished_is_kept_where_a_job_is_stopped(tmp_path: Path, monkeyp
     assert {"out-seed2-step1.png", "out-seed2-step2.png", "out-seed2-steps.png"} <= set(made())
 
 
+@pytest.mark.parametrize("low", [[], ["--low-memory"]])
+@pytest.mark.parametrize("decoded", [1, 4])
+def test_ctrl_c_while_a_frame_is_decoded_loses_that_frame_alone(
+    decoded: int, low: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    count = iter(range(100))
+    whole = AutoencoderKL.decode
+
+    def stopping(self: AutoencoderKL, *args: Any) -> mx.array:
+        if next(count) == decoded:
+            raise KeyboardInterrupt
+        return whole(self, *args)
+
+    monkeypatch.setattr(AutoencoderKL, "decode", stopping)
+    words = ["--n_images", "2", "--batch-size", "2", "--decoding_batch_size", "2", "--steps", "4"]
+    assert txt("a house", *words, "--seed", "1", "-sd", "1", "--save-latents", *low) == 130
+    assert {"out.safetensors", "out-seed1-steps.png", "out-seed1-step1.png"} <= set(made())
+    if low:  # all steps were made before the first of them was decoded
+        assert {"out-seed1.png", "out-seed2.png"} <= set(made())
+
+
+def test_runs_that_alternate_wear_their_own(extras: Path) -> None:
+    """Two iterators over one model, each with LoRAs of its own."""
+    asked = [replace(SMALL, prompt=f"a <lora:{name}:0.8>", **TAGS) for name in ("red", "blue")]  # type: ignore[arg-type]
+    for low in (False, True):
+        sd = StableDiffusion(SD1, float16=False, lora_dir=str(extras), low_memory=low)
+        alone = [list(sd.sample(settings))[-1].x for settings in asked]
+        assert not mx.array_equal(alone[0], alone[1])
+        together = list(zip(*(sd.sample(settings) for settings in asked), strict=True))[-1]
+        assert all(mx.array_equal(step.x, x) for step, x in zip(together, alone, strict=True))
+
+
 def test_a_triangle_from_the_command_line_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(DEMO / "sketch.png", "in.png")
@@ -339,8 +372,8 @@ def test_it_can_be_switched_while_a_lora_is_worn(extras: Path) -> None:
     assert same(states(), plain)
 
 
-def test_nets_that_were_deleted_stay_so() -> None:
-    sd = StableDiffusion(SD1, float16=False, low_memory=True)
+def test_nets_that_were_deleted_stay_so(extras: Path) -> None:
+    sd = StableDiffusion(SD1, float16=False, low_memory=True, loras=[str(extras / "red.safetensors")])
     latents = list(sd.sample(SMALL))[-1].x
     del sd.unet, sd.text_encoder
     assert sd.decode(latents).shape == (1, 32, 32, 3)

@@ -64,9 +64,9 @@ class Gallery:
 
     def _taken(self) -> Iterator[Event]:
         """The steps that wait."""
-        waiting, self._waiting, self._finished = self._waiting, [], 0
-        for which, step in waiting:
-            yield from self._take(which, step)
+        self._finished = 0
+        while self._waiting:  # one by one, so that the others still wait when one is interrupted
+            yield from self._take(*self._waiting.pop(0))
 
     def _take(self, which: int, step: Step) -> Iterator[Event]:
         number, last = step.index + 1, step.index + 1 == self._runs[which].plan.steps_run
@@ -76,9 +76,11 @@ class Gallery:
         if last:
             self._ended.append((which, step))
         elif wanted:
-            kept = self._keep(which, step)
-            if self._is_shown(which, number):
-                self._show(which, kept, step)
+            kept, is_shown = self._kept(step), self._is_shown(which, number)
+            if is_shown:
+                self._show(kept, step)
+            if is_shown or self._view.latents:
+                self.record.rows[which].steps.append(kept)
             if self._is_saved(which, number):
                 picture = kept.pictures.get(self._frame_kind) or self._frame(step)
                 yield self._write_step(which, number, picture)
@@ -87,15 +89,16 @@ class Gallery:
 
     def decode(self) -> Iterator[Event]:
         """The pictures of the runs that have ended."""
-        ended, self._ended = self._ended, []
-        for shape in dict.fromkeys(step.x.shape for _, step in ended):  # those of one size together
-            alike = [(which, step) for which, step in ended if step.x.shape == shape]
+        while self._ended:  # those of one size together; they are there until they are decoded
+            shape = self._ended[0][1].x.shape
+            alike = [(which, step) for which, step in self._ended if step.x.shape == shape]
             arrays = self._sd.decode(mx.concatenate([step.x for _, step in alike]))
+            self._ended = [(which, step) for which, step in self._ended if step.x.shape != shape]
             for (which, step), array in zip(alike, arrays, strict=True):
                 if self._layout.only not in (None, which):
                     continue
                 picture = self._kept_pixels(to_picture(array))
-                self._put(which, self._keep(which, step), picture)
+                self._finish(which, step, picture)
                 if self._is_saved(which, step.index + 1):
                     yield self._write_step(which, step.index + 1, picture)
                 yield self._write(which, picture)
@@ -105,7 +108,7 @@ class Gallery:
         if self._layout.only not in (None, which):
             return
         assert self._originals is not None and self._originals.picture is not None
-        self._put(which, self._keep(which, self._runs[which].first), self._originals.picture)
+        self._finish(which, self._runs[which].first, self._originals.picture)
         yield self._write(which, self._originals.picture)
 
     def _begin(self, which: int) -> Iterator[Event]:
@@ -114,32 +117,28 @@ class Gallery:
         shown = triangle or view.animate or view.html
         if shown or view.latents:
             step = self._runs[which].first
-            kept = self._keep(which, step)
+            kept = self._kept(step)
             if shown:
-                self._show(which, kept, step)
+                self._show(kept, step)
+            self.record.rows[which].steps.append(kept)
             if triangle and view.show_denoising:
                 yield self._write_step(which, 0, kept.pictures["noisy"])
 
-    def _keep(self, which: int, step: Step) -> KeptStep:
-        """A step in the record, if it is to be there."""
-        kept = KeptStep(step.index, step.sigma, step if self._view.latents else None)
-        if self._view.latents:
-            self.record.rows[which].steps.append(kept)
-        return kept
+    def _kept(self, step: Step) -> KeptStep:
+        """A step as it is to be in the record, without pictures."""
+        return KeptStep(step.index, step.sigma, step if self._view.latents else None)
 
-    def _show(self, which: int, kept: KeptStep, step: Step) -> None:
-        """The pictures of a step in the record: a page has both kinds. A start has no estimate of its own yet."""
+    def _show(self, kept: KeptStep, step: Step) -> None:
+        """The pictures of a step for the record: a page has both kinds. A start has no estimate of its own yet."""
         kinds: Sequence[FrameKind] = ("noisy", "clean") if self._view.html else (self._frame_kind,)
         for kind in kinds if step.index >= 0 else ("noisy",):
             kept.pictures[kind] = self._frame(step, kind)
-        self._put(which, kept)
 
-    def _put(self, which: int, kept: KeptStep, picture: Picture | None = None) -> None:
-        """A step that is shown in the record; picture: the finished one, which is of either kind."""
-        if picture is not None:
-            kept.pictures[self._frame_kind] = picture
-        if not self._view.latents:
-            self.record.rows[which].steps.append(kept)
+    def _finish(self, which: int, step: Step, picture: Picture) -> None:
+        """The last step in the record, with its picture, which is of either kind."""
+        kept = self._kept(step)
+        kept.pictures[self._frame_kind] = picture
+        self.record.rows[which].steps.append(kept)
 
     def _is_shown(self, which: int, number: int) -> bool:
         """Are steps shown at all, and is this one of them?"""

@@ -44,6 +44,7 @@ def _show_plan(request: Request, planner: Planner, output: Output, weights: Weig
     yield from map(Answer, announcement(layout, tables=True))
     yield from map(Note, cautions(request, layout))
     description, alike, dtype = planner.description, _largest(layout), precision(request.model.float16)
+    weights = replace(weights, coded=_decoded_together(layout))
     if tight(description, alike, dtype, weights):
         yield Note(_in_turn(alike[0]))
         weights = replace(weights, in_turn=True)
@@ -66,9 +67,14 @@ def _largest(layout: Layout) -> list[Run]:
     return [run for run in layout.runs if run.shape == size]
 
 
+def _decoded_together(layout: Layout) -> int:
+    return min(layout.view.decoding_batch_size or 1, len(layout.runs))
+
+
 def _has_made_room(sd: StableDiffusion, layout: Layout) -> bool:
     """Let nets work in turn where there is no room for all of them. Was that so?"""
-    found = tight(sd.description, _largest(layout), sd.dtype, sd.weights)
+    weights = replace(sd.weights, coded=_decoded_together(layout))
+    found = tight(sd.description, _largest(layout), sd.dtype, weights)
     if found:
         sd.low_memory = True
     return found

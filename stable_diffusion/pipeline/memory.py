@@ -44,7 +44,8 @@ def kept(config: UNetConfig, h: int, w: int) -> int:
 class Weights:
     """Bytes of the weights of a model's nets, and how memory is spared.
 
-    in_turn: weights of a net are in memory only while it works; tile: of the autoencoder, where one is asked for.
+    in_turn: weights of a net are in memory only while it works; tile: of the autoencoder, where one is asked for;
+    coded: pictures that it is to work on together.
     """
 
     unet: int = 0
@@ -52,6 +53,7 @@ class Weights:
     autoencoder: int = 0
     in_turn: bool = False
     tile: int | None = None
+    coded: int = 1
 
     @classmethod
     def of(cls, nets: Mapping[str, nn.Module], in_turn: bool = False, tile: int | None = None) -> "Weights":
@@ -82,7 +84,7 @@ def needed(
 
     at_once: rows that the UNet is given in a call at the most, where a step's are more than go together.
     """
-    work = working(description, runs, batch_size, dtype, at_once, weights.tile)
+    work = working(description, runs, batch_size, dtype, at_once, weights)
     return PROCESS + max(weights.beside(getattr(weights, name)) + takes for name, takes in work.items())
 
 
@@ -92,7 +94,7 @@ def working(
     batch_size: int | None,
     dtype: mx.Dtype,
     at_once: int | None = None,
-    tile: int | None = None,
+    weights: Weights = UNREAD,
 ) -> dict[str, int]:
     """Bytes that each of the nets takes at the most for its work, besides weights, by the names in `Weights`."""
     s, f = runs[0].settings, description.vae.factor
@@ -107,9 +109,9 @@ def working(
     kernel = 9 * 2 * max(widths) ** 2  # of the deepest convolution on the way up
     painting = size * (int(KERNELS * kernel) * cpu + rows * (kept(description.unet, h, w) + widest))
     vae, pixels, coded = description.vae, s.height * s.width, description.coding(dtype)
-    tiling = tiling_for(vae, pixels, coded, tile)
-    together = max(images) if tiling is None and fits_whole(vae, max(images) * pixels, coded) else 1
-    made = 2 * mx.float32.size * 3 * max(images) * pixels  # pictures, before and after they are brought into [0, 1]
+    tiling, count = tiling_for(vae, pixels, coded, weights.tile), max(*images, weights.coded)
+    together = count if tiling is None and fits_whole(vae, count * pixels, coded) else 1
+    made = 2 * mx.float32.size * 3 * count * pixels  # pictures, before and after they are brought into [0, 1]
     return {"texts": 0, "unet": painting, "autoencoder": made + coding(vae, together * pixels, coded, tiling)}
 
 
@@ -143,8 +145,11 @@ def _too_wide(vae: VAEConfig | TinyVAEConfig, pixels: int, dtype: mx.Dtype) -> b
 def tiling_for(vae: VAEConfig | TinyVAEConfig, pixels: int, dtype: mx.Dtype, asked: int | None) -> Tiling | None:
     """How a picture of so many pixels is coded: in the tile that is asked for, or in one where it has to be.
 
-    It has to be where memory does not suffice for the whole picture; None: it is coded whole.
+    It has to be where memory does not suffice for the whole picture; None: it is coded whole, as one is that the tile
+    covers.
     """
+    if asked is not None and pixels <= asked**2:
+        asked = None
     if asked is None and (fits_whole(vae, pixels, dtype) or pixels <= TILE**2):
         return None
     ample = Tiling(TILE if asked is None else asked)

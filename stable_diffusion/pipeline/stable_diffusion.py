@@ -108,8 +108,7 @@ class StableDiffusion:
         tile: int | None = None,
         low_memory: bool = False,
     ) -> None:
-        if tile is not None and (fault := TILES.fault(tile)):
-            raise ValueError(f"tile is {tile!r}: it must be {fault}")
+        self.tile = tile
         if model is None:
             model = DEFAULT_MODEL
             warnings.warn(
@@ -127,7 +126,7 @@ class StableDiffusion:
         self.description = describe(checkpoint, prediction)  # stays when the nets are deleted
         self.loras = tuple(map(LoRAUse.of, loras))
         self.embeddings = tuple((str(e), None) if isinstance(e, str | Path) else tuple(e) for e in embeddings)
-        self.vae, self.prediction, self.lora_partial, self.tile = vae, prediction, lora_partial, tile
+        self.vae, self.prediction, self.lora_partial = vae, prediction, lora_partial
         self.planner = Planner(self.model, self.description, distilled(self.loras), lora_dir)
         numbers = ("_1", "_2") if self.description.xl else ("",)
         self._encoders = [f"text_encoder{number}" for number in numbers]
@@ -145,6 +144,17 @@ class StableDiffusion:
         self._working: set[str] = set(self._parts)  # nets that may have been read
         self.notes = self.planner.notes + self._open(list(self._parts))
 
+    @property
+    def tile(self) -> int | None:
+        """Pixels a side of what the autoencoder works on at once, from 16 to 65536; None: the whole, if it fits."""
+        return self._tile
+
+    @tile.setter
+    def tile(self, side: int | None) -> None:
+        if side is not None and (fault := TILES.fault(side)):
+            raise ValueError(f"tile is {side!r}: it must be {fault}")
+        self._tile = side
+
     def _open(self, names: Sequence[str]) -> tuple[str, ...]:
         """Open nets with all that lies on them, none of it read before it is used; what is to be said of it."""
         for name in names:
@@ -155,7 +165,8 @@ class StableDiffusion:
                 quantize_net(net, self.quantize)
             setattr(self, name, net)
         texts, loras = self.texts if set(self._encoders) <= set(names) else None, (*self.loras, *self._worn)
-        family, partial = self.description.family, self.lora_partial
+        # What is put on again fitted the first time, and a net may have been deleted since.
+        family, partial = self.description.family, self.lora_partial or hasattr(self, "notes")
         return put_on(texts, self._told, family, self.dtype, loras, self._taught, partial, names)
 
     @cached_property
@@ -426,17 +437,17 @@ class StableDiffusion:
         told = guides(self.texts, self.description, self.dtype, [run.settings for run in runs])
         channels = repaint_channels(runs[0], self.encode) if self.planner.repaints else None
         if approximations is None or not approximations.wanted:
-            unet = spread(lambda x, t, **more: self._net(x.astype(self.dtype), t, **more))
+            unet = spread(lambda x, t, **more: self._net(runs)(x.astype(self.dtype), t, **more))
             return estimate_of(runs, in_parts(unet, at_once), told, self.schedule, channels)
 
         def net(x: mx.array, t: mx.array, merge: float, keep: bool, **more: mx.array) -> mx.array:
-            return done(lambda: self._net.nearly(x.astype(self.dtype), t, keep=keep, merge=merge, **more))
+            return done(lambda: self._net(runs).nearly(x.astype(self.dtype), t, keep=keep, merge=merge, **more))
 
         return estimate_of(runs, approximations.net(in_parts(net, at_once)), seated(told), self.schedule, channels)
 
-    @property
-    def _net(self) -> UNet2DConditionModel:
-        """The UNet, about to be used."""
+    def _net(self, runs: Sequence[Run]) -> UNet2DConditionModel:
+        """The UNet, about to be used, with what these runs wear: others may have gone on with theirs in between."""
+        self.wear(*runs[0].worn)
         self._let_work("unet")
         return self.unet
 
