@@ -207,6 +207,7 @@ def test_guidance_s_halves_are_two_calls_where_memory_is_short(
 def test_gpus_give_back_what_was_freed_and_apple_s_keep_a_quarter(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     monkeypatch.setattr(mx, "set_cache_limit", asked.append)
+    monkeypatch.setattr(mx, "set_wired_limit", asked.append)
     monkeypatch.setattr(mx, "clear_cache", lambda: asked.append("clear"))
     monkeypatch.setattr(memory, "available", lambda: 8 * 2**30)
     keep_in_bounds()
@@ -216,11 +217,11 @@ def test_gpus_give_back_what_was_freed_and_apple_s_keep_a_quarter(monkeypatch: p
     monkeypatch.setattr(memory, "on_cpu", lambda: False)
     keep_in_bounds()
     give_back()
-    assert asked == [*([2 * 2**30] if mx.metal.is_available() else []), "clear"]
+    assert asked == [*([2 * 2**30, 8 * 2**30] if mx.metal.is_available() else []), "clear"]
     asked.clear()
     monkeypatch.setattr(mx.metal, "is_available", lambda: True)
     keep_in_bounds()
-    assert asked == [2 * 2**30]
+    assert asked == [2 * 2**30, 8 * 2**30]
 
 
 @pytest.mark.parametrize(("cuda", "side", "dtype", "whole"), [
