@@ -2,7 +2,7 @@
 
 MLX's wheel for Linux CPUs carries the reference BLAS: right, and some thirty times slower than a tuned one. A tuned one
 that is loaded first, with its symbols global, takes its place. On macOS MLX has Accelerate and Metal; with CUDA it has
-cuBLAS: there is nothing to do.
+cuBLAS: there is nothing to do, but to ask GPUs for whole float32 products.
 """
 
 import _ctypes

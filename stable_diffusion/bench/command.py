@@ -106,10 +106,15 @@ def _approximations(args: argparse.Namespace) -> Generator[Event, None, None]:
     yield from map(Answer, approximations_table(args.steps, args.rounds, args.side))
 
 
+def _check_sizes(*sizes: int) -> None:
+    for size in sizes:
+        if size % 64:
+            raise ValueError(f"size is {size}: it must be a multiple of 64, so that every level has whole pixels")
+
+
 def _memory(args: argparse.Namespace) -> Generator[Event, None, None]:
     """Each family at each size, one process after the other."""
-    if wrong := [size for size in args.size if size % 64]:
-        raise ValueError(f"size is {wrong[0]}: it must be a multiple of 64, so that every level has whole pixels")
+    _check_sizes(*args.size)
     places = [(family, size, what) for family in args.family for size in args.size for what in args.only]
     yield Progress(0, len(places))
     rows = []
@@ -125,8 +130,7 @@ def _nets(args: argparse.Namespace) -> Generator[Event, None, None]:
     """Each piece of work in turns with torch's, round by round; by itself, all runs in one process."""
     family = FAMILIES[args.family]
     size, half = args.size or family.side, args.float16
-    if size % 64:
-        raise ValueError(f"size is {size}: it must be a multiple of 64, so that every level has whole pixels")
+    _check_sizes(size)
     half = mx.default_device() == mx.gpu if half is None else half
     sides = ["mlx"] if args.against is None else ["mlx", args.against]
     for side in sides:

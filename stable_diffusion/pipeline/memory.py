@@ -126,8 +126,8 @@ def coding(vae: VAEConfig | TinyVAEConfig, pixels: int, dtype: mx.Dtype, tiling:
             return streams // (1 if tiny else 2) + int(CODED * size * pixels * second)
         return CODED_ON_GPU * size * pixels * (first + second)
     # TAESD has no norms, and keeps levels of a quarter and less alone.
-    kept = pixels * (first // 4 if tiny else tiling.room * first + 3)
-    return streams // 2 + size * (kept + tiling.side**2 * (STRIPE if cpu else CODED_ON_GPU) * first)
+    between = pixels * (first // 4 if tiny else tiling.room * first + 3)
+    return streams // 2 + size * (between + tiling.side**2 * (STRIPE if cpu else CODED_ON_GPU) * first)
 
 
 def fits_whole(vae: VAEConfig | TinyVAEConfig, pixels: int, dtype: mx.Dtype) -> bool:

@@ -142,7 +142,7 @@ class StableDiffusion:
         self._off: list[Callable[[], None]] = []  # what takes each of them off, unless nets are opened anew for it
         self.low_memory = low_memory
         self._working: set[str] = set(self._parts)  # nets that may have been read
-        self.notes = self.planner.notes + self._open(list(self._parts))
+        self.notes = self.planner.notes + self._open(list(self._parts), lora_partial)
 
     @property
     def tile(self) -> int | None:
@@ -155,8 +155,11 @@ class StableDiffusion:
             raise ValueError(f"tile is {side!r}: it must be {fault}")
         self._tile = side
 
-    def _open(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Open nets with all that lies on them, none of it read before it is used; what is to be said of it."""
+    def _open(self, names: Sequence[str], partial: bool) -> tuple[str, ...]:
+        """Open nets with all that lies on them, none of it read before it is used; what is to be said of it.
+
+        partial: LoRAs may have parts that fit nothing.
+        """
         for name in names:
             net = open_net(self.description, self._parts[name], self.dtype)
             if self.quantize is not None and name != "autoencoder":
@@ -165,8 +168,7 @@ class StableDiffusion:
                 quantize_net(net, self.quantize)
             setattr(self, name, net)
         texts, loras = self.texts if set(self._encoders) <= set(names) else None, (*self.loras, *self._worn)
-        # What is put on again fitted the first time, and a net may have been deleted since.
-        family, partial = self.description.family, self.lora_partial or hasattr(self, "notes")
+        family = self.description.family
         return put_on(texts, self._told, family, self.dtype, loras, self._taught, partial, names)
 
     @cached_property
@@ -186,7 +188,7 @@ class StableDiffusion:
         if self._off:  # holds what LoRAs have changed
             self._off.clear()
             names = list(dict.fromkeys((*names, *self._told)))
-        self._open(names)
+        self._open(names, partial=True)  # all fitted when it was first put on, and a net may have been deleted since
         mx.eval(mx.random.state)  # of which MLX has drawn numbers for new layers: unread, they would pile up
         self._working -= set(names)
         give_back(all_of_it=True)
