@@ -9,7 +9,7 @@ import mlx.nn as nn
 from ..parallel import each, joined, lanes, on_cpu
 
 # On a CPU: the numbers that a stripe of the picture may be unrolled to, and those that are worth a thread of their own.
-UNROLLED, WORTH = 8 * 2**20, 2**20
+UNROLLED, WORTH = 8 * 2**20, 2**18
 # Winograd's algorithm pays from so many pixels and channels on.
 PIXELS, CHANNELS = 1024, 64
 
