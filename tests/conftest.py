@@ -5,6 +5,7 @@ Tests run in as many processes as there are cores; `pytest -n0` runs them in one
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -43,3 +44,19 @@ def opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests import commands
 
     monkeypatch.setattr(job, "_loaded", commands.opened_once)
+
+
+@pytest.fixture
+def net_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows the UNet is given in each call."""
+    from stable_diffusion.models.unet import UNet2DConditionModel
+
+    calls: list[int] = []
+    whole = UNet2DConditionModel.nearly
+
+    def counting(self: UNet2DConditionModel, x: Any, *args: Any, **more: Any) -> Any:
+        calls.append(x.shape[0])
+        return whole(self, x, *args, **more)
+
+    monkeypatch.setattr(UNet2DConditionModel, "nearly", counting)
+    return calls

@@ -12,7 +12,7 @@ from mlx.utils import tree_flatten
 from stable_diffusion import Settings, StableDiffusion
 from stable_diffusion.bench.families import FAMILIES
 from stable_diffusion.config import VAEConfig
-from stable_diffusion.models.unet import UNet2DConditionModel, UpBlock
+from stable_diffusion.models.unet import UpBlock
 from stable_diffusion.pipeline import Planner, memory
 from stable_diffusion.pipeline.memory import (
     Fit,
@@ -140,20 +140,6 @@ def test_the_size_of_weights_is_known_without_them(model: str, kind: int | str |
     assert Weights.of(sized_nets(described, dtype, kind)) == sd.weights
 
 
-@pytest.fixture
-def rows_of_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows the UNet is given in each call."""
-    calls: list[int] = []
-    whole = UNet2DConditionModel.nearly
-
-    def counting(self: UNet2DConditionModel, x: mx.array, *args: Any, **more: Any) -> mx.array:
-        calls.append(x.shape[0])
-        return whole(self, x, *args, **more)
-
-    monkeypatch.setattr(UNet2DConditionModel, "nearly", counting)
-    return calls
-
-
 @pytest.mark.parametrize(
     ("fit", "most", "settings"),
     [
@@ -166,20 +152,20 @@ def rows_of_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     ],
 )
 def test_a_machine_with_little_memory_makes_the_same_pictures(
-    sd: StableDiffusion, monkeypatch: pytest.MonkeyPatch, rows_of_calls: list[int], fit: Fit, most: int, settings: Any
+    sd: StableDiffusion, monkeypatch: pytest.MonkeyPatch, net_calls: list[int], fit: Fit, most: int, settings: Any
 ) -> None:
     asked = runs(sd, 3)
     asked = [sd.planner.run(replace(run.settings, **{**settings, "width": 64, "height": 64})) for run in asked]
 
     def latents() -> dict[tuple[int, int], mx.array]:
-        rows_of_calls.clear()
+        net_calls.clear()
         return {(which, step.index): step.x for which, step in sd.walk(sd.begin(asked))}
 
     together = latents()
-    assert max(rows_of_calls) == 3 * asked[0].told
+    assert max(net_calls) == 3 * asked[0].told
     monkeypatch.setattr("stable_diffusion.pipeline.stable_diffusion.fitting", lambda *_: fit)
     apart = latents()
-    assert max(rows_of_calls) == most
+    assert max(net_calls) == most
     assert apart.keys() == together.keys() and len(apart) == 6
     for place, x in together.items():
         # A BLAS adds up single rows in another order, and guidance multiplies what differs.
@@ -187,20 +173,20 @@ def test_a_machine_with_little_memory_makes_the_same_pictures(
 
 
 def test_guidance_s_halves_are_two_calls_where_memory_is_short(
-    sd: StableDiffusion, room: Callable[[int], None], rows_of_calls: list[int]
+    sd: StableDiffusion, room: Callable[[int], None], net_calls: list[int]
 ) -> None:
     """From the estimate to the calls; and the pictures of several seeds that are one run too."""
     settings = Settings(prompt="a house", steps=1, width=64, height=64, n_images=2)
     wanted = list(sd.sample(settings))[-1].x
-    assert rows_of_calls == [4]
-    rows_of_calls.clear()
+    assert net_calls == [4]
+    net_calls.clear()
     run = sd.planner.run(settings)
     takes = working(sd.description, [run], None, sd.dtype, at_once=1)["unet"]
     takes += memory.PROCESS + sum((sd.weights.unet, sd.weights.texts, sd.weights.autoencoder))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "room", lambda: takes)
         apart = list(sd.sample(settings))[-1].x
-    assert rows_of_calls == [1] * 4
+    assert net_calls == [1] * 4
     assert mx.allclose(apart, wanted, atol=1e-4), float(mx.abs(apart - wanted).max())
 
 

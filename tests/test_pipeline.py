@@ -31,21 +31,6 @@ def image() -> mx.array:
     return mx.array(np.random.default_rng(0).uniform(-1, 1, (48, 64, 3)).astype(np.float32))
 
 
-@pytest.fixture
-def net_calls(sd: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The batch size of every call of the UNet."""
-    calls: list[int] = []
-    kind = type(sd.unet)
-    original = kind.__call__
-
-    def counted(self: Any, x: mx.array, *args: Any, **kwargs: Any) -> mx.array:
-        calls.append(x.shape[0])
-        return original(self, x, *args, **kwargs)
-
-    monkeypatch.setattr(kind, "__call__", counted)
-    return calls
-
-
 def test_pictures_have_their_size_and_range(sd: StableDiffusion, image: mx.array) -> None:
     for made in (sd.txt2img(replace(TINY, n_images=2)), sd.img2img(replace(TINY, n_images=2, strength=0.5), image)):
         assert made.shape == (2, 48, 64, 3)
