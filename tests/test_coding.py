@@ -255,6 +255,15 @@ def test_what_was_no_number_before_is_an_error_and_no_matter_of_precision(small:
             small.decode(mx.full((1, 4, 4, 4), mx.nan))
 
 
+@pytest.mark.parametrize("float16", [False, True])
+def test_what_full_precision_is_too_small_for_is_no_matter_of_half(float16: bool) -> None:
+    sd = StableDiffusion("demo", float16=float16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(FloatingPointError, match=r"^decoding gave .*; try another autoencoder: --vae \(vae=...\)$"):
+            sd.decode(latents(sd, 1, side=4) * 1e37)
+
+
 def test_weights_that_half_precision_cannot_hold_are_an_error_that_says_so(small: StableDiffusion) -> None:
     small.autoencoder.decoder.conv_in.weight = small.autoencoder.decoder.conv_in.weight * 10
     with pytest.raises(FloatingPointError, match="infinite in half precision: --no-float16"):

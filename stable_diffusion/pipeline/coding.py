@@ -11,23 +11,33 @@ from ..models.stripes import Tiling
 from ..models.taesd import TinyAutoencoder
 from ..models.vae import AutoencoderKL
 from ..parallel import done, joined
-from .frames import FULL
+from .frames import FULL, finite
 from .memory import fits_whole, tiling_for
 
 Autoencoder = AutoencoderKL | TinyAutoencoder
 Make = Callable[[mx.array, Tiling | None], mx.array]
 
+ANOTHER = "try another autoencoder: --vae (vae=...)"
+
 
 def encoded(net: Autoencoder, pictures: mx.array, tile: int | None = None) -> mx.array:
-    """Pictures (B, H, W, 3) in [-1, 1] -> the means of their latents (B, H / f, W / f, 4), float32; tile: asked for."""
+    """Pictures (B, H, W, 3) in [-1, 1] -> the means of their latents (B, H / f, W / f, 4), float32; tile: asked for.
+
+    Raises FloatingPointError where one of them is NaN or infinite.
+    """
     pixels = pictures.shape[1] * pictures.shape[2]
-    return _coded(net, lambda x, tiling: net.encode(x, tiling)[0], pictures, pixels, tile)
+    means = _coded(net, lambda x, tiling: net.encode(x, tiling)[0], pictures, pixels, tile)
+    return finite(means, "encoding the image", {"autoencoder": net}, pictures, ANOTHER, in_full=True)
 
 
 def decoded(net: Autoencoder, latents: mx.array, tile: int | None = None) -> mx.array:
-    """Latents (B, h, w, 4) -> pictures (B, f h, f w, 3), about [-1, 1], float32; tile: asked for."""
+    """Latents (B, h, w, 4) -> pictures (B, f h, f w, 3), about [-1, 1], float32; tile: asked for.
+
+    Raises FloatingPointError where one of them is NaN or infinite.
+    """
     pixels = latents.shape[1] * latents.shape[2] * net.config.factor**2
-    return _coded(net, net.decode, latents, pixels, tile)
+    pictures = _coded(net, net.decode, latents, pixels, tile)
+    return finite(pictures, "decoding", {"autoencoder": net}, latents, ANOTHER, in_full=True)
 
 
 def _coded(net: Autoencoder, make: Make, x: mx.array, pixels: int, asked: int | None) -> mx.array:

@@ -26,11 +26,13 @@ def finite(
     given: mx.array,
     remedy: str = "try other weights",
     beside: Sequence[mx.array] = (),
+    in_full: bool = False,
 ) -> mx.array:
     """x itself. Raises FloatingPointError where it holds what is no number: a black picture would say nothing.
 
     The sentence says why, as far as it can be found: in the weights of the nets, or in what they were given; else the
-    remedy is what a person can try. beside: what is calculated at the same time.
+    remedy is what a person can try. beside: what is calculated at the same time. in_full: full precision was tried, so
+    that half is not to blame.
     """
     fine = mx.isfinite(x).all()
     mx.eval(x, fine, *beside)  # waiting for a GPU but once
@@ -51,6 +53,6 @@ def finite(
             remedy = f"the weights hold some themselves, in {name!r} of the {net}: download them again, or name others"
     elif not mx.isfinite(given).all():
         remedy = "what it was given holds some already"
-    elif half:
+    elif half and not in_full:
         remedy = f"half precision is too small for it: {FULL}"
     raise FloatingPointError(f"{doing} gave a NaN or an infinite number; {remedy}")

@@ -192,8 +192,7 @@ class StableDiffusion(Nets):
         if image.ndim != 3 or image.shape[2] != 3 or image.shape[0] % f or image.shape[1] % f:
             raise ValueError(f"the image has shape {image.shape}: it must be (H, W, 3), H and W multiples of {f}")
         self._let_work("autoencoder")
-        mean = encoded(self.autoencoder, image[None], self.tile)
-        return finite(mean, "encoding the image", {"autoencoder": self.autoencoder}, image)
+        return encoded(self.autoencoder, image[None], self.tile)
 
     def begin(self, runs: Sequence[Run]) -> list[Run]:
         """Give runs of the same image what they start from: its latents, and the inversion where they ask for one.
@@ -288,8 +287,7 @@ class StableDiffusion(Nets):
     def decode(self, latents: mx.array) -> mx.array:
         """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], float32."""
         self._let_work("autoencoder")
-        pictures = decoded(self.autoencoder, latents, self.tile)
-        return mx.clip(finite(pictures, "decoding", {"autoencoder": self.autoencoder}, latents) / 2 + 0.5, 0, 1)
+        return mx.clip(decoded(self.autoencoder, latents, self.tile) / 2 + 0.5, 0, 1)
 
     # The laboratory
 
@@ -307,8 +305,7 @@ class StableDiffusion(Nets):
 
     def quick(self, latents: mx.array) -> mx.array:
         """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], by TAESD."""
-        pictures = decoded(self.tiny, latents, self.tile)
-        return mx.clip(pictures / 2 + 0.5, 0, 1)
+        return mx.clip(decoded(self.tiny, latents, self.tile) / 2 + 0.5, 0, 1)
 
     def preview(self, latents: mx.array) -> mx.array:
         """Latents (B, h, w, 4) at noise level 0 -> their colours (B, h, w, 3) in [0, 1], one pixel for 8 x 8.
