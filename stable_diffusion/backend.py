@@ -15,13 +15,16 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+# Intel's, which pip install mkl puts into the environment's own lib.
+_MKL = ("libmkl_rt.so.3", "libmkl_rt.so.2")
+
 # In order of preference. Debian and Ubuntu, Fedora, Arch; then others that carry the same functions.
 _LIBRARIES = (
     "libopenblas.so.0",
     "libopenblasp.so.0",
     "libopenblas.so",
     "libflexiblas.so.3",
-    "libmkl_rt.so.2",
+    *_MKL,
     "libblis.so.4",
 )
 
@@ -57,7 +60,8 @@ def load_blas() -> str | None:
 
     It has no effect once MLX has been imported: its own is bound then.
     """
-    candidates = (*_LIBRARIES, ctypes.util.find_library("openblas"), str(Path(sys.prefix) / "lib" / "libmkl_rt.so.2"))
+    here = Path(sys.prefix) / "lib"
+    candidates = (*_LIBRARIES, ctypes.util.find_library("openblas"), *(str(here / name) for name in _MKL))
     for name in filter(None, candidates):
         try:
             library = ctypes.CDLL(name, mode=ctypes.RTLD_LOCAL)

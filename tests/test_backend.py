@@ -121,6 +121,26 @@ print(backend().advice, loaded, os.environ.get("MLX_DISABLE_COMPILE"))
     assert run(program, PATH="/nowhere") == "None [] None"
 
 
+@pytest.mark.parametrize("name", ["libmkl_rt.so.3", "libmkl_rt.so.2"])
+def test_intels_is_found_where_pip_puts_it(name: str) -> None:
+    program = f"""{ALONE}
+sys.platform, sys.prefix, metadata.version = "linux", "/environment", lambda name: "1"
+ctypes.util.find_library = lambda name: None
+class Nothing:
+    pass
+class Intels:
+    cblas_sgemm = None
+def only(name, *args, **kwargs):
+    if name not in (None, "/environment/lib/{name}"):
+        raise OSError(name)
+    return Intels() if name else Nothing()
+ctypes.CDLL = only
+found = backend()
+print(found.load_blas(), found.advice)
+"""
+    assert run(program) == f"/environment/lib/{name} None"
+
+
 def test_where_there_is_no_tuned_blas_one_line_says_how_to_get_it() -> None:
     program = f"""{ALONE}
 sys.platform, metadata.version = "linux", lambda name: "1"
