@@ -147,8 +147,8 @@ class Upsample2D(nn.Module):
 
     def __call__(self, x: mx.array, size: tuple[int, int] | None = None) -> mx.array:
         """x (B, H, W, C), size (2H or 2H - 1, 2W or 2W - 1) -> (B, *size, C)."""
-        B, H, W, _ = x.shape
-        if on_cpu() and size in (None, (2 * H, 2 * W)) and B * 2 * H * 2 * W >= PIXELS:
+        _, H, W, _ = x.shape
+        if on_cpu() and size in (None, (2 * H, 2 * W)) and 2 * H * 2 * W >= PIXELS:
             return self._by_quarters(x)
         x = doubled(x)
         if size is not None:
