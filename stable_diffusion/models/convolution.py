@@ -10,7 +10,7 @@ from ..parallel import each, joined, lanes, on_cpu
 
 # On a CPU: the numbers that a stripe of the picture may be unrolled to, and those that are worth a thread of their own.
 UNROLLED, WORTH = 8 * 2**20, 2**18
-# Fewer products pay for what they are prepared with from so many pixels on, and Winograd's from so many channels.
+# Winograd's algorithm pays from so many pixels and channels on.
 PIXELS, CHANNELS = 1024, 64
 
 
@@ -148,7 +148,7 @@ class Upsample2D(nn.Module):
     def __call__(self, x: mx.array, size: tuple[int, int] | None = None) -> mx.array:
         """x (B, H, W, C), size (2H or 2H - 1, 2W or 2W - 1) -> (B, *size, C)."""
         _, H, W, _ = x.shape
-        if on_cpu() and size in (None, (2 * H, 2 * W)) and 2 * H * 2 * W >= PIXELS:
+        if on_cpu() and size in (None, (2 * H, 2 * W)):
             return self._by_quarters(x)
         x = doubled(x)
         if size is not None:
