@@ -13,8 +13,9 @@ from PIL import Image
 import image2image
 import txt2image
 from stable_diffusion import Settings, StableDiffusion
-from stable_diffusion.config import TILE
+from stable_diffusion.config import TILE, TinyVAEConfig
 from stable_diffusion.models.stripes import Tiling
+from stable_diffusion.models.taesd import TinyAutoencoder
 from stable_diffusion.models.vae import AutoencoderKL
 from stable_diffusion.pipeline import memory
 from stable_diffusion.pipeline.memory import Weights, coding, needed, tiling_for
@@ -262,6 +263,15 @@ def test_what_full_precision_is_too_small_for_is_no_matter_of_half(float16: bool
         warnings.simplefilter("error")
         with pytest.raises(FloatingPointError, match=r"^decoding gave .*; try another autoencoder: --vae \(vae=...\)$"):
             sd.decode(latents(sd, 1, side=4) * 1e37)
+
+
+def test_a_quick_look_that_shows_nothing_says_what_else_shows_it() -> None:
+    sd = StableDiffusion("demo", float16=False)
+    sd.tiny = TinyAutoencoder(TinyVAEConfig(channels=16))
+    bias = sd.tiny.decoder.layers[-1].bias
+    sd.tiny.decoder.layers[-1].bias = mx.full(bias.shape, 3e38)  # a float32 holds it, but not twice as much
+    with pytest.raises(FloatingPointError, match=r"^decoding gave .*; try --preview full \(decode\)$"):
+        sd.quick(latents(sd, 1, side=4))
 
 
 def test_weights_that_half_precision_cannot_hold_are_an_error_that_says_so(small: StableDiffusion) -> None:

@@ -30,14 +30,14 @@ def encoded(net: Autoencoder, pictures: mx.array, tile: int | None = None) -> mx
     return finite(means, "encoding the image", {"autoencoder": net}, pictures, ANOTHER, in_full=True)
 
 
-def decoded(net: Autoencoder, latents: mx.array, tile: int | None = None) -> mx.array:
+def decoded(net: Autoencoder, latents: mx.array, tile: int | None = None, remedy: str = ANOTHER) -> mx.array:
     """Latents (B, h, w, 4) -> pictures (B, f h, f w, 3), about [-1, 1], float32; tile: asked for.
 
-    Raises FloatingPointError where one of them is NaN or infinite.
+    Raises FloatingPointError where one of them is NaN or infinite; remedy: what it says a person can try then.
     """
     pixels = latents.shape[1] * latents.shape[2] * net.config.factor**2
     pictures = _coded(net, net.decode, latents, pixels, tile)
-    return finite(pictures, "decoding", {"autoencoder": net}, latents, ANOTHER, in_full=True)
+    return finite(pictures, "decoding", {"autoencoder": net}, latents, remedy, in_full=True)
 
 
 def _coded(net: Autoencoder, make: Make, x: mx.array, pixels: int, asked: int | None) -> mx.array:

@@ -305,7 +305,7 @@ class StableDiffusion(Nets):
 
     def quick(self, latents: mx.array) -> mx.array:
         """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], by TAESD."""
-        return mx.clip(decoded(self.tiny, latents, self.tile) / 2 + 0.5, 0, 1)
+        return mx.clip(decoded(self.tiny, latents, self.tile, "try --preview full (decode)") / 2 + 0.5, 0, 1)
 
     def preview(self, latents: mx.array) -> mx.array:
         """Latents (B, h, w, 4) at noise level 0 -> their colours (B, h, w, 3) in [0, 1], one pixel for 8 x 8.
