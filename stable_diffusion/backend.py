@@ -31,6 +31,10 @@ _LIBRARIES = (
 # Of glibc's malloc.h. Without these, every large array is fresh pages from the system, cleared one by one.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
+# MLX hands some hundred operations ahead to its streams, and without this one piece of work after the other: the second
+# stream stood still until the first had been given everything. So wide, it goes through all pieces side by side.
+_WIDTH = "100000"
+
 # OpenBLAS has kernels for the processors of its day. A younger one gets those of 2004, four times slower than those of
 # the best older one that has all of its instructions: which those are, by what it can do.
 _LAST_RESORT = b"Prescott"
@@ -100,6 +104,7 @@ def prepare() -> str | None:
     if hasattr(libc := ctypes.CDLL(None), "mallopt"):  # other libraries than glibc have none
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    os.environ.setdefault("MLX_BFS_MAX_WIDTH", _WIDTH)
     if not compiles:
         os.environ.setdefault("MLX_DISABLE_COMPILE", "1")  # it fails without a compiler up to 0.31
     if hasattr(ctypes.CDLL(None), "cblas_sgemm"):

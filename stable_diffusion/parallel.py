@@ -12,9 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import mlx.core as mx
+
+WORTH = 2**15  # numbers from which on another stream pays
+
+Made = TypeVar("Made")
 
 # What sets the number of a BLAS's threads, and what tells it.
 _BLAS = (
@@ -86,6 +90,22 @@ def each(work: Callable[..., mx.array], pieces: Sequence[mx.array], *others: Seq
     return results
 
 
+def in_each(make: Callable[[], Made]) -> Callable[[], Made]:
+    """What pieces of work share, made once in every stream that asks for it.
+
+    What one stream makes beside its own piece would keep the others: MLX has them wait for all that it has been given.
+    """
+    made: dict[str, Made] = {}
+
+    def mine() -> Made:
+        stream = str(lanes()[0])
+        if stream not in made:
+            made[stream] = make()
+        return made[stream]
+
+    return mine
+
+
 @contextmanager
 def _alone(mine: tuple[mx.Stream, ...]) -> Iterator[None]:
     before, _here.shared = _here.shared, mine
@@ -101,9 +121,21 @@ def cut(x: mx.array, size: int, axis: int = 1) -> list[mx.array]:
     return list(mx.split(x, list(range(size, x.shape[axis], size)), axis=axis)) if x.shape[axis] > size else [x]
 
 
-def joined(parts: list[mx.array], axis: int = 0) -> mx.array:
+def joined(parts: Sequence[mx.array], axis: int = 0) -> mx.array:
     """Pieces put together again; a single one as it is."""
-    return parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=axis)
+    return parts[0] if len(parts) == 1 else mx.concatenate(list(parts), axis=axis)
+
+
+def shared_out(x: mx.array) -> list[mx.array]:
+    """The rows of x (B, N, ...), as many for each stream; all together on a GPU, and where there is little of them."""
+    return cut(x, -(-x.shape[1] // len(lanes())) if x.size >= WORTH else x.shape[1])
+
+
+def rowwise(work: Callable[..., mx.array], *arrays: mx.array, size: int | None = None) -> mx.array:
+    """`work` that takes every row of arrays (B, N, ...) by itself, done in pieces of size rows, or shared out."""
+    if size is None:
+        size = shared_out(arrays[0])[0].shape[1]
+    return joined(each(work, *(cut(y, size) for y in arrays)), axis=1)
 
 
 def done(make: Callable[[], mx.array]) -> mx.array:

@@ -5,13 +5,19 @@ import numpy as np
 import pytest
 
 from stable_diffusion.models import attention
-from stable_diffusion.models.attention import Attention, attend
+from stable_diffusion.models.attention import Attention, as_keys, as_values, attend
+from stable_diffusion.parallel import cut
 
 
 def arrays(B: int, H: int, N: int, M: int, d: int, scale: float = 1.0) -> tuple[mx.array, mx.array, mx.array]:
     shapes = ((B, H, N, d), (B, H, M, d), (B, H, M, d))
     q, k, v = (mx.random.normal(shape, key=mx.random.key(i)) for i, shape in enumerate(shapes))
     return scale * q, k, v
+
+
+def attention_of(q: mx.array, k: mx.array, v: mx.array, pieces: int = 1) -> mx.array:
+    size = -(-k.shape[2] // pieces)
+    return attend(q, as_keys(cut(k, size, axis=2)), as_values(cut(v, size, axis=2)))
 
 
 def formula(q: mx.array, k: mx.array, v: mx.array) -> np.ndarray:
@@ -26,18 +32,30 @@ def formula(q: mx.array, k: mx.array, v: mx.array) -> np.ndarray:
 def test_any_pieces_give_the_whole(monkeypatch: pytest.MonkeyPatch, at_once: int, N: int, M: int) -> None:
     monkeypatch.setattr(attention, "SCORES_ON_CPU", at_once)
     q, k, v = arrays(2, 3, N, M, 8)
-    assert np.allclose(np.array(attend(q, k, v)), formula(q, k, v), atol=2e-6)
+    assert np.allclose(np.array(attention_of(q, k, v)), formula(q, k, v), atol=2e-6)
+
+
+@pytest.mark.parametrize("M", [64, 128, 192, 100])
+def test_the_largest_score_is_found_in_rows_of_any_length(M: int) -> None:
+    q, k, v = arrays(1, 2, 9, M, 8, scale=30.0)
+    assert np.allclose(np.array(attention_of(q, k, v)), formula(q, k, v), atol=2e-5)
+
+
+@pytest.mark.parametrize("pieces", [2, 3, 5])
+def test_keys_and_values_come_in_pieces_too(pieces: int) -> None:
+    q, k, v = arrays(2, 3, 33, 50, 8)
+    assert np.allclose(np.array(attention_of(q, k, v, pieces)), formula(q, k, v), atol=2e-6)
 
 
 def test_large_scores_do_not_overflow() -> None:
     q, k, v = arrays(1, 2, 20, 30, 8, scale=1000.0)
-    assert np.allclose(np.array(attend(q, k, v)), formula(q, k, v), atol=1e-4)
+    assert np.allclose(np.array(attention_of(q, k, v)), formula(q, k, v), atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
 def test_half_precision_stays_half(dtype: mx.Dtype) -> None:
     q, k, v = arrays(1, 2, 20, 30, 8)
-    found = attend(*(y.astype(dtype) for y in (q, k, v)))
+    found = attention_of(q.astype(dtype), k.astype(dtype), v.astype(dtype))
     assert found.dtype == dtype and np.allclose(np.array(found.astype(mx.float32)), formula(q, k, v), atol=3e-2)
 
 
@@ -49,7 +67,8 @@ def test_widths_that_gpus_fuse_and_those_that_they_do_not(
     monkeypatch.setattr(attention, "SCORES_ON_GPU", at_once)
     monkeypatch.setattr(mx.metal, "is_available", lambda: True)
     q, k, v = arrays(2, 2, 9, 13, width)
-    assert np.allclose(np.array(attention._on_gpu(q, k, v)), formula(q, k, v), atol=2e-6)
+    monkeypatch.setattr(attention, "on_cpu", lambda: False)
+    assert np.allclose(np.array(attention_of(q, k, v)), formula(q, k, v), atol=2e-6)
 
 
 def test_nothing_of_the_size_of_all_scores_is_held() -> None:
@@ -57,7 +76,7 @@ def test_nothing_of_the_size_of_all_scores_is_held() -> None:
     mx.eval(q, k, v)
     mx.reset_peak_memory()
     before = mx.get_active_memory()
-    mx.eval(attend(q, k, v))
+    mx.eval(attention_of(q, k, v))
     assert mx.get_peak_memory() - before < 0.6 * 2 * 6144**2 * 4
 
 

@@ -296,3 +296,38 @@ print(kept.item(), (before - resident()) * 4096 > 300 * 2**20)
         assert run(program) == "1.0 True"
     else:
         backend.trim()  # does no harm
+
+
+# What share of its work the slower of two streams has done when the other has done half.
+SHARE = """
+import stable_diffusion, mlx.core as mx, threading, time
+from pathlib import Path
+def spent():
+    return {task.name: int((task / "schedstat").read_text().split()[0]) for task in Path("/proc/self/task").iterdir()}
+def chain(stream):
+    with mx.stream(stream):
+        x = mx.zeros(100_000)
+        for _ in range(500):
+            x = mx.sin(x)
+    return x
+y = chain(mx.default_stream(mx.cpu)) + chain(mx.new_stream(mx.cpu))
+seen, over = [spent()], threading.Event()
+def look():
+    while not over.wait(0.002):
+        seen.append(spent())
+watch = threading.Thread(target=look)
+watch.start()
+mx.eval(y)
+over.set()
+watch.join()
+worked = {name: seen[-1][name] - seen[0].get(name, 0) for name in seen[-1]}
+first, second = sorted(worked, key=worked.get)[-2:]
+done = [[(at.get(name, 0) - seen[0].get(name, 0)) / worked[name] for name in (first, second)] for at in seen]
+print(min(next(at for at in done if max(at) > 0.5)))
+"""
+
+
+@on_linux_cpu
+def test_streams_are_given_their_work_side_by_side() -> None:
+    # The second is what a person has asked for, which is left.
+    assert float(run(SHARE)) > 0.3 > float(run(SHARE, MLX_BFS_MAX_WIDTH="1"))

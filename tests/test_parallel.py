@@ -7,7 +7,7 @@ import mlx.core as mx
 import pytest
 
 from stable_diffusion import Settings, StableDiffusion, parallel
-from stable_diffusion.parallel import cores, cut, done, each, joined, lanes, spread
+from stable_diffusion.parallel import cores, cut, done, each, in_each, joined, lanes, rowwise, shared_out, spread
 
 
 @pytest.fixture(params=[1, 2, 5])
@@ -44,6 +44,31 @@ def test_pieces_share_the_streams_and_leave_them_as_they_were(streams: int, coun
         assert sorted(str(stream) for mine in seen for stream in mine) == sorted(map(str, everything))
     else:
         assert all(len(mine) == 1 for mine in seen)
+
+
+@pytest.mark.parametrize("size", [None, 1, 3, 100])
+@pytest.mark.parametrize("numbers", [1, 2**15])
+def test_rows_are_worked_on_in_pieces_and_put_together(streams: int, size: int | None, numbers: int) -> None:
+    x = mx.arange(2 * 7 * numbers).reshape(2, 7, numbers)
+    assert mx.array_equal(rowwise(lambda a, b: a + 2 * b, x, x, size=size), 3 * x)
+
+
+def test_much_is_shared_out_among_all_streams_and_little_is_left_together(streams: int) -> None:
+    assert len(shared_out(mx.zeros((1, 100, 2**10)))) == streams
+    assert len(shared_out(mx.zeros((1, 100, 2)))) == 1
+
+
+def test_what_pieces_share_is_made_once_in_each_stream(streams: int) -> None:
+    made: list[mx.Stream] = []
+
+    @in_each
+    def shared() -> mx.array:
+        made.append(mx.default_stream(mx.cpu))
+        return mx.ones(3)
+
+    found = each(lambda piece: piece * shared(), [mx.full(3, k) for k in range(7)])
+    assert [y.tolist() for y in found] == [[k] * 3 for k in range(7)]
+    assert sorted(map(str, made)) == sorted(map(str, lanes()))
 
 
 def test_a_thread_has_streams_of_its_own(streams: int) -> None:

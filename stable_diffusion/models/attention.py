@@ -1,9 +1,11 @@
 """Attention (Vaswani et al. 2017), without ever holding the scores of a whole picture where they would be too many."""
 
+from collections.abc import Sequence
+
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..parallel import cut, each, joined, on_cpu
+from ..parallel import cut, each, joined, on_cpu, rowwise, shared_out
 from .elementwise import LOG2_E, exp2
 
 # Widths of a head that MLX's fused attention takes on Metal in every version from 0.31 on (from its sources; a narrower
@@ -11,34 +13,57 @@ from .elementwise import LOG2_E, exp2
 FUSED = (64, 80, 128)
 # Scores that are held at once. On a CPU as many as stay in its caches; on a GPU, where nothing is fused, 1 GiB of them.
 SCORES_ON_CPU, SCORES_ON_GPU = 2**20, 2**28
+COLUMNS = 64  # side by side that a CPU takes the largest of
 
 
-def attend(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
-    """softmax(q k' / sqrt(d)) v. q (B, H, N, d), k and v (B, H, M, d) -> (B, H, N, d)."""
-    return _on_cpu(q, k, v) if on_cpu() else _on_gpu(q, k, v)
+def attend(q: mx.array, keys: mx.array, values: mx.array) -> mx.array:
+    """softmax(q k' / sqrt(d)) v. q (B, H, N, d), and k and v as `as_keys` and `as_values` give them -> (B, H, N, d)."""
+    return _on_cpu(q, keys, values) if on_cpu() else _on_gpu(q, keys, values)
+
+
+def as_keys(pieces: Sequence[mx.array]) -> mx.array:
+    """Keys as `attend` takes them, of pieces (B, H, M, d) along M: done once, however many pieces q comes in."""
+    k = joined(pieces, axis=2)
+    return mx.contiguous(k.reshape(-1, *k.shape[2:])) if on_cpu() else _widened(k)
+
+
+def as_values(pieces: Sequence[mx.array]) -> mx.array:
+    """Values, likewise."""
+    if not on_cpu():
+        return _widened(joined(pieces, axis=2))
+    # A column of ones gives the sums that the weights are divided by.
+    v = joined([mx.pad(v, [(0, 0)] * 3 + [(0, 1)], constant_values=1) for v in pieces], axis=2)
+    return v.reshape(-1, *v.shape[2:])
+
+
+def _fused(width: int) -> int | None:
+    """The narrowest fused width that a head fits into, if there is one."""
+    return next((wide for wide in FUSED if wide >= width), None)
+
+
+def _widened(y: mx.array) -> mx.array:
+    """y (..., d), filled up with zeros where Metal has fused attention only for wider heads."""
+    wide = _fused(y.shape[-1])
+    if wide is None or not mx.metal.is_available():
+        return y
+    return mx.pad(y, [(0, 0)] * 3 + [(0, wide - y.shape[-1])])
 
 
 def _on_gpu(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
     d, scale = q.shape[-1], q.shape[-1] ** -0.5
-    wide = next((width for width in FUSED if width >= d), None)
-    if wide is None:
+    if _fused(d) is None:
         rows = max(1, SCORES_ON_GPU // (q.shape[0] * q.shape[1] * k.shape[2]))
         pieces = cut(q, rows, axis=2)
         return joined(
             each(lambda piece: mx.fast.scaled_dot_product_attention(piece, k, v, scale=scale), pieces), axis=2
         )
-    if wide > d and mx.metal.is_available():
-        q, k, v = (mx.pad(y, [(0, 0), (0, 0), (0, 0), (0, wide - d)]) for y in (q, k, v))
-    return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale)[..., :d]
+    return mx.fast.scaled_dot_product_attention(_widened(q), k, v, scale=scale)[..., :d]
 
 
 def _on_cpu(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
     B, H, N, d = q.shape
-    M, groups = k.shape[2], B * H
-    q = (q * (d**-0.5 * LOG2_E)).reshape(groups, N, d)
-    k = mx.contiguous(k.reshape(groups, M, d)).transpose(0, 2, 1)
-    # A column of ones gives the sums that the weights are divided by.
-    v = mx.concatenate([v, mx.ones((B, H, M, 1), v.dtype)], axis=-1).reshape(groups, M, d + 1)
+    groups, M, _ = k.shape
+    q, k = (q * (d**-0.5 * LOG2_E)).reshape(groups, N, d), k.transpose(0, 2, 1)
     rows, together = max(1, SCORES_ON_CPU // M), max(1, SCORES_ON_CPU // (M * N))
     pieces, places = [], []
     for first in range(0, groups, together):
@@ -48,11 +73,19 @@ def _on_cpu(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
 
     def part(piece: mx.array, of: slice) -> mx.array:
         scores = piece @ k[of]
-        return exp2(scores - scores.max(axis=-1, keepdims=True)) @ v[of]
+        return exp2(scores - _largest(scores)) @ v[of]
 
     parts = each(part, pieces, places)
     y = mx.concatenate([y.reshape(-1, d + 1) for y in parts]).reshape(B, H, N, d + 1)
     return y[..., :d] / y[..., d:]
+
+
+def _largest(scores: mx.array) -> mx.array:
+    """The largest of each row (..., M): (..., 1). MLX takes it three times as fast down columns as along a row."""
+    M = scores.shape[-1]
+    if M % COLUMNS == 0:
+        scores = scores.reshape(*scores.shape[:-1], M // COLUMNS, COLUMNS).max(axis=-2)
+    return scores.max(axis=-1, keepdims=True)
 
 
 class Attention(nn.Module):
@@ -75,14 +108,18 @@ class Attention(nn.Module):
         return y.astype(mx.float32) if self._upcast else y  # SD 2.1's scores overflow half precision
 
     def seen(self, context: mx.array) -> tuple[mx.array, mx.array]:
-        """Keys and values (B, heads, M, D / heads) of a context (B, M, context_dim)."""
-        return self._apart(self.to_k(context)), self._apart(self.to_v(context))
+        """Keys and values of a context (B, M, context_dim), as `attend` takes them."""
+        pieces = shared_out(context)
+        keys = each(lambda piece: self._apart(self.to_k(piece)), pieces)
+        values = each(lambda piece: self._apart(self.to_v(piece)), pieces)
+        return as_keys(keys), as_values(values)
 
-    def look(self, x: mx.array, k: mx.array, v: mx.array) -> mx.array:
-        """What x (B, N, D) finds in keys and values: (B, N, D)."""
-        y = attend(self._apart(self.to_q(x)), k, v)
+    def look(self, x: mx.array, keys: mx.array, values: mx.array) -> mx.array:
+        """What x (B, N, D) finds in what was seen: (B, N, D)."""
+        y = attend(self._apart(self.to_q(x)), keys, values)
         return self.to_out[0](y.transpose(0, 2, 1, 3).reshape(x.shape).astype(x.dtype))
 
     def __call__(self, x: mx.array, context: mx.array | None = None) -> mx.array:
         """x (B, N, D), context (B, M, context_dim) or None for x itself -> (B, N, D)."""
-        return self.look(x, *self.seen(x if context is None else context))
+        own = self.seen(x if context is None else context)
+        return rowwise(lambda part: self.look(part, *own), x)

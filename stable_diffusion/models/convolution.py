@@ -6,7 +6,7 @@ from itertools import pairwise
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..parallel import each, joined, lanes, on_cpu
+from ..parallel import each, in_each, joined, lanes, on_cpu
 
 # On a CPU: the numbers that a stripe of the picture may be unrolled to, and those that are worth a thread of their own.
 UNROLLED, WORTH = 8 * 2**20, 2**18
@@ -74,15 +74,18 @@ class Conv2d(nn.Conv2d):
         """
         B, _, W, C = x.shape
         across = -(-W // 2)  # tiles of two pixels
-        down = _kernel_lines(*(self.weight[:, i] for i in range(3)))
-        kernels = [_kernel_lines(*(line[:, j] for j in range(3))) for line in down]
+
+        @in_each
+        def kernels() -> list[tuple[mx.array, ...]]:
+            down = _kernel_lines(*(self.weight[:, i] for i in range(3)))
+            return [_kernel_lines(*(line[:, j] for j in range(3))) for line in down]
 
         def stripe(piece: mx.array, beyond: tuple[int, int]) -> mx.array:
             piece = mx.pad(before(piece), [(0, 0), beyond, (1, 1 + 2 * across - W), (0, 0)])
             down = piece.shape[1] // 2 - 1
             products = []
             lines = _tiles([piece[:, i : i + 2 * down - 1 : 2] for i in range(4)])
-            for line, kernel in zip(lines, kernels, strict=True):
+            for line, kernel in zip(lines, kernels(), strict=True):
                 tiles = _tiles([line[:, :, j : j + 2 * across - 1 : 2] for j in range(4)])
                 products.append([tile.reshape(-1, C) @ k.T for tile, k in zip(tiles, kernel, strict=True)])
             columns = [_joined(*column) for column in zip(*products, strict=True)]
@@ -162,14 +165,17 @@ class Upsample2D(nn.Module):
         """
         B, H, W, C = x.shape
         bias = self.conv.bias
-        quarters = [_seen(half, axis=2) for half in _seen(self.conv.weight, axis=1)]
+
+        @in_each
+        def quarters() -> list[list[mx.array]]:
+            return [_seen(half, axis=2) for half in _seen(self.conv.weight, axis=1)]
 
         def stripe(piece: mx.array, beyond: tuple[int, int]) -> mx.array:
-            piece = mx.pad(piece, [(0, 0), beyond, (1, 1), (0, 0)])
+            piece, kernels = mx.pad(piece, [(0, 0), beyond, (1, 1), (0, 0)]), quarters()
             rows = piece.shape[1] - 2
             return _woven(
                 [
-                    [mx.conv2d(piece[:, i : i + rows + 1, j : j + W + 1], quarters[i][j]) + bias for j in (0, 1)]
+                    [mx.conv2d(piece[:, i : i + rows + 1, j : j + W + 1], kernels[i][j]) + bias for j in (0, 1)]
                     for i in (0, 1)
                 ]
             )

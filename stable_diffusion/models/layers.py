@@ -3,6 +3,7 @@
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..parallel import rowwise
 from .convolution import Conv2d
 from .norm import GroupNorm
 
@@ -29,7 +30,7 @@ class ResnetBlock2D(nn.Module):
         if time is not None:
             h = h + self.time_emb_proj(time)[:, None, None, :]
         h = self.conv2(h, self.norm2.with_silu(h))
-        return h + self.shortcut(x)
+        return rowwise(lambda h, x: h + self.shortcut(x), h, x)
 
     def shortcut(self, x: mx.array) -> mx.array:
         """What is added at the end: x, in out_channels."""

@@ -6,7 +6,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import UNetConfig
-from ..parallel import cut, each, joined, lanes, on_cpu
+from ..parallel import lanes, on_cpu, rowwise
 from .attention import Attention
 from .convolution import Conv2d, Downsample2D, Upsample2D
 from .elementwise import geglu
@@ -14,7 +14,7 @@ from .layers import ResnetBlock2D
 from .merging import merging
 from .norm import GroupNorm
 
-TOKENS = 256  # that a CPU takes through a transformer block at once
+TOKENS = 1024  # that a CPU takes through a transformer block at once
 
 
 def sinusoids(t: mx.array, dim: int, flip_sin_to_cos: bool = True, freq_shift: float = 0.0) -> mx.array:
@@ -94,7 +94,7 @@ class BasicTransformerBlock(nn.Module):
 
         merge: a share of the tokens, of a picture (H, W), that self-attention takes together: see `merging`.
         """
-        y, told = self.norm1(x), self.attn2.seen(context)
+        y, told = rowwise(self.norm1, x), self.attn2.seen(context)
         fewer = merging(x, picture, merge) if merge and picture is not None else None
         if fewer is not None:
             y = fewer.merged(y)
@@ -111,9 +111,9 @@ class BasicTransformerBlock(nn.Module):
         B, N, _ = x.shape
         size = max(1, min(TOKENS // B, -(-N // len(lanes())))) if on_cpu() else N
         if fewer is None:
-            return joined(each(tokens, cut(x, size), cut(y, size)), axis=1)
-        found = joined(each(lambda piece: self.attn1.look(piece, *own), cut(y, size)), axis=1)
-        return joined(each(onwards, cut(x, size), cut(fewer.unmerged(found), size)), axis=1)
+            return rowwise(tokens, x, y, size=size)
+        found = rowwise(lambda piece: self.attn1.look(piece, *own), y, size=size)
+        return rowwise(onwards, x, fewer.unmerged(found), size=size)
 
 
 class Transformer2DModel(nn.Module):
@@ -130,10 +130,11 @@ class Transformer2DModel(nn.Module):
     def __call__(self, x: mx.array, context: mx.array, merge: float = 0.0) -> mx.array:
         """x (B, H, W, C), context (B, N, context_dim) -> (B, H, W, C); merge: as in the blocks."""
         B, H, W, C = x.shape
-        y = self.proj_in(self.norm(x).reshape(B, H * W, C))  # (B, H W, C)
+        norm = self.norm.of(x)
+        y = rowwise(lambda part: self.proj_in(norm(part)), x).reshape(B, H * W, C)
         for block in self.transformer_blocks:
             y = block(y, context, (H, W), merge)
-        return x + self.proj_out(y).reshape(B, H, W, C)
+        return rowwise(lambda x, y: x + self.proj_out(y), x, y.reshape(B, H, W, C))
 
 
 class UNetBlock(nn.Module):
