@@ -21,6 +21,7 @@ def _striped(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(parallel, "_here", parallel._Here())
     monkeypatch.setattr(convolution, "UNROLLED", unrolled)
     monkeypatch.setattr(convolution, "WORTH", 2**10)
+    monkeypatch.setattr(convolution, "WORTH_MANY", 2**10)
 
 
 def apart(found: mx.array, wanted: mx.array) -> float:

@@ -8,8 +8,9 @@ import mlx.nn as nn
 
 from ..parallel import each, in_each, joined, lanes, on_cpu
 
-# On a CPU: the numbers that a stripe of the picture may be unrolled to, and those that are worth a thread of their own.
-UNROLLED, WORTH = 8 * 2**20, 2**18
+# On a CPU: the numbers that a stripe of the picture may be unrolled to, and those that are worth a thread of their own,
+# where a stripe is a few operations, and where it is eighty.
+UNROLLED, WORTH, WORTH_MANY = 8 * 2**20, 2**16, 2**19
 # Winograd's algorithm pays from so many pixels and channels on.
 PIXELS, CHANNELS = 1024, 64
 
@@ -18,10 +19,10 @@ def same(x: mx.array) -> mx.array:
     return x
 
 
-def _stripes(rows: int, numbers: int, step: int = 1) -> list[tuple[int, int]]:
+def _stripes(rows: int, numbers: int, worth: int, step: int = 1) -> list[tuple[int, int]]:
     """The first and last rows of stripes on a CPU, multiples of step but the last, by what a row is unrolled to."""
     steps = -(-rows // step)
-    count = min(steps, max(-(-rows * numbers // UNROLLED), min(len(lanes()), rows * numbers // WORTH), 1))
+    count = min(steps, max(-(-rows * numbers // UNROLLED), min(len(lanes()), rows * numbers // worth), 1))
     return list(pairwise(min(k * steps // count * step, rows) for k in range(count + 1)))
 
 
@@ -49,7 +50,7 @@ class Conv2d(nn.Conv2d):
         _, size, width, _ = self.weight.shape
         stride, padding = self.stride[0], self.padding[0]
         columns = (W + 2 * self.padding[1] - width) // self.stride[1] + 1
-        stripes = _stripes((H + 2 * padding - size) // stride + 1, B * columns * size * width * C)
+        stripes = _stripes((H + 2 * padding - size) // stride + 1, B * columns * size * width * C, WORTH)
         if len(stripes) == 1:
             return super().__call__(before(x))
 
@@ -94,7 +95,7 @@ class Conv2d(nn.Conv2d):
             return y + self.bias if "bias" in self else y
 
         H = x.shape[1]
-        stripes = _stripes(H, B * W * 4 * C, step=2)
+        stripes = _stripes(H, B * W * 4 * C, WORTH_MANY, step=2)
         y = _striped(stripe, x, stripes, [(a - 1, a + 2 * -(-(b - a) // 2) + 1) for a, b in stripes])
         return y[:, :H]
 
@@ -180,7 +181,7 @@ class Upsample2D(nn.Module):
                 ]
             )
 
-        stripes = _stripes(H, B * W * 4 * C * 4)
+        stripes = _stripes(H, B * W * 4 * C * 4, WORTH)
         return _striped(stripe, x, stripes, [(a - 1, b + 1) for a, b in stripes])
 
 
