@@ -126,6 +126,12 @@ def joined(parts: Sequence[mx.array], axis: int = 0) -> mx.array:
     return parts[0] if len(parts) == 1 else mx.concatenate(list(parts), axis=axis)
 
 
+def even(count: int) -> int:
+    """As many pieces as that, or a few more, so that no stream waits for another's last one."""
+    streams = len(lanes())
+    return count if count < streams else -(-count // streams) * streams
+
+
 def shared_out(x: mx.array) -> list[mx.array]:
     """The rows of x (B, N, ...), as many for each stream; all together on a GPU, and where there is little of them."""
     return cut(x, -(-x.shape[1] // len(lanes())) if x.size >= WORTH else x.shape[1])

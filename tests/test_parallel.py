@@ -7,7 +7,7 @@ import mlx.core as mx
 import pytest
 
 from stable_diffusion import Settings, StableDiffusion, parallel
-from stable_diffusion.parallel import cores, cut, done, each, in_each, joined, lanes, rowwise, shared_out, spread
+from stable_diffusion.parallel import cores, cut, done, each, even, in_each, joined, lanes, rowwise, shared_out, spread
 
 
 @pytest.fixture(params=[1, 2, 5])
@@ -69,6 +69,12 @@ def test_what_pieces_share_is_made_once_in_each_stream(streams: int) -> None:
     found = each(lambda piece: piece * shared(), [mx.full(3, k) for k in range(7)])
     assert [y.tolist() for y in found] == [[k] * 3 for k in range(7)]
     assert sorted(map(str, made)) == sorted(map(str, lanes()))
+
+
+@pytest.mark.parametrize("count", range(1, 20))
+def test_many_pieces_are_as_many_for_each_stream(streams: int, count: int) -> None:
+    assert count <= even(count) < count + streams
+    assert even(count) % streams == 0 if count > streams else even(count) == count
 
 
 def test_a_thread_has_streams_of_its_own(streams: int) -> None:

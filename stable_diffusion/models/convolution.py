@@ -6,7 +6,7 @@ from itertools import pairwise
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..parallel import each, in_each, joined, lanes, on_cpu
+from ..parallel import each, even, in_each, joined, lanes, on_cpu
 
 # On a CPU: the numbers that a stripe of the picture may be unrolled to, and those that are worth a thread of their own,
 # where a stripe is a few operations, and where it is eighty.
@@ -22,7 +22,8 @@ def same(x: mx.array) -> mx.array:
 def _stripes(rows: int, numbers: int, worth: int, step: int = 1) -> list[tuple[int, int]]:
     """The first and last rows of stripes on a CPU, multiples of step but the last, by what a row is unrolled to."""
     steps = -(-rows // step)
-    count = min(steps, max(-(-rows * numbers // UNROLLED), min(len(lanes()), rows * numbers // worth), 1))
+    count = max(-(-rows * numbers // UNROLLED), min(len(lanes()), rows * numbers // worth), 1)
+    count = min(steps, even(count))
     return list(pairwise(min(k * steps // count * step, rows) for k in range(count + 1)))
 
 

@@ -6,7 +6,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import UNetConfig
-from ..parallel import lanes, on_cpu, rowwise
+from ..parallel import even, lanes, on_cpu, rowwise
 from .attention import Attention
 from .convolution import Conv2d, Downsample2D, Upsample2D
 from .elementwise import geglu
@@ -109,7 +109,7 @@ class BasicTransformerBlock(nn.Module):
             return onwards(x, self.attn1.look(y, *own))
 
         B, N, _ = x.shape
-        size = max(1, min(TOKENS // B, -(-N // len(lanes())))) if on_cpu() else N
+        size = -(-N // even(max(len(lanes()), -(-B * N // TOKENS)))) if on_cpu() else N
         if fewer is None:
             return rowwise(tokens, x, y, size=size)
         found = rowwise(lambda piece: self.attn1.look(piece, *own), y, size=size)
