@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import mlx.core as mx
 
 WORTH = 2**15  # numbers from which on another stream pays
-
-Made = TypeVar("Made")
 
 # What sets the number of a BLAS's threads, and what tells it.
 _BLAS = (
@@ -88,22 +86,6 @@ def each(work: Callable[..., mx.array], pieces: Sequence[mx.array], *others: Seq
             last[lane] = work(piece, *rest)
         results.append(last[lane])
     return results
-
-
-def in_each(make: Callable[[], Made]) -> Callable[[], Made]:
-    """What pieces of work share, made once in every stream that asks for it.
-
-    What one stream makes beside its own piece would keep the others: MLX has them wait for all that it has been given.
-    """
-    made: dict[str, Made] = {}
-
-    def mine() -> Made:
-        stream = str(lanes()[0])
-        if stream not in made:
-            made[stream] = make()
-        return made[stream]
-
-    return mine
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import mlx.core as mx
 import pytest
 
 from stable_diffusion import Settings, StableDiffusion, parallel
-from stable_diffusion.parallel import cores, cut, done, each, even, in_each, joined, lanes, rowwise, shared_out, spread
+from stable_diffusion.parallel import cores, cut, done, each, even, joined, lanes, rowwise, shared_out, spread
 
 
 @pytest.fixture(params=[1, 2, 5])
@@ -56,19 +56,6 @@ def test_rows_are_worked_on_in_pieces_and_put_together(streams: int, size: int |
 def test_much_is_shared_out_among_all_streams_and_little_is_left_together(streams: int) -> None:
     assert len(shared_out(mx.zeros((1, 100, 2**10)))) == streams
     assert len(shared_out(mx.zeros((1, 100, 2)))) == 1
-
-
-def test_what_pieces_share_is_made_once_in_each_stream(streams: int) -> None:
-    made: list[mx.Stream] = []
-
-    @in_each
-    def shared() -> mx.array:
-        made.append(mx.default_stream(mx.cpu))
-        return mx.ones(3)
-
-    found = each(lambda piece: piece * shared(), [mx.full(3, k) for k in range(7)])
-    assert [y.tolist() for y in found] == [[k] * 3 for k in range(7)]
-    assert sorted(map(str, made)) == sorted(map(str, lanes()))
 
 
 @pytest.mark.parametrize("count", range(1, 20))

@@ -6,7 +6,7 @@ from itertools import pairwise
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..parallel import each, even, in_each, joined, lanes, on_cpu
+from ..parallel import each, even, joined, lanes, on_cpu
 
 # On a CPU: the numbers that a stripe of the picture may be unrolled to, and those that are worth a thread of their own,
 # where a stripe is a few operations, and where it is eighty.
@@ -76,18 +76,15 @@ class Conv2d(nn.Conv2d):
         """
         B, _, W, C = x.shape
         across = -(-W // 2)  # tiles of two pixels
-
-        @in_each
-        def kernels() -> list[tuple[mx.array, ...]]:
-            down = _kernel_lines(*(self.weight[:, i] for i in range(3)))
-            return [_kernel_lines(*(line[:, j] for j in range(3))) for line in down]
+        down = _kernel_lines(*(self.weight[:, i] for i in range(3)))
+        kernels = [_kernel_lines(*(line[:, j] for j in range(3))) for line in down]
 
         def stripe(piece: mx.array, beyond: tuple[int, int]) -> mx.array:
             piece = mx.pad(before(piece), [(0, 0), beyond, (1, 1 + 2 * across - W), (0, 0)])
             down = piece.shape[1] // 2 - 1
             products = []
             lines = _tiles([piece[:, i : i + 2 * down - 1 : 2] for i in range(4)])
-            for line, kernel in zip(lines, kernels(), strict=True):
+            for line, kernel in zip(lines, kernels, strict=True):
                 tiles = _tiles([line[:, :, j : j + 2 * across - 1 : 2] for j in range(4)])
                 products.append([tile.reshape(-1, C) @ k.T for tile, k in zip(tiles, kernel, strict=True)])
             columns = [_joined(*column) for column in zip(*products, strict=True)]
@@ -167,17 +164,14 @@ class Upsample2D(nn.Module):
         """
         B, H, W, C = x.shape
         bias = self.conv.bias
-
-        @in_each
-        def quarters() -> list[list[mx.array]]:
-            return [_seen(half, axis=2) for half in _seen(self.conv.weight, axis=1)]
+        quarters = [_seen(half, axis=2) for half in _seen(self.conv.weight, axis=1)]
 
         def stripe(piece: mx.array, beyond: tuple[int, int]) -> mx.array:
-            piece, kernels = mx.pad(piece, [(0, 0), beyond, (1, 1), (0, 0)]), quarters()
+            piece = mx.pad(piece, [(0, 0), beyond, (1, 1), (0, 0)])
             rows = piece.shape[1] - 2
             return _woven(
                 [
-                    [mx.conv2d(piece[:, i : i + rows + 1, j : j + W + 1], kernels[i][j]) + bias for j in (0, 1)]
+                    [mx.conv2d(piece[:, i : i + rows + 1, j : j + W + 1], quarters[i][j]) + bias for j in (0, 1)]
                     for i in (0, 1)
                 ]
             )

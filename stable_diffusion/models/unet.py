@@ -14,7 +14,7 @@ from .layers import ResnetBlock2D
 from .merging import merging
 from .norm import GroupNorm
 
-TOKENS = 1024  # that a CPU takes through a transformer block at once
+NUMBERS = 4096 * 320  # of tokens that a CPU takes through a transformer block at once
 
 
 def sinusoids(t: mx.array, dim: int, flip_sin_to_cos: bool = True, freq_shift: float = 0.0) -> mx.array:
@@ -108,8 +108,8 @@ class BasicTransformerBlock(nn.Module):
         def tokens(x: mx.array, y: mx.array) -> mx.array:
             return onwards(x, self.attn1.look(y, *own))
 
-        B, N, _ = x.shape
-        size = -(-N // even(max(len(lanes()), -(-B * N // TOKENS)))) if on_cpu() else N
+        N = x.shape[1]
+        size = -(-N // even(max(len(lanes()), -(-x.size // NUMBERS)))) if on_cpu() else N
         if fewer is None:
             return rowwise(tokens, x, y, size=size)
         found = rowwise(lambda piece: self.attn1.look(piece, *own), y, size=size)
