@@ -201,14 +201,18 @@ def test_runs_of_other_lengths_and_counts_go_together(family: str) -> None:
     prompts = ["a house", "x " * 90 + "AND the sea:0.3", "[a|b " + "x " * 90 + "] AND c AND d:-1", "a:2"]
     samplers, steps = ("euler", "heun"), (4, 2)  # heun asks twice a step
     runs = [
-        replace(TINY, prompt=prompt, sampler=sampler, steps=n)
+        replace(TINY, prompt=prompt, sampler=sampler, steps=n, seed=seed)
+        for seed in range(3)
         for prompt in prompts
         for sampler, n in zip(samplers, steps, strict=True)
     ]
     begun = sd.begin([sd.planner.run(run) for run in runs])
     together: dict[int, mx.array] = {which: step.x for which, step in sd.walk(begun)}
     for which, run in enumerate(runs):
-        assert largest_difference(together[which], last(sd, run)) < 1e-4
+        # A BLAS adds in another order where more rows go together. Latents here are of the size of 100; over six seeds
+        # they were 3e-4 apart at the most, where 1e-4, without a regard to their size, held for some seeds alone.
+        alone = last(sd, run)
+        assert largest_difference(together[which], alone) < 1e-5 * float(mx.abs(alone).max())
 
 
 def test_memory_is_counted_for_every_text(sd: StableDiffusion) -> None:
