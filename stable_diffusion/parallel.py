@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import mlx.core as mx
 
-WORTH = 2**15  # numbers from which on another stream pays
+SHARED = 2**15  # numbers from which on rows are shared out
 
 # What sets the number of a BLAS's threads, and what tells it.
 _BLAS = (
@@ -116,7 +116,7 @@ def even(count: int) -> int:
 
 def shared_out(x: mx.array) -> list[mx.array]:
     """The rows of x (B, N, ...), as many for each stream; all together on a GPU, and where there is little of them."""
-    return cut(x, -(-x.shape[1] // len(lanes())) if x.size >= WORTH else x.shape[1])
+    return cut(x, -(-x.shape[1] // len(lanes())) if x.size >= SHARED else x.shape[1])
 
 
 def rowwise(work: Callable[..., mx.array], *arrays: mx.array, size: int | None = None) -> mx.array:

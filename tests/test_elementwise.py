@@ -53,6 +53,13 @@ def test_geglu_is_right() -> None:
     assert (np.abs(exact(geglu(times, gate)) - true) <= 5e-7 * np.abs(g * exact(times)) + 1e-30).all()
 
 
+@vectorised
+def test_large_numbers_are_themselves_or_nothing_up_to_the_limits() -> None:
+    x, gate = (mx.array([limit, limit / 1e3, -limit / 1e3, -limit]) for limit in (5e11, 1e6))
+    assert np.allclose(exact(silu(x)), np.maximum(exact(x), 0), rtol=1e-6, atol=0)
+    assert np.allclose(exact(geglu(mx.ones(4), gate)), np.maximum(exact(gate), 0), rtol=1e-6, atol=0)
+
+
 def test_halves_of_an_array_are_taken() -> None:
     whole = mx.random.normal((3, 5, 8), key=mx.random.key(0))
     x, gate = mx.split(whole, 2, axis=-1)

@@ -67,7 +67,7 @@ def _damped(x: mx.array, e: mx.array) -> mx.array:
 
 
 def silu(x: mx.array) -> mx.array:
-    """x * sigmoid(x)."""
+    """x * sigmoid(x), of numbers up to 5e11; beyond them it may be NaN."""
     return _damped(x, exp2(_below(x))) if _scalar(x) else nn.silu(x)
 
 
@@ -91,7 +91,7 @@ def _gated(x: mx.array, gate: mx.array, tail: mx.array, e: mx.array) -> mx.array
 
 
 def geglu(x: mx.array, gate: mx.array) -> mx.array:
-    """x * gelu(gate), of the same shape (Shazeer 2020)."""
+    """x * gelu(gate), of the same shape (Shazeer 2020); of gates up to 1e6, beyond them it may be NaN."""
     if not _scalar(x):
         return x * nn.gelu(gate)
     x, gate = x * (1 / GELU), gate * GELU  # now contiguous, if they were halves of an array
