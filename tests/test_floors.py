@@ -15,7 +15,7 @@ FLOORS: list[set[str]] = [
     {"values"},
     {"config", "settings", "backend", "cache", "parallel", "version"},
     {"presets", "models", "diffusion", "pictures"},
-    {"weights"},
+    {"weights", "exchange"},
     {"pipeline"},
     {"jobs"},
     {"cli"},

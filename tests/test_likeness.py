@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stable_diffusion.jobs.likeness import likeness
+from stable_diffusion.exchange.likeness import likeness
 from stable_diffusion.settings import Settings
 
 A1111, COMFY, SWARM, INVOKE = "AUTOMATIC1111's", "ComfyUI's", "SwarmUI's", "InvokeAI's"

@@ -8,9 +8,11 @@ import pytest
 
 from stable_diffusion import SAMPLERS, SPACINGS, Settings
 from stable_diffusion.diffusion.aliases import sampler_name, spacing_name
-from stable_diffusion.jobs import parameters as tables
+from stable_diffusion.exchange import a1111 as tables
+from stable_diffusion.exchange.a1111 import parameters, read_parameters
+from stable_diffusion.exchange.literal import literal
+from stable_diffusion.exchange.vocabulary import ParsedParameters
 from stable_diffusion.jobs.model import Model
-from stable_diffusion.jobs.parameters import ParsedParameters, literal, parameters, read_parameters
 from stable_diffusion.jobs.recipe import Recipe
 from stable_diffusion.settings import CompleteSettings
 
@@ -41,7 +43,8 @@ LINE = "Steps: 20, Sampler: Euler, Seed: 5"
 
 
 def text_of(settings: CompleteSettings = PLAIN, model: str = "sd1.5") -> str:
-    return parameters(Recipe(settings, Model(model, "0123456789abcdef" * 4, False), made_by="tool 1.0"))
+    recipe = Recipe(settings, Model(model, "0123456789abcdef" * 4, False), made_by="tool 1.0")
+    return parameters(recipe.settings, recipe.origin)
 
 
 def names(found: ParsedParameters) -> tuple[str, str | None]:

@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stable_diffusion.jobs.parameters import parameters, read_parameters
+from stable_diffusion.exchange.a1111 import parameters, read_parameters
+from stable_diffusion.exchange.tools import ToolsPicture, read_tool
 from stable_diffusion.jobs.recipe import Recipe
-from stable_diffusion.jobs.tools import ToolsPicture, read_tool
 from stable_diffusion.jobs.view import View, read_axis, read_strengths
 from stable_diffusion.pipeline.masks import unpacked
 from stable_diffusion.settings import ROWS, Settings, read_perturbation
@@ -76,7 +76,7 @@ def test_any_part_of_a_recipe_is_taken_or_refused(part: str, value: Any) -> None
     text = json.dumps({**json.loads(RECIPE.as_json()), part: value})
     if not refused(Recipe.from_json, text):
         recipe = Recipe.from_json(text)
-        assert Recipe.from_json(recipe.as_json()) == recipe and parameters(recipe)
+        assert Recipe.from_json(recipe.as_json()) == recipe and parameters(recipe.settings, recipe.origin)
 
 
 @often

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from stable_diffusion.jobs.parameters import read_parameters
-from stable_diffusion.jobs.tools import read_tool
+from stable_diffusion.exchange.a1111 import read_parameters
+from stable_diffusion.exchange.tools import read_tool
 from stable_diffusion.settings import Settings
 
 LINE = "Steps: 4, Sampler: Euler a, CFG scale: 7, Seed: 1234, Size: 128x128"

@@ -50,6 +50,7 @@ def sampler_named(text: str) -> Method:
     return replace(method, make=partial(method.make, **options))
 
 
+SAMPLER_OPTIONS = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")  # settings that only some samplers take
 ETA = frozenset({"eta", "s_noise"})
 CHURN = frozenset({"s_churn", "s_tmin", "s_tmax", "s_noise", "nearest"})
 ORDER = whole(1, 100)

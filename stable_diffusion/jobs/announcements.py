@@ -5,12 +5,12 @@ from pathlib import Path
 
 from ..diffusion.noising import Inversion
 from ..diffusion.samplers import sampler_named
+from ..exchange.literal import literal
 from ..pipeline import Run
 from ..presets import preset_of
 from .columns import columns_of
 from .layouts import Layout
 from .lines import SUFFIXES
-from .parameters import literal
 from .request import Request
 
 

@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..exchange.a1111 import KEYWORD, parameters
 from ..pictures.images import Picture, digest
 from ..pictures.metadata import Attached
 from ..pictures.writing import CARRYING, check_writable, clear_unfinished, free_stem, save, written
 from .events import Written
 from .originals import Originals
-from .parameters import parameters
-from .recipe import IMAGE, MASK, RECIPE, TEXT, Recipe
+from .recipe import IMAGE, MASK, RECIPE, Recipe
 
 
 def attached(recipe: Recipe, originals: Originals | None = None, keep: bool = True) -> Attached:
@@ -21,12 +21,12 @@ def attached(recipe: Recipe, originals: Originals | None = None, keep: bool = Tr
     """
     picture, mask = (None, None) if originals is None else (originals.picture, originals.mask)
     if originals is None or picture is None:
-        return Attached({TEXT: parameters(recipe), RECIPE: recipe.as_json()}, {})
+        return Attached({KEYWORD: parameters(recipe.settings, recipe.origin), RECIPE: recipe.as_json()}, {})
     recipe = replace(recipe, image={"name": originals.name, "sha256": digest(picture)})
     if mask is not None:
         recipe = replace(recipe, mask={"sha256": digest(mask)})
     pictures = {place: kept for place, kept in ((IMAGE, picture), (MASK, mask)) if kept is not None and keep}
-    return Attached({TEXT: parameters(recipe), RECIPE: recipe.as_json()}, pictures)
+    return Attached({KEYWORD: parameters(recipe.settings, recipe.origin), RECIPE: recipe.as_json()}, pictures)
 
 
 FOLDER = "-steps"  # ends the name of the folder of steps that are many

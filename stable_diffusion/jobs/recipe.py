@@ -3,8 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from ..exchange.a1111 import Origin
 from ..settings import CompleteSettings, Settings
 from ..values import check, declared, plain, rows, text, texts, thawed, whole
 from ..version import __version__
@@ -14,7 +16,7 @@ from .view import ONE_OR_MORE, View
 VERSION = 1  # of this form
 
 # Where it lies in a PNG file, and what lies beside it.
-TEXT, RECIPE = "parameters", "stable-diffusion-mlx"  # keywords of texts: other tools' form, and ours
+RECIPE = "stable-diffusion-mlx"  # the keyword of the text
 IMAGE, MASK = "siMg", "smSk"  # private chunks: the picture and the mask that image-to-image started from
 
 
@@ -68,6 +70,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check(self, RECIPE_ROWS)
+
+    @property
+    def origin(self) -> Origin:
+        """The model and its parts, as other tools name them."""
+        loras = {Path(path).stem: known or "" for path, _, _, known in self.model.loras} | dict(self.model.tagged)
+        return Origin(self.model.name, self.model.hash or "", loras, self.model.vae, self.made_by)
 
     def alone(self, settings: CompleteSettings) -> "Recipe":
         """That of one picture of a sheet, made by itself."""

@@ -3,14 +3,14 @@
 from collections.abc import Collection, Generator
 from dataclasses import dataclass, field, replace
 
+from ..exchange.likeness import likeness
+from ..exchange.tools import read_tool
 from ..pictures.images import Picture
 from ..pictures.metadata import Attached, read_attached
 from ..settings import Settings, random_seed
 from .events import Note
-from .likeness import likeness
 from .model import Model
 from .recipe import IMAGE, MASK, RECIPE, Batch, Recipe
-from .tools import read_tool
 from .view import VIEW_ROWS, View
 
 

@@ -9,7 +9,7 @@ import mlx.core as mx
 
 from ..diffusion.aliases import sampler_name, spacing_name
 from ..diffusion.plan import make_plan
-from ..diffusion.samplers import SAMPLERS, sampler_named
+from ..diffusion.samplers import SAMPLER_OPTIONS, SAMPLERS, sampler_named
 from ..diffusion.schedule import NoiseSchedule
 from ..diffusion.spacing import by_hand, spacing_named
 from ..models.editing import PROMPTS, steady
@@ -23,8 +23,6 @@ from ..weights.nets import Description, describe
 from .inputs import NOTHING, Inputs
 from .masks import unpacked
 from .run import Run
-
-SAMPLER_OPTIONS = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")
 
 
 def changed(settings: Settings, given: Mapping[str, Any]) -> Settings:
