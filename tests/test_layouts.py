@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from stable_diffusion import Settings
+from stable_diffusion.jobs.kinds import Children, Grid, Triangle
 from stable_diffusion.jobs.layouts import layout_of
 from stable_diffusion.jobs.originals import Originals
 from stable_diffusion.jobs.recipe import Batch
@@ -48,7 +49,7 @@ def test_one_picture_is_completed_and_planned_once(planner: Planner, completed: 
 def test_a_grid_of_four_is_completed_once_a_place_and_once_for_what_they_share(
     planner: Planner, completed: list[Settings]
 ) -> None:
-    view = View(grid=(("sampler", ("euler", "heun")), ("cfg", (1.0, 3.0))))
+    view = View(kind=Grid((("sampler", ("euler", "heun")), ("cfg", (1.0, 3.0)))))
     layout = layout_of(Request(settings=Settings(steps=4), view=view), planner)
     assert len(layout.runs) == 4 and len(completed) == 5
     assert [(run.settings.sampler, run.settings.cfg) for run in layout.runs] == [
@@ -71,7 +72,7 @@ def test_pictures_have_seeds_that_follow_each_other(planner: Planner) -> None:
 
 def test_children_share_their_parents_seed_and_lineage(planner: Planner) -> None:
     settings = Settings(seed=7, n_images=2, perturb=((1, 0.5),))
-    layout = layout_of(Request(settings=settings, view=View(perturb=0.3)), planner)
+    layout = layout_of(Request(settings=settings, view=View(kind=Children(0.3))), planner)
     assert [run.settings.seed for run in layout.runs] == [7, 7, 7]
     parent, one, other = (run.settings.perturb for run in layout.runs)
     assert parent == ((1, 0.5),) and one != other
@@ -88,7 +89,7 @@ def test_variations_keep_to_the_mask(planner: Planner) -> None:
 
 
 def test_a_triangle_has_a_row_for_each_strength(planner: Planner) -> None:
-    view = View(generate_triangle=(0.5, 1.0), highlight=0.5)
+    view = View(kind=Triangle((0.5, 1.0)), highlight=0.5)
     layout = layout_of(Request(settings=Settings(steps=4), inputs=PICTURE, view=view), planner)
     assert [run.plan.steps_run for run in layout.runs] == [2, 4]
     assert layout.base.strength == 0.75 and layout.sheet == "-triangle"
@@ -107,11 +108,14 @@ def test_a_picture_of_a_batch_is_made_again_with_the_others(planner: Planner) ->
     ("request_", "words"),
     [
         (Request(settings=Settings(strength=0.5)), "need a picture to start from: use image2image"),
-        (Request(settings=Settings(n_images=2), inputs=PICTURE, view=View(generate_triangle=(1.0,))), "of 1 picture"),
-        (Request(settings=Settings(n_images=2), view=View(grid=(("cfg", (1.0,)),))), "has 1 picture"),
-        (Request(inputs=PICTURE, view=View(generate_triangle=(0.2, 1.0), highlight=0.5)), "the triangle has 0.2, 1"),
+        (Request(settings=Settings(n_images=2), inputs=PICTURE, view=View(kind=Triangle((1.0,)))), "of 1 picture"),
+        (Request(settings=Settings(n_images=2), view=View(kind=Grid((("cfg", (1.0,)),)))), "has 1 picture"),
+        (Request(inputs=PICTURE, view=View(kind=Triangle((0.2, 1.0)), highlight=0.5)), "the triangle has 0.2, 1"),
         (Request(inputs=Originals(mask=Image.new("L", (64, 64)))), "--perturb or --variation"),
-        (Request(inputs=Originals(mask=Image.new("L", (64, 48))), view=View(perturb=0.1)), "the mask is 64 x 48"),
+        (
+            Request(inputs=Originals(mask=Image.new("L", (64, 48))), view=View(kind=Children(0.1))),
+            "the mask is 64 x 48",
+        ),
     ],
 )
 def test_what_cannot_be_laid_out_is_one_sentence(planner: Planner, request_: Request, words: str) -> None:
@@ -129,7 +133,7 @@ def test_another_tools_clip_skip_counts_from_each_models_own_layer(family: str, 
 
 def test_variations_of_a_sheet_keep_to_its_mask_when_it_is_made_again(planner: Planner) -> None:
     mask = Originals(mask=Image.new("L", (64, 64), 255))
-    first = layout_of(Request(settings=Settings(n_images=2), inputs=mask, view=View(perturb=0.3)), planner)
+    first = layout_of(Request(settings=Settings(n_images=2), inputs=mask, view=View(kind=Children(0.3))), planner)
     again = layout_of(Request(settings=replace(first.base, n_images=2), view=first.view), planner)
     assert [run.settings for run in again.runs] == [run.settings for run in first.runs]
     assert len(again.runs[1].settings.perturb[0]) == 3

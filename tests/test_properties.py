@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from stable_diffusion.exchange.a1111 import parameters, read_parameters
 from stable_diffusion.exchange.tools import ToolsPicture, read_tool
+from stable_diffusion.jobs.axes import read_axis
+from stable_diffusion.jobs.kinds import read_strengths
 from stable_diffusion.jobs.recipe import Recipe
-from stable_diffusion.jobs.view import View, read_axis, read_strengths
+from stable_diffusion.jobs.view import View
 from stable_diffusion.pipeline.masks import unpacked
 from stable_diffusion.settings import ROWS, Settings, read_perturbation
 from tests.test_recipe import RECIPE

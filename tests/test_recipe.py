@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stable_diffusion.jobs.kinds import Grid
 from stable_diffusion.jobs.model import Model
 from stable_diffusion.jobs.recipe import VERSION, Batch, Recipe, differences
 from stable_diffusion.jobs.view import View
@@ -21,7 +22,7 @@ RECIPE = Recipe(
     image={"name": "a ü.png", "sha256": "1" * 64},
     mask={"name": "m.png", "sha256": "2" * 64},
     batch=Batch((OTHER, ONE, replace(ONE, seed=9)), 1, None, 2),
-    view=View(n_rows=2, generate_triangle=(0.5, 1.0), grid=(("cfg", (1.0, 7.5)),), frames="clean"),
+    view=View(n_rows=2, kind=Grid((("cfg", (1.0, 7.5)),)), frames="clean"),
     made_by="stable-diffusion-mlx 0.0.1",
 )
 SIMPLE = Recipe(PLAIN, Model("sd1.5", "ab" * 32, False))

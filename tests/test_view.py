@@ -2,7 +2,9 @@
 
 import pytest
 
-from stable_diffusion.jobs.view import View, read_axis, read_strengths
+from stable_diffusion.jobs.axes import read_axis
+from stable_diffusion.jobs.kinds import Children, Grid, Loopback, Triangle, kind_of, read_strengths
+from stable_diffusion.jobs.view import View
 from stable_diffusion.settings import read_perturbation
 
 
@@ -46,17 +48,17 @@ def test_strengths_are_a_list_or_a_count() -> None:
 
 
 def test_a_view_comes_back_from_json_without_what_nobody_asked_for() -> None:
-    view = View(generate_triangle=(0.2, 1.0), highlight=0.2, frames="clean", n_rows=2, animate="film.gif", latents=True)
+    view = View(kind=Triangle((0.2, 1.0)), highlight=0.2, frames="clean", n_rows=2, animate="film.gif", latents=True)
     assert view.as_json() == {"generate_triangle": [0.2, 1.0], "highlight": 0.2, "frames": "clean", "n_rows": 2}
-    assert View.from_json(view.as_json()) == View(generate_triangle=(0.2, 1.0), highlight=0.2, frames="clean", n_rows=2)
-    grid = View(grid=(("perturb", (((1, 0.5),), ((1, 0.5), (2, 0.25, "1x1:eJw=")))), ("cfg", (1.0, 3.0))))
+    assert View.from_json(view.as_json()) == View(kind=Triangle((0.2, 1.0)), highlight=0.2, frames="clean", n_rows=2)
+    grid = View(kind=Grid((("perturb", (((1, 0.5),), ((1, 0.5), (2, 0.25, "1x1:eJw=")))), ("cfg", (1.0, 3.0)))))
     assert View.from_json(grid.as_json()) == grid
 
 
 def test_what_is_asked_for_lies_over_what_was_there() -> None:
-    was = View(generate_triangle=(0.2, 1.0), sheet_size=300, n_rows=2)
+    was = View(kind=Triangle((0.2, 1.0)), sheet_size=300, n_rows=2)
     now = View(sheet_size=500, latents=True).over(was)
-    assert now == View(generate_triangle=(0.2, 1.0), sheet_size=500, n_rows=2, latents=True)
+    assert now == View(kind=Triangle((0.2, 1.0)), sheet_size=500, n_rows=2, latents=True)
 
 
 @pytest.mark.parametrize(
@@ -82,3 +84,27 @@ def test_a_view_that_cannot_be_drawn_is_one_sentence(values: object, words: str)
     with pytest.raises(ValueError, match=words) as caught:
         View.from_json(values)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("one", [Children(0.3), Children(0.3, "1x1:eJw="), Triangle((0.5,)), Loopback(3)])
+def test_a_kind_of_job_comes_back_from_json(one: Children | Triangle | Loopback) -> None:
+    assert View.from_json(View(kind=one).as_json()) == View(kind=one)
+
+
+def test_a_job_has_one_kind() -> None:
+    with pytest.raises(ValueError, match="perturb and grid do not go together"):
+        View.from_json({"perturb": 0.3, "grid": [["cfg", [1.0]]]})
+    assert kind_of({"perturb": None}) is None
+
+
+def test_a_kind_of_job_is_checked_when_it_is_made() -> None:
+    with pytest.raises(ValueError, match="perturb is 2: it must be"):
+        Children(2)
+    with pytest.raises(ValueError, match="loopback is 0: it must be"):
+        Loopback(0)
+
+
+def test_a_grid_names_the_axis_that_an_option_contradicts() -> None:
+    grid = Grid((("strength", (0.5, 1.0)),))
+    assert {"strength", "start_step", "n_images"} <= grid.contradicts
+    assert (grid.axis_against("start_step"), grid.axis_against("n_images")) == ("strength", None)

@@ -4,9 +4,11 @@ import argparse
 import math
 from collections.abc import Callable, Generator
 from dataclasses import replace
+from itertools import combinations, product
 from typing import Any
 
 from ..jobs.events import Note
+from ..jobs.kinds import OPTION_ROWS, OPTIONS, Grid, JobKind, kind_of
 from ..jobs.lines import Line, read_lines
 from ..jobs.model import Model
 from ..jobs.originals import Originals, read_originals, side
@@ -32,25 +34,9 @@ _NEEDS = {
 }
 # Options that cannot both be meant.
 _APART = (
-    ("prompts", "grid"),
-    ("prompts", "generate_triangle"),
-    ("prompts", "perturb"),
-    ("prompts", "loopback"),
-    ("generate_triangle", "grid"),
-    ("generate_triangle", "strength"),
-    ("generate_triangle", "start_step"),
-    ("generate_triangle", "start_time"),
     ("strength_mode", "start_time"),
     ("full_size", "fit"),
     ("low_memory", "preload_models"),
-    ("loopback", "grid"),
-    ("loopback", "generate_triangle"),
-    ("loopback", "perturb"),
-    ("loopback", "n_images"),
-    ("loopback", "save_latents"),
-    ("loopback", "html"),
-    ("generate_triangle", "perturb"),
-    ("grid", "perturb"),
     ("strength_mode", "start_step"),
     ("image_weight", "show_noising"),
     ("full_size", "width"),
@@ -77,16 +63,11 @@ def check(parser: Parser, args: argparse.Namespace) -> None:
         positional = [a.dest for a in parser._actions if not a.option_strings and a.dest not in elsewhere]
         if missing := [name for name in positional if getattr(args, name) is None]:
             parser.error(f"the following arguments are required: {', '.join(missing)}")
-    _check_together(parser, args, given)
-    for name in axes:
-        alike = {"strength": "start_step", "start_step": "strength", "perturb": "variation"}
-        for flag in (name, alike.get(name, name)):
-            if given(flag):
-                parser.error(f"--grid {name} and {_spelled(parser, flag)} do not go together")
     if len(axes) > 2:
         parser.error(f"--grid takes one or two settings, and not {len(axes)}")
     if len(set(axes)) < len(axes):
         parser.error(f"--grid has {axes[0]} twice")
+    _check_together(parser, args, given)
 
 
 def _spelled(parser: Parser, name: str) -> str:
@@ -105,11 +86,23 @@ def _check_together(parser: Parser, args: argparse.Namespace, given: Callable[[s
         if given(name) and not any(map(given, there)):
             needed = " or ".join(_spelled(parser, other) for other in there)
             parser.error(f"{_spelled(parser, name)} does nothing without {needed}")
-    for one, other in _APART:
+    for one, other in (*_APART, *product(("prompts",), OPTIONS), *combinations(OPTIONS, 2)):
         if given(one) and given(other):
             parser.error(f"{_spelled(parser, one)} and {_spelled(parser, other)} do not go together")
+    if (kind := _kind(args)) is not None:
+        for other in sorted(filter(given, kind.contradicts)):
+            one = _spelled(parser, next(filter(given, OPTIONS)))
+            if isinstance(kind, Grid) and (axis := kind.axis_against(other)):
+                one = f"{one} {axis}"
+            parser.error(f"{one} and {_spelled(parser, other)} do not go together")
     if getattr(args, "alpha", None) and given("mask"):
         parser.error("--alpha and --mask do not go together: which of them is the mask?")
+
+
+def _kind(args: argparse.Namespace) -> JobKind | None:
+    """The kind of job that a command line asks for. Raises ValueError for two."""
+    asked = {name: getattr(args, name, None) for name in OPTION_ROWS}
+    return kind_of(asked | {"grid": None if args.grid is None else tuple(args.grid)})
 
 
 def request_of(args: argparse.Namespace) -> Generator[Note, None, Request]:
@@ -122,7 +115,7 @@ def request_of(args: argparse.Namespace) -> Generator[Note, None, Request]:
     model = _model(args, replay)
     view, named = view_of(args), _named(args)
     if replay is not None:
-        view = view.over(remaining(replay.view, named))
+        view = view.over(remaining(replay.view, view, named))
     base = replay.settings if replay else Settings(seed=random_seed())
     settings = settings_of(args, base)
     if args.n_images is None and view.n_images is not None:
@@ -190,7 +183,7 @@ def _area(model: Model, replay: Replay | None) -> int | None:
 
 
 def _named(args: argparse.Namespace) -> set[str]:
-    return {name for name, value in vars(args).items() if value is not None}
+    return {name for name, value in vars(args).items() if value is not None and value is not False}
 
 
 def _model(args: argparse.Namespace, replay: Replay | None) -> Model:
@@ -216,10 +209,9 @@ def model_of(args: argparse.Namespace) -> dict[str, Any]:
 def view_of(args: argparse.Namespace) -> View:
     """What a command line asks to see, draw and keep."""
     asked: dict[str, Any] = {name: getattr(args, name, None) for name in VIEW_ROWS if name != "n_images"}
-    if asked["grid"] is not None:
-        asked["grid"] = tuple(asked["grid"])
     return View(
         **asked,
+        kind=_kind(args),
         animate=args.animate,
         html=args.html,
         captions=args.captions,

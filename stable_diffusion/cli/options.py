@@ -5,8 +5,9 @@ from typing import Any
 
 from ..config import TILE
 from ..diffusion.noise import slider
+from ..jobs.axes import READERS
+from ..jobs.kinds import OPTION_ROWS, read_strengths
 from ..jobs.model import LORA, MODEL_ROWS, TAUGHT
-from ..jobs.view import READERS, VIEW_ROWS, read_strengths
 from ..settings import AMOUNT, ROWS, read_perturbation
 from ..values import number
 from ..version import __version__
@@ -200,7 +201,7 @@ def add_variations(parser: Parser) -> Any:
         help="make the picture in this file again; any option you name takes the place of the file's own",
     )
     amount = group.add_mutually_exclusive_group()
-    _add(amount, "--perturb", type=reading(AMOUNT.read), help=VIEW_ROWS["perturb"].about, metavar="AMOUNT")
+    _add(amount, "--perturb", type=reading(AMOUNT.read), help=OPTION_ROWS["perturb"].about, metavar="AMOUNT")
     amount.add_argument(
         "--variation-slider",
         dest="perturb",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
+from ..jobs.kinds import OPTION_ROWS
 from ..jobs.model import MODEL_ROWS
 from ..jobs.view import VIEW_ROWS
 from ..presets import DEFAULT_MODEL, PRESETS
@@ -15,7 +16,7 @@ from ..values import line
 
 Reader = Callable[[str], Any]
 
-DECLARED = {**MODEL_ROWS, **VIEW_ROWS, **ROWS}
+DECLARED = {**MODEL_ROWS, **VIEW_ROWS, **OPTION_ROWS, **ROWS}
 
 # The first page of the help, in this order and in a line each; all options are on the second.
 EVERYDAY = {

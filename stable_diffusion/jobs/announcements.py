@@ -9,6 +9,7 @@ from ..exchange.literal import literal
 from ..pipeline import Run
 from ..presets import preset_of
 from .columns import columns_of
+from .kinds import Children
 from .layouts import Layout
 from .lines import SUFFIXES
 from .request import Request
@@ -166,8 +167,8 @@ def _line(run: Run, layout: Layout) -> str:
     seeds = f"seeds {s.seed} to {s.seed + n - 1}" if together else f"seed {s.seed}"
     if s.perturb:
         seeds += " and " + ", ".join(f"{seed}:{amount:.4g}" for seed, amount, *_ in s.perturb)
-    if layout.kind == "children":
-        amount, n = layout.view.perturb, layout.view.n_images or 1
+    if isinstance(layout.view.kind, Children):
+        amount, n = layout.view.kind.perturb, layout.view.n_images or 1
         seeds += f", {n} variations of {amount:.4g}" if n > 1 else f", a variation of {amount:.4g}"
     times = "1 network call" if run.calls == 1 else f"{run.calls} network calls"
     if s.start == "inversion":

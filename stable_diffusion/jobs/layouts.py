@@ -13,6 +13,7 @@ from ..pipeline.laboratory import grid_settings, triangle_settings
 from ..pipeline.masks import packed, shrunk
 from ..settings import CompleteSettings, Perturbation, Settings
 from ..weights.extras import LoRAUse
+from .kinds import Children, Grid, Triangle
 from .request import Request
 from .view import View
 
@@ -50,13 +51,15 @@ def layout_of(request: Request, planner: Planner) -> Layout:
     settings = replace(settings, perturb=(*settings.perturb, *added))
     if request.lines:
         return _lines(request, planner, added, inputs)
-    if request.view.generate_triangle is not None:
-        return _triangle(request.view, planner, settings, inputs)
-    if request.view.grid is not None:
-        return _grid(request.view, planner, settings, inputs, code)
-    if request.view.perturb is not None:
-        return _children(request.view, planner, settings, inputs, code)
-    return _pictures(request, planner, settings, inputs)
+    match request.view.kind:
+        case Triangle() as kind:
+            return _triangle(kind, request.view, planner, settings, inputs)
+        case Grid() as kind:
+            return _grid(kind, request.view, planner, settings, inputs, code)
+        case Children() as kind:
+            return _children(kind, request.view, planner, settings, inputs, code)
+        case _:
+            return _pictures(request, planner, settings, inputs)
 
 
 def _check_start(settings: Settings, inputs: Inputs) -> None:
@@ -74,13 +77,13 @@ def _of_tool(request: Request, planner: Planner, settings: Settings) -> Settings
 
 def _mask_code(request: Request, planner: Planner, inputs: Inputs) -> tuple[str, ...]:
     """The mask that perturbations keep to, as it stands in a lineage: one, or none."""
-    f = planner.description.vae.factor
+    f, kind = planner.description.vae.factor, request.view.kind
     if inputs.mask is not None:
         return (packed(shrunk(inputs.mask, inputs.mask.shape[0] // f, inputs.mask.shape[1] // f)),)
     if request.inputs is None or (mask := request.inputs.mask) is None:
-        return () if request.view.perturb_mask is None else (request.view.perturb_mask,)
-    axes = [name for name, _ in request.view.grid or ()]
-    if request.view.perturb is None and not request.variations and "perturb" not in axes:
+        return (kind.perturb_mask,) if isinstance(kind, Children) and kind.perturb_mask is not None else ()
+    perturbs = isinstance(kind, Children) or (isinstance(kind, Grid) and "perturb" in dict(kind.grid))
+    if not perturbs and not request.variations:
         raise ValueError("--mask is for the part that --perturb or --variation changes: name one of them")
     s = planner.completed(request.settings)
     if (mask.width * s.height, mask.height * s.width) != (s.width * mask.height, s.height * mask.width):
@@ -151,10 +154,11 @@ def _lines(request: Request, planner: Planner, added: Sequence[Perturbation], in
     )
 
 
-def _children(view: View, planner: Planner, settings: Settings, inputs: Inputs, code: tuple[str, ...]) -> Layout:
+def _children(
+    kind: Children, view: View, planner: Planner, settings: Settings, inputs: Inputs, code: tuple[str, ...]
+) -> Layout:
     """Pictures whose start is perturbed by noise of their own."""
-    n, lineage, amount = settings.n_images, settings.perturb, view.perturb
-    assert amount is not None
+    n, lineage, amount = settings.n_images, settings.perturb, kind.perturb
     children = [_masked((child_seed(settings.seed, lineage, k), amount), code) for k in range(n)]
     alone = replace(settings, n_images=1)
     runs = [planner.run(replace(alone, perturb=(*lineage, child)), inputs) for child in children]
@@ -175,19 +179,17 @@ def _children(view: View, planner: Planner, settings: Settings, inputs: Inputs, 
             _every(view),
             n_images=n,
             n_rows=view.n_rows or 1,
-            perturb=amount,
-            perturb_mask=code[0] if code and inputs.mask is None else None,  # or else it lies in the file
+            kind=Children(amount, code[0] if code and inputs.mask is None else None),  # or else it lies in the file
         ),
         sheet="" if n > 1 else None,
     )
 
 
-def _triangle(view: View, planner: Planner, settings: Settings, inputs: Inputs) -> Layout:
+def _triangle(kind: Triangle, view: View, planner: Planner, settings: Settings, inputs: Inputs) -> Layout:
     """A row of steps for each strength."""
-    values = view.generate_triangle
-    assert values is not None
+    values = kind.generate_triangle
     highlight = None if view.highlight is None else row_of(view.highlight, values)
-    names = ["generate_triangle", "triangle_shape", "triangle_align", "sheet_size", "show_denoising", "frames"]
+    names = ["kind", "triangle_shape", "triangle_align", "sheet_size", "show_denoising", "frames"]
     if view.triangle_shape == "pyramid":
         names.append("show_noising")
         if settings.image_weight != 1:
@@ -216,13 +218,14 @@ def row_of(strength: float, values: Sequence[float]) -> float:
     return near
 
 
-def _grid(view: View, planner: Planner, settings: Settings, inputs: Inputs, code: tuple[str, ...]) -> Layout:
+def _grid(
+    kind: Grid, view: View, planner: Planner, settings: Settings, inputs: Inputs, code: tuple[str, ...]
+) -> Layout:
     """A picture for each pair of values of two settings, or for each value of one."""
-    assert view.grid is not None
     # A perturbation keeps to the mask here as everywhere.
     axes = [
         (name, tuple(tuple(_masked(e, code) for e in v) for v in values) if name == "perturb" else values)
-        for name, values in view.grid
+        for name, values in kind.grid
     ]
     # A LoRA is no setting: it changes the model, in some of the runs.
     plain = grid_settings(settings, [axis for axis in axes if axis[0] != "lora"])
@@ -249,7 +252,7 @@ def _grid(view: View, planner: Planner, settings: Settings, inputs: Inputs, code
         endings=[f"-row{i}-column{j}" if len(named) > 1 else f"-column{j}" for i, j in places],
         headings=[", ".join(words) for words in product(*named)],
         batch_size=view.batch_size,
-        view=replace(_every(view), grid=tuple(axes)),
+        view=replace(_every(view), kind=Grid(tuple(axes))),
         sheet="-grid",
         lines=lines,
         columns=columns,

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..settings import ROWS, Settings, random_seed
 from ..values import thawed
-from .view import READERS
+from .axes import READERS
 
 SUFFIXES = (".txt", ".csv", ".jsonl")
 MOST = 10_000  # lines

@@ -9,6 +9,7 @@ from ..pictures.images import Picture
 from ..pictures.sheet import LIMIT, Cell, strip
 from .events import Event, Written
 from .files import Output, attached
+from .kinds import Loopback
 from .record import Record
 from .request import Request
 from .view import View
@@ -19,16 +20,16 @@ def each(request: Request, output: Output) -> Iterator[tuple[Request, Output]]:
 
     Raises ValueError where there is no picture to start from, and for more than one.
     """
-    settings, count = request.settings, request.view.loopback
-    assert count is not None
+    settings, kind = request.settings, request.view.kind
+    assert isinstance(kind, Loopback)
     if request.inputs is None or request.inputs.picture is None:
         raise ValueError("a loopback needs a picture to start from: use image2image")
     if settings.n_images != 1:
         raise ValueError(f"n_images is {settings.n_images}: a loopback goes on from 1 picture")
-    view = replace(request.view, loopback=None, animate=None)
-    for k in range(count):
+    view = replace(request.view, kind=None, animate=None)
+    for k in range(kind.loopback):
         one = replace(settings, seed=settings.seed + k)
-        yield replace(request, settings=one, view=view), output.under(f"-round{k + 1:0{len(str(count))}}")
+        yield replace(request, settings=one, view=view), output.under(f"-round{k + 1:0{len(str(kind.loopback))}}")
 
 
 class Loop:
@@ -74,6 +75,6 @@ class Loop:
         told = None
         if view.metadata:
             first = self._records[0].recipe
-            recipe = replace(first, view=View(loopback=view.loopback, feather=view.feather))
+            recipe = replace(first, view=View(kind=view.kind, feather=view.feather))
             told = attached(recipe, originals, view.originals)
         yield self._output.write(strip(cells, limit=view.sheet_size or LIMIT), "", told)

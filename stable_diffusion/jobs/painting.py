@@ -16,6 +16,7 @@ from .events import Answer, Event, Note, Progress
 from .files import Output
 from .films import check_films
 from .gallery import Gallery
+from .kinds import Loopback, Triangle
 from .layouts import Layout, layout_of
 from .loopback import Loop, each
 from .pages import check_page
@@ -32,7 +33,7 @@ def show_plan(request: Request, planner: Planner, output: Output, low_memory: bo
     low_memory: each net has its weights in memory only while it works. Raises what `paint` raises, MemoryError too.
     """
     yield from (Note(f"note: {said}") for said in planner.notes)
-    parts = _apart(request, output) if request.view.loopback is None else each(request, output)
+    parts = each(request, output) if isinstance(request.view.kind, Loopback) else _apart(request, output)
     model = request.model
     nets = sized_nets(planner.description, precision(model.float16), model.quantize)
     for one, place in parts:
@@ -95,7 +96,7 @@ def paint(request: Request, sd: StableDiffusion, output: Output, ranks: "Ranks |
     Raises ValueError, before anything is made, for what cannot be; and what `StableDiffusion.walk` raises.
     """
     yield from (Note(f"note: {said}") for said in sd.notes)
-    if request.view.loopback is not None:
+    if isinstance(request.view.kind, Loopback):
         if ranks is None or ranks.first:  # each round waits for the one before
             yield from _loop(request, sd, output)
         return
@@ -134,7 +135,7 @@ def _closed(events: Iterator[Event], close: Callable[[], Iterator[Event]]) -> It
 def _apart(request: Request, output: Output) -> Iterator[tuple[Request, Output]]:
     """The parts of a request that follow each other: a triangle has one seed, and several are one each."""
     settings, view = request.settings, request.view
-    if view.generate_triangle is None or settings.n_images == 1:
+    if not isinstance(view.kind, Triangle) or settings.n_images == 1:
         yield request, output
         return
     for seed in range(settings.seed, settings.seed + settings.n_images):

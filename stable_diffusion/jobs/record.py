@@ -15,9 +15,10 @@ from ..pictures.images import Picture, from_bytes, to_bytes
 from ..settings import AMOUNT, CompleteSettings
 from ..values import is_finite, is_whole, text
 from ..weights.tensors import open_tensors
+from .kinds import MOST_PLACES
 from .originals import Originals
 from .recipe import Recipe, differences
-from .view import MOST_PLACES, VIEW_ROWS, View
+from .view import VIEW_ROWS, View
 
 VERSION = 2
 OLDER = (1,)  # that can be read too: without the settings of the rows, and the ways in

@@ -9,6 +9,7 @@ from ..pictures.images import Picture
 from ..pictures.metadata import Attached, read_attached
 from ..settings import Settings, random_seed
 from .events import Note
+from .kinds import Pictures
 from .model import Model
 from .recipe import IMAGE, MASK, RECIPE, Batch, Recipe
 from .view import VIEW_ROWS, View
@@ -110,32 +111,12 @@ def read_replay(path: str, from_image: bool) -> Generator[Note, None, Replay]:
     )
 
 
-def remaining(view: View, named: Collection[str]) -> View:
-    """A view without its triangle, grid or family where somebody asks for something else instead.
+def remaining(view: View, asked: View, named: Collection[str]) -> View:
+    """A file's view without its kind of job, and how that is drawn, where somebody asks for something else instead.
 
-    named: the settings and the parts of a view that have been given other values.
+    asked: what is asked for; named: the settings that have been given other values.
     """
-    if view.loopback is not None:
-        instead = {"grid", "generate_triangle", "perturb", "n_images"}
-    elif view.generate_triangle is not None:
-        instead = {"grid", "perturb", "strength", "start_step", "start_time", "loopback"}
-    elif view.grid is not None:
-        axes = (name for name, _ in view.grid)
-        instead = {"generate_triangle", "perturb", "n_images", "variation", "loopback", *axes}
-    else:
-        instead = {"generate_triangle", "grid", "loopback"}
-    if not instead & set(named):
+    own, other = view.kind or Pictures(), asked.kind or view.kind or Pictures()
+    if type(own) is type(other) and not own.contradicts & set(named):
         return view
-    gone = {
-        "loopback",
-        "generate_triangle",
-        "triangle_shape",
-        "triangle_align",
-        "highlight",
-        "grid",
-        "perturb",
-        "perturb_mask",
-        "n_images",
-        "n_rows",
-    }
-    return view.only(*(VIEW_ROWS.keys() - gone))
+    return view.only(*(VIEW_ROWS.keys() - {"triangle_shape", "triangle_align", "highlight", "n_images", "n_rows"}))
