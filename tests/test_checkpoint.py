@@ -17,7 +17,7 @@ from mlx.utils import tree_flatten
 from safetensors.numpy import load_file, save_file
 
 from stable_diffusion import CheckpointError, StableDiffusion
-from stable_diffusion.models.tokenizer import CLIPTokenizer
+from stable_diffusion.prompts.tokenizer import CLIPTokenizer
 from stable_diffusion.weights.checkpoint import read_json, read_tokenizer, weight_files
 from stable_diffusion.weights.nets import describe
 from stable_diffusion.weights.tensors import load, tensors_of

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stable_diffusion import Settings, StableDiffusion
-from stable_diffusion.models.editing import NEGATIVE_PROMPTS, PROMPTS, Part, composed, edited
 from stable_diffusion.pipeline.memory import working
+from stable_diffusion.prompts.editing import NEGATIVE_PROMPTS, PROMPTS, Part, composed, edited
 from tests.commands import SD1
 from tests.oracles import largest_difference
 from tests.test_properties import often

@@ -7,7 +7,7 @@ import pytest
 
 from stable_diffusion import CheckpointError, StableDiffusion
 from stable_diffusion.jobs.model import TAUGHT
-from stable_diffusion.models.text import chunks_of
+from stable_diffusion.prompts.syntaxes import chunks_of
 from tests.ldm_files import small, write
 
 RNG = np.random.default_rng(5)

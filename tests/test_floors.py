@@ -14,7 +14,8 @@ FILES = [*sorted(PACKAGE.rglob("*.py")), *SCRIPTS]
 FLOORS: list[set[str]] = [
     {"values"},
     {"config", "settings", "backend", "cache", "parallel", "version"},
-    {"presets", "models", "diffusion", "pictures"},
+    {"prompts", "diffusion", "pictures"},
+    {"presets", "models"},
     {"weights", "exchange"},
     {"pipeline"},
     {"jobs"},
@@ -36,7 +37,7 @@ HOMES = {
         "stable_diffusion/weights/",
         "stable_diffusion/diffusion/generators.py",  # another tool's random numbers
     ),
-    "tokenizers": ("stable_diffusion/models/tokenizer.py",),
+    "tokenizers": ("stable_diffusion/prompts/tokenizer.py",),
     "tqdm": ("stable_diffusion/cli/", "stable_diffusion/pipeline/notebook.py"),
     "argparse": ("stable_diffusion/cli/", "stable_diffusion/bench/"),
     # One program that other people's nets are measured by: see test_nothing_imports_the_program_that_knows_torch.
@@ -106,6 +107,11 @@ def test_every_library_has_its_home() -> None:
                 continue
             assert library in HOMES, f"{named(path)} imports {library}, which is no dependency"
             assert named(path).startswith(HOMES[library]), f"{named(path)} imports {library}"
+
+
+def test_prompts_are_read_without_nets() -> None:
+    for path in (PACKAGE / "prompts").glob("*.py"):
+        assert not [module for module in imports(path) if module.startswith("mlx")], named(path)
 
 
 def test_nothing_imports_the_program_that_knows_torch() -> None:

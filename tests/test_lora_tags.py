@@ -8,8 +8,8 @@ import pytest
 
 from stable_diffusion import CheckpointError, Settings, StableDiffusion
 from stable_diffusion.jobs.recipe import Recipe
-from stable_diffusion.models.prompts import LORA_TAGS, Tag, lora_tags
 from stable_diffusion.pictures.metadata import read_attached
+from stable_diffusion.prompts.loras import LORA_TAGS, Tag, lora_tags
 from stable_diffusion.weights.folders import lora_named
 from stable_diffusion.weights.identity import file_hash
 from tests.commands import SD1, same, txt

@@ -11,8 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stable_diffusion import StableDiffusion
-from stable_diffusion.models.prompts import PARSERS, Chunk, Piece, a1111, by_commas, by_words, comfyui
-from stable_diffusion.models.text import by_the_mean, chunks_of, from_empty
+from stable_diffusion.models.text import by_the_mean, from_empty
+from stable_diffusion.prompts.a1111 import a1111
+from stable_diffusion.prompts.chunks import Chunk, by_commas, by_words
+from stable_diffusion.prompts.comfyui import comfyui
+from stable_diffusion.prompts.pieces import Piece
+from stable_diffusion.prompts.syntaxes import SYNTAXES, chunks_of
 from tests.commands import SD1
 
 
@@ -73,9 +77,9 @@ MARKS = st.text(alphabet=st.sampled_from(list("ab ,:()[]\\.1-+|BREAK\n")), max_s
 
 
 @settings(max_examples=400, deadline=None)
-@given(prompt=st.one_of(st.text(max_size=80), MARKS), syntax=st.sampled_from(sorted(PARSERS)))
+@given(prompt=st.one_of(st.text(max_size=80), MARKS), syntax=st.sampled_from(sorted(SYNTAXES)))
 def test_any_text_parses_and_no_letter_is_lost(prompt: str, syntax: str) -> None:
-    sections = PARSERS[syntax](prompt)
+    sections = SYNTAXES[syntax].parse(prompt)
     assert sections and all(sections)
     assert all(np.isfinite(piece.weight) for section in sections for piece in section)
     said = "".join(piece.text for section in sections for piece in section)
@@ -87,9 +91,9 @@ def test_any_text_parses_and_no_letter_is_lost(prompt: str, syntax: str) -> None
 @settings(max_examples=200, deadline=None)
 @given(prompt=st.text(alphabet=st.characters(exclude_characters="()[]\\", exclude_categories=["Cs", "Co"])))
 def test_words_without_brackets_weigh_1(prompt: str) -> None:
-    for syntax, parse in PARSERS.items():
-        if syntax != "a1111" or "BREAK" not in prompt:
-            assert parse(prompt) == [[Piece(prompt)]]
+    for name, syntax in SYNTAXES.items():
+        if name != "a1111" or "BREAK" not in prompt:
+            assert syntax.parse(prompt) == [[Piece(prompt)]]
 
 
 @pytest.mark.parametrize("trap", ["(", "(a", "[a(", "()", ":1)", "\\", "a BREAK ", "(" * 200 + "a" + ")" * 200])
@@ -97,15 +101,15 @@ def test_words_without_brackets_weigh_1(prompt: str) -> None:
 def test_no_prompt_keeps_the_parser_busy(syntax: str, trap: str) -> None:
     started = time.perf_counter()
     with contextlib.suppress(ValueError):
-        PARSERS[syntax]((trap * 50_000)[:50_000])
+        SYNTAXES[syntax].parse((trap * 50_000)[:50_000])
     assert time.perf_counter() - started < 5
 
 
 @pytest.mark.parametrize("syntax", ["a1111", "comfyui"])
 def test_too_many_brackets_within_one_another_are_one_sentence(syntax: str) -> None:
-    assert PARSERS[syntax]("(" * 100 + "a" + ")" * 100)
+    assert SYNTAXES[syntax].parse("(" * 100 + "a" + ")" * 100)
     with pytest.raises(ValueError, match="more than 100 brackets within one another"):
-        PARSERS[syntax]("(" * 101 + "a" + ")" * 101)
+        SYNTAXES[syntax].parse("(" * 101 + "a" + ")" * 101)
 
 
 # Chunks

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stable_diffusion.models.tokenizer import CLIPTokenizer
+from stable_diffusion.prompts.tokenizer import CLIPTokenizer
 from stable_diffusion.weights.vocabulary import openai_tokenizer
 from tests.texts import TEXTS
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 
 from ..config import TILE, TILES
-from ..models.prompts import LORA_TAGS
 from ..presets import DEFAULT_MODEL
+from ..prompts.loras import LORA_TAGS
 from ..values import Kind, check, declared, flag, is_finite, one_of, plain, rows, several, text, thawed
 from ..weights.checkpoint import CheckpointError
 from ..weights.identity import file_hash

@@ -6,9 +6,10 @@ from functools import partial
 
 import mlx.core as mx
 
+from ..prompts.chunks import Chunk
+from ..prompts.syntaxes import chunks_of
+from ..prompts.tokenizer import CLIPTokenizer
 from .clip import CLIPTextModel
-from .prompts import PARSERS, Chunk, Piece, Token, by_commas, by_words
-from .tokenizer import CLIPTokenizer
 
 
 @dataclass(frozen=True)
@@ -56,52 +57,7 @@ def from_empty(z: mx.array, w: mx.array, empty: Callable[[], mx.array], times: S
     return z0 + w[..., None] * (z - z0)
 
 
-@dataclass(frozen=True)
-class Syntax:
-    """How one tool cuts a prompt, and what a weight does there."""
-
-    cut: Callable[[list[list[Token]], int, int | None], list[Chunk]]
-    weigh: Weigh
-    apart: bool = False  # words between spaces are tokenized one by one
-
-
-SYNTAXES = {
-    "plain": Syntax(by_commas, by_the_mean),
-    "a1111": Syntax(by_commas, by_the_mean),
-    "comfyui": Syntax(by_words, from_empty, apart=True),
-}
-
-
-EMBEDDING = "embedding:"  # before the name of one, in ComfyUI's prompts
-
-
-def _ids_of(part: str, tokenizer: CLIPTokenizer, named: bool) -> list[list[int]]:
-    """The ids of a part of a prompt; named: an embedding and the commas behind it are two words."""
-    if not (named and part.startswith(EMBEDDING)):
-        return [tokenizer.tokenize(part, False, False)]
-    name = part.removeprefix(EMBEDDING)
-    word = name.rstrip(",")
-    for ending in (".safetensors", ".pt", ".bin"):
-        word = word.removesuffix(ending)
-    return [tokenizer.taught(word), tokenizer.tokenize(name[len(name.rstrip(",")) :], False, False)]
-
-
-def chunks_of(prompt: str, tokenizer: CLIPTokenizer, syntax: str) -> list[Chunk]:
-    """A prompt as chunks of up to 75 tokens, at least one.
-
-    Raises ValueError for too many brackets in one another, and for an embedding that nobody named.
-    """
-    way = SYNTAXES[syntax]
-
-    def words(piece: Piece) -> list[list[Token]]:
-        parts = piece.text.replace("\n", " ").split(" ") if way.apart else [piece.text]
-        return [[(i, piece.weight) for i in ids] for part in parts for ids in _ids_of(part, tokenizer, way.apart)]
-
-    chunks: list[Chunk] = []
-    for section in PARSERS[syntax](prompt):
-        chunks += way.cut([word for piece in section for word in words(piece)], tokenizer.length - 2, tokenizer.comma)
-    # A break at the end begins nothing.
-    return chunks[:-1] if len(chunks) > 1 and not chunks[-1] else chunks
+WEIGH: dict[str, Weigh] = {"plain": by_the_mean, "a1111": by_the_mean, "comfyui": from_empty}
 
 
 def _framed(chunks: Sequence[Chunk], tokenizer: CLIPTokenizer) -> tuple[mx.array, mx.array | None]:
@@ -163,7 +119,7 @@ class TextNets:
             if weights is not None:
                 empty = partial(self._empty, encoder, tokenizer, back)
                 weights = weights.reshape(len(texts), count, -1)
-                state = SYNTAXES[syntax].weigh(state.astype(mx.float32), weights, empty, times).astype(state.dtype)
+                state = WEIGH[syntax](state.astype(mx.float32), weights, empty, times).astype(state.dtype)
             contexts.append(state.reshape(len(texts), -1, state.shape[-1]))
             pooled = pooled_here.reshape(len(texts), count, -1)[:, 0] if self.xl else None
         context = mx.concatenate(contexts, axis=-1)

@@ -9,11 +9,11 @@ import mlx.core as mx
 
 from ..diffusion.guidance import ChangingGuide, Conditioning, Guide
 from ..diffusion.samplers import sampler_named
-from ..models.editing import NEGATIVE_PROMPTS, PROMPTS, Part
-from ..models.prompts import LORA_TAGS
 from ..models.text import EncodedPrompt, TextNets
 from ..models.unet import guidance_embedding
 from ..parallel import settled
+from ..prompts.editing import NEGATIVE_PROMPTS, PROMPTS, Part
+from ..prompts.loras import LORA_TAGS
 from ..settings import CompleteSettings
 from ..weights.nets import Description
 

@@ -12,9 +12,9 @@ from ..diffusion.plan import make_plan
 from ..diffusion.samplers import SAMPLER_OPTIONS, SAMPLERS, sampler_named
 from ..diffusion.schedule import NoiseSchedule
 from ..diffusion.spacing import by_hand, spacing_named
-from ..models.editing import PROMPTS, steady
-from ..models.prompts import LORA_TAGS
 from ..presets import DEFAULT_MODEL, Defaults, defaults_of, distilled_of, preset_of
+from ..prompts.editing import PROMPTS, steady
+from ..prompts.loras import LORA_TAGS
 from ..settings import ROWS, CompleteSettings, Settings
 from ..weights.extras import LoRAUse, distilled
 from ..weights.folders import lora_named

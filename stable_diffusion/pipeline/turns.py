@@ -11,9 +11,9 @@ import mlx.nn as nn
 from ..models.clip import CLIPTextModel
 from ..models.taesd import TinyAutoencoder
 from ..models.text import TextNets
-from ..models.tokenizer import CLIPTokenizer
 from ..models.unet import UNet2DConditionModel
 from ..models.vae import AutoencoderKL
+from ..prompts.tokenizer import CLIPTokenizer
 from ..weights.checkpoint import CheckpointError
 from ..weights.extras import LoRAUse, put_on, read_fitting
 from ..weights.fuse import fuse

@@ -12,9 +12,9 @@ from ..config import CLIPTextConfig, TinyVAEConfig, UNetConfig, VAEConfig
 from ..diffusion.schedule import NoiseSchedule
 from ..models.clip import CLIPTextModel
 from ..models.taesd import TinyAutoencoder
-from ..models.tokenizer import CLIPTokenizer
 from ..models.unet import UNet2DConditionModel
 from ..models.vae import AutoencoderKL
+from ..prompts.tokenizer import CLIPTokenizer
 from .checkpoint import CheckpointError, TokenizerFiles
 from .parts import TINY, Checkpoint, Part, Tokenizer, folder_checkpoint
 from .quantize import prepare, quantize

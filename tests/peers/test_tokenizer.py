@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import CLIPTokenizer as TheirTokenizer
 
-from stable_diffusion.models.tokenizer import CLIPTokenizer
+from stable_diffusion.prompts.tokenizer import CLIPTokenizer
 from stable_diffusion.weights.checkpoint import read_tokenizer
 from stable_diffusion.weights.vocabulary import openai_tokenizer
 from tests.texts import TEXTS

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .prompts import check_depth, finite_number
+from .pieces import check_depth, finite_number
 
 Spans = Sequence[tuple[int, str]]  # texts, each with the last call, counted from 0, that it is told at
 
