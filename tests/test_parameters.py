@@ -10,10 +10,10 @@ from stable_diffusion import SAMPLERS, SPACINGS, Settings
 from stable_diffusion.diffusion.aliases import sampler_name, spacing_name
 from stable_diffusion.exchange import a1111 as tables
 from stable_diffusion.exchange.a1111 import parameters, read_parameters
-from stable_diffusion.exchange.literal import literal
 from stable_diffusion.exchange.vocabulary import ParsedParameters
 from stable_diffusion.jobs.model import Model
 from stable_diffusion.jobs.recipe import Recipe
+from stable_diffusion.prompts.literal import literal
 from stable_diffusion.settings import CompleteSettings
 
 PLAIN = CompleteSettings(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from ..diffusion.noising import Inversion
 from ..diffusion.samplers import sampler_named
-from ..exchange.literal import literal
 from ..pipeline import Run
 from ..presets import preset_of
+from ..prompts.literal import literal
 from .columns import columns_of
 from .kinds import Children
 from .layouts import Layout

@@ -2,7 +2,7 @@
 
 import re
 
-from ..prompts.editing import edited
+from .editing import edited
 
 # What other tools' prompts may hold besides words.
 _WEIGHTS = r"\([^()]{1,200}:\s*[\d.]+\s*\)"
