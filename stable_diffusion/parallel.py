@@ -8,11 +8,11 @@ there is one stream, which MLX keeps busy: there, pieces follow one another, so 
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import mlx.core as mx
 
@@ -27,14 +27,36 @@ _BLAS = (
 )
 
 
-class _Here(threading.local):
-    """MLX's streams belong to the thread that made them."""
+class _End:
+    """Lies with a thread, and goes when the thread ends.
 
-    made: tuple[mx.Stream, ...] = ()
-    shared: tuple[mx.Stream, ...] | None = None  # those that a piece has for itself; None: all
+    MLX (0.32.4) aborts when the process ends if a thread other than the main one had a default stream and did not clear
+    it: six of six scripts that painted in two threads, and none with this.
+    """
+
+    def __del__(self) -> None:
+        mx.clear_streams()
+
+
+class _Here(threading.local):
+    """What each thread knows of the work at hand."""
+
+    exclusive = False  # does this thread have MLX to itself?
+    shared: tuple[mx.Stream, ...] | None = None  # the streams that a piece has to itself; None: all
+
+    def __init__(self) -> None:
+        """Called in every thread that looks here."""
+        if threading.current_thread() is not threading.main_thread():
+            self.end = _End()
 
 
 _here = _Here()
+_lock = threading.RLock()
+_made: list[mx.Stream] = []
+P = ParamSpec("P")
+T = TypeVar("T")
+# MLX's own streams can be used in the thread that made them alone; these in any, by one thread at a time.
+_new_stream: Callable[[mx.DeviceType], mx.Stream] = getattr(mx, "new_thread_unsafe_stream", mx.new_stream)
 
 
 @cache
@@ -65,9 +87,70 @@ def lanes() -> tuple[mx.Stream, ...]:
         return (mx.default_stream(mx.default_device()),)
     if _here.shared is not None:
         return _here.shared
-    if not _here.made:
-        _here.made = (mx.default_stream(mx.cpu), *(mx.new_stream(mx.cpu) for _ in range(cores() - 1)))
-    return _here.made
+    return _streams() if _here.exclusive else (mx.default_stream(mx.cpu), *_streams()[1:])
+
+
+def _streams() -> tuple[mx.Stream, ...]:
+    """One stream of the CPU for each core."""
+    while len(_made) < cores():
+        _made.append(_new_stream(mx.cpu))
+    return tuple(_made[: cores()])
+
+
+@cache
+def _gpu_stream() -> mx.Stream:
+    return _new_stream(mx.gpu)
+
+
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """Have MLX to oneself: other threads wait, and arrays are made on streams that every thread can go on with."""
+    with _lock:
+        if _here.exclusive:
+            yield
+            return
+        _here.exclusive = True
+        try:
+            with mx.stream(_streams()[0]) if on_cpu() else _on_gpu():
+                yield
+        finally:
+            _here.exclusive = False
+
+
+@contextmanager
+def _on_gpu() -> Iterator[None]:
+    with mx.stream(_streams()[0]), mx.stream(_gpu_stream()):  # files are read on the CPU
+        yield
+
+
+def one_at_a_time(work: Callable[P, T]) -> Callable[P, T]:
+    """A function that one thread runs at a time: see `exclusive`. An array that it returns has been calculated."""
+
+    @wraps(work)
+    def alone(*args: P.args, **named: P.kwargs) -> T:
+        with exclusive():
+            result = work(*args, **named)
+            if isinstance(result, mx.array):
+                mx.eval(result)
+            return result
+
+    return alone
+
+
+def step_by_step(items: Iterator[T]) -> Iterator[T]:
+    """An iterator whose every item is made by one thread at a time; others get their turn between two items."""
+    try:
+        while True:
+            with exclusive():
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item
+    finally:
+        if isinstance(items, Generator):
+            with exclusive():
+                items.close()
 
 
 def each(work: Callable[..., mx.array], pieces: Sequence[mx.array], *others: Sequence[Any]) -> list[mx.array]:
@@ -130,7 +213,7 @@ def done(make: Callable[[], mx.array]) -> mx.array:
     """What `make` gives; on a CPU it is calculated here, on all streams, with one thread of the BLAS for each."""
     if not on_cpu():
         return make()
-    with _blas_threads(1):
+    with _lock, _blas_threads(1):
         y = make()
         mx.eval(y)
     return y
@@ -138,7 +221,7 @@ def done(make: Callable[[], mx.array]) -> mx.array:
 
 def settled(arrays: Sequence[mx.array]) -> None:
     """Calculate arrays now, on a CPU as `done` does it, and on a GPU too."""
-    with _blas_threads(1) if on_cpu() else nullcontext():
+    with _lock, _blas_threads(1) if on_cpu() else nullcontext():
         mx.eval(arrays)
 
 

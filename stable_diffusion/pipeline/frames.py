@@ -16,6 +16,12 @@ def shown(step: Step, kind: FrameKind = "noisy") -> mx.array:
     return step.clean if kind == "clean" else step.x / deviation(step.sigma)
 
 
+def calculated(step: Step) -> Step:
+    """The step itself, once its arrays are there, so that any thread can go on with it."""
+    mx.eval(step.x, step.clean)
+    return step
+
+
 FULL = "--no-float16 (float16=False)"
 
 

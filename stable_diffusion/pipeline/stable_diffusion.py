@@ -17,7 +17,7 @@ from ..diffusion.steps import FrameKind
 from ..diffusion.walk import DenoiseRows, lockstep
 from ..models.taesd import TinyAutoencoder
 from ..models.unet import UNet2DConditionModel
-from ..parallel import done, spread
+from ..parallel import done, one_at_a_time, spread, step_by_step
 from ..pictures.images import Picture, enlarged, to_picture
 from ..presets import DEFAULT_MODEL
 from ..settings import CompleteSettings, Settings
@@ -31,7 +31,7 @@ from .approximations import Approximations, seated
 from .coding import decoded, encoded
 from .conditioning import guides
 from .estimate import estimate_of, in_parts, repaint_channels
-from .frames import finite, shown
+from .frames import calculated, finite, shown
 from .inputs import NOTHING, Inputs
 from .inversion import invert_all
 from .laboratory import Axis, grid_settings, triangle_settings, way_up
@@ -68,6 +68,10 @@ class StableDiffusion(Nets):
         memory; they are opened anew when others begin to work, and read again when they are used again. The numbers are
         the same. It can be switched at any time. What was changed by hand in a net is lost then.
 
+    Any number of threads may use one object, or several. One thread at a time works: a call of a method waits until the
+    calls of others are over, and a walk lets others in between two of its steps. Pictures are the same to the bit. Nets
+    that are called by themselves, `sd.unet(...)`, are not held apart.
+
     Weights are read when they are first used. `unet`, `text_encoder` (XL: `text_encoder_1`, `text_encoder_2`),
     `autoencoder`, `tokenizer` and `sampler` can be deleted to free their memory.
     Raises CheckpointError, a ValueError, for a model that cannot be loaded.
@@ -75,6 +79,7 @@ class StableDiffusion(Nets):
 
     sampler: OlderSampler  # the older example's name for `schedule`
 
+    @one_at_a_time
     def __init__(
         self,
         model: str | Checkpoint | None = None,
@@ -122,20 +127,24 @@ class StableDiffusion(Nets):
 
     # From settings to pictures
 
+    @one_at_a_time
     def completed(
         self, settings: Settings, image: mx.array | None = None, mask: mx.array | None = None
     ) -> CompleteSettings:
         """The settings with every None filled in, as `sample` with the same arguments would take them."""
         return self.planner.completed(settings, Inputs(image, mask))
 
+    @one_at_a_time
     def plan(self, settings: Settings, image: mx.array | None = None, mask: mx.array | None = None) -> Plan:
         """What `sample` with the same arguments would do, without doing it."""
         return self.planner.run(settings, Inputs(image, mask)).plan
 
+    @one_at_a_time
     def txt2img(self, settings: Settings) -> mx.array:
         """Pictures of the prompt: (n_images, H, W, 3) in [0, 1]."""
         return self._pictures(settings, NOTHING)
 
+    @one_at_a_time
     def img2img(self, settings: Settings, image: mx.array) -> mx.array:
         """Pictures of the prompt that start from an image (H, W, 3) in [-1, 1]: (n_images, H, W, 3) in [0, 1].
 
@@ -143,6 +152,7 @@ class StableDiffusion(Nets):
         """
         return self._pictures(settings, Inputs(image))
 
+    @one_at_a_time
     def inpaint(self, settings: Settings, image: mx.array, mask: mx.array) -> mx.array:
         """Repaint an image (H, W, 3) in [-1, 1] where the mask (H, W) is 1: (n_images, H, W, 3) in [0, 1].
 
@@ -182,6 +192,7 @@ class StableDiffusion(Nets):
 
     # The spine: encode the image and the text, start, walk, decode
 
+    @one_at_a_time
     def encode(self, image: mx.array) -> mx.array:
         """A picture (H, W, 3) in [-1, 1], H and W multiples of 8 -> its latents (1, H / 8, W / 8, 4), float32.
 
@@ -194,6 +205,7 @@ class StableDiffusion(Nets):
         self._let_work("autoencoder")
         return encoded(self.autoencoder, image[None], self.tile)
 
+    @one_at_a_time
     def begin(self, runs: Sequence[Run]) -> list[Run]:
         """Give runs of the same image what they start from: its latents, and the inversion where they ask for one.
 
@@ -201,6 +213,8 @@ class StableDiffusion(Nets):
         pictures that are too large.
         """
         first = runs[0].inputs
+        # A caller's arrays may still be to be calculated, which only the thread that made them can.
+        mx.eval([array for run in runs for array in (first.image, first.mask, run.noise) if array is not None])
         for run in runs:
             assert run.inputs.image is first.image, "runs that begin together share an image"
             if run.plan.image_weight is not None and run.inputs.image is None:
@@ -220,6 +234,7 @@ class StableDiffusion(Nets):
             begun[i] = run
         return begun
 
+    @one_at_a_time
     def inverted(self, runs: Sequence[Run]) -> list[Run]:
         """Runs that have begun, with the way up from their image along the model's own ODE."""
         made = list(runs)
@@ -232,6 +247,7 @@ class StableDiffusion(Nets):
                 made[i] = replace(runs[i], inversion=inversion)
         return made
 
+    @one_at_a_time
     def walk(self, runs: Sequence[Run], batch_size: int | None = None) -> Iterator[tuple[int, Step]]:
         """Walk runs that have begun together, and yield `(which, step)` as steps are made.
 
@@ -245,7 +261,7 @@ class StableDiffusion(Nets):
                 alike.setdefault((run.worn, run.shape), []).append(i)
         for indices in alike.values():
             check_memory(self.description, [runs[i] for i in indices], self.dtype, self.weights)
-        return self._steps(runs, list(alike.values()), batch_size)
+        return step_by_step(self._steps(runs, list(alike.values()), batch_size))
 
     def _steps(
         self, runs: Sequence[Run], groups: Sequence[Sequence[int]], batch_size: int | None
@@ -284,6 +300,7 @@ class StableDiffusion(Nets):
         self._let_work("unet")
         return self.unet
 
+    @one_at_a_time
     def decode(self, latents: mx.array) -> mx.array:
         """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], float32."""
         self._let_work("autoencoder")
@@ -291,6 +308,7 @@ class StableDiffusion(Nets):
 
     # The laboratory
 
+    @one_at_a_time
     def frame(self, step: Step, kind: FrameKind = "noisy") -> mx.array:
         """A step as pictures (B, H, W, 3) in [0, 1]: what it has become, at the scale of a picture, or the estimate."""
         return self.decode(shown(step, kind))
@@ -303,10 +321,12 @@ class StableDiffusion(Nets):
         assert isinstance(net, TinyAutoencoder)
         return net
 
+    @one_at_a_time
     def quick(self, latents: mx.array) -> mx.array:
         """Latents (B, h, w, 4) at noise level 0 -> pictures (B, 8 h, 8 w, 3) in [0, 1], by TAESD."""
         return mx.clip(decoded(self.tiny, latents, self.tile, "try --preview full (decode)") / 2 + 0.5, 0, 1)
 
+    @one_at_a_time
     def preview(self, latents: mx.array) -> mx.array:
         """Latents (B, h, w, 4) at noise level 0 -> their colours (B, h, w, 3) in [0, 1], one pixel for 8 x 8.
 
@@ -320,6 +340,7 @@ class StableDiffusion(Nets):
         identity = checkpoint_hash(self.description.checkpoint, self.dtype == mx.float16, ("vae",))
         return fitted(self.decode, self.description.vae.latent_channels, identity)
 
+    @one_at_a_time
     def triangle(
         self,
         settings: Settings,
@@ -337,6 +358,7 @@ class StableDiffusion(Nets):
         """
         return Rows(self._rows(triangle_settings(settings, strengths), Inputs(image, mask), batch_size))
 
+    @one_at_a_time
     def grid(
         self,
         settings: Settings,
@@ -359,11 +381,12 @@ class StableDiffusion(Nets):
 
     def _rows(self, all_settings: Sequence[Settings], inputs: Inputs, batch_size: int | None) -> list[Steps]:
         runs = self.begin([self.planner.run(settings, inputs) for settings in all_settings])
-        rows = [Steps([run.first], self._thumbnails) for run in runs]
+        rows = [Steps([calculated(run.first)], self._thumbnails) for run in runs]
         for which, step in self.walk(runs, batch_size):
             rows[which].append(step)
         return rows
 
+    @one_at_a_time
     def noising(self, settings: Settings, image: mx.array, kind: NoisingKind = "ray") -> Steps:
         """The way from the image up to a start: clean to noisy, a step per level of `sample` with the same arguments.
 
@@ -376,13 +399,14 @@ class StableDiffusion(Nets):
         (run,) = self.begin([self.planner.run(settings, Inputs(image))])
         if kind == "inversion" and run.inversion is None:
             (run,) = self.inverted([run])
-        return Steps(way_up(run, kind), self._thumbnails)
+        return Steps(map(calculated, way_up(run, kind)), self._thumbnails)
 
     def _thumbnails(self, step: Step) -> list[Picture]:
         """A step's pictures at the size of pictures, and as coarse as previews."""
         f, previews = self.description.vae.factor, self.preview(shown(step))
         return [enlarged(to_picture(array), (f * array.shape[1], f * array.shape[0])) for array in previews]
 
+    @one_at_a_time
     def inversion(self, settings: Settings, image: mx.array) -> Inversion:
         """The image walked up the model's own ODE, told settings.source_prompt and not guided, over the run's levels.
 

@@ -13,6 +13,7 @@ from ..models.taesd import TinyAutoencoder
 from ..models.text import TextNets
 from ..models.unet import UNet2DConditionModel
 from ..models.vae import AutoencoderKL
+from ..parallel import one_at_a_time
 from ..prompts.tokenizer import CLIPTokenizer
 from ..weights.checkpoint import CheckpointError
 from ..weights.extras import LoRAUse, put_on, read_fitting
@@ -163,6 +164,7 @@ class Nets:
         """The nets that are still there, by name, each of them called when it is looked at."""
         return InTurn({name: name for name in self.nets}, self._called)
 
+    @one_at_a_time
     def wear(self, *uses: LoRAUse | None) -> None:
         """Fuse LoRAs into the weights instead of those that were worn before; None: the weights are as they were.
 
@@ -190,6 +192,7 @@ class Nets:
             raise CheckpointError(f"{use.path} brings words of its own: name it with --lora for all pictures")
         return read
 
+    @one_at_a_time
     def ensure_models_are_loaded(self) -> None:
         """Read every weight now instead of when it is first used. Raises ValueError where low_memory forbids it."""
         if self.low_memory:
@@ -203,6 +206,7 @@ class Nets:
         """A hash of the weights and configs of this checkpoint, 64 hexadecimal digits."""
         return checkpoint_hash(self.description.checkpoint, self.dtype == mx.float16)
 
+    @one_at_a_time
     def save(self, place: str | Path, dtype: mx.Dtype | Literal["read"] | None = None) -> None:
         """Write the checkpoint as it is, LoRAs fused and quantised: a folder, or one file that ends in .safetensors.
 
