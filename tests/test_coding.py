@@ -229,8 +229,8 @@ def test_what_half_precision_is_too_small_for_is_decoded_in_full(small: StableDi
     assert float(mx.abs(found[1] - wanted[1]).max()) < 1e-5
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        rest = small.decode(z[::2])
-    assert mx.array_equal(found[::2], rest)
+        rest = small.decode(z[mx.array([0, 0, 2])])  # as many, since a BLAS may round otherwise for fewer
+    assert mx.array_equal(found[::2], rest[::2])
     after = dict(tree_flatten(small.autoencoder.parameters()))
     assert all(mx.array_equal(after[name], before[name]) and after[name].dtype == mx.float16 for name in before)
 
