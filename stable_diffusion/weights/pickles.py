@@ -3,6 +3,7 @@
 A pickle is a program. This one may name a handful of things, which are data; whatever else it names is refused.
 """
 
+import io
 import math
 import pickle
 import re
@@ -10,6 +11,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import mlx.core as mx
 import numpy as np
 
 from .checkpoint import CheckpointError, damaged
+from .opcodes import Unneeded, check_program
 
 # PyTorch's storage classes: NumPy's kind of number, and MLX's where NumPy has none of that name.
 STORAGES: Mapping[str, tuple[str, mx.Dtype | None]] = {
@@ -34,7 +37,9 @@ STORAGES: Mapping[str, tuple[str, mx.Dtype | None]] = {
 _MEMBER = re.compile(
     r"[^/]+/(data/\d+|version|data\.pkl|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)"
 )
-MOST_PICKLE = 100 * 2**20  # bytes of the program; that of a whole model has about 1 MB
+MOST_PICKLE = 32 * 2**20  # bytes of the program; that of a whole model has about 1 MB
+MOST_SIDES = 16  # of a tensor
+SHARING = 4  # how often the bytes of a file may come, in tensors that share them
 _CALLBACKS = re.compile(r"(pytorch_lightning|lightning)\.(pytorch\.)?callbacks\..+")  # Lightning leaves their names
 
 
@@ -64,13 +69,21 @@ class _Nothing:
 
 
 def _tensor(storage: tuple[str, str], offset: int, shape: Any, strides: Any, *_: Any) -> Stored:
+    if max(len(shape), len(strides)) > MOST_SIDES:
+        raise Refused(f"a tensor has more than {MOST_SIDES} sides")
     return Stored(*storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
+
+
+def _table(*entries: Any) -> OrderedDict[Any, Any]:
+    if entries:
+        raise Refused("it makes a table of what is not a table yet")
+    return OrderedDict()
 
 
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         allowed: Mapping[tuple[str, str], Any] = {
-            ("collections", "OrderedDict"): OrderedDict,
+            ("collections", "OrderedDict"): lambda *entries: _table(*entries),
             # Made anew for each, because a pickle may set attributes of what it is given.
             ("torch._utils", "_rebuild_tensor_v2"): lambda *args: _tensor(*args),
             ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
@@ -93,22 +106,23 @@ class _Reader(pickle.Unpickler):
 def read_pickle(file: Path) -> dict[str, mx.array]:
     """The tensors of a PyTorch file by their names; those of an embedding's `string_to_param` among them.
 
-    Raises CheckpointError, one sentence, for what is damaged, of an old form, or asks for anything but data.
+    A tensor that has several names is one array. Raises CheckpointError, one sentence, for what is damaged, of an old
+    form, or asks for anything but data.
     """
     try:
         with zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
-            if strange := next((name for name in names if not _MEMBER.fullmatch(name)), None):
-                raise CheckpointError(f"{file} is no PyTorch file: it holds {strange!r}")
-            roots = {name.split("/")[0] for name in names}
-            program = f"{next(iter(roots), '')}/data.pkl"
-            if len(roots) != 1 or program not in names or archive.getinfo(program).file_size > MOST_PICKLE:
-                raise CheckpointError(f"{file} is no PyTorch file: it has no data.pkl of a reasonable size")
-            if sum(member.file_size for member in archive.infolist()) > file.stat().st_size:
-                raise CheckpointError(f"{file} is no PyTorch file: it is packed, which PyTorch's are not")
-            with archive.open(program) as opened:
-                said = _Reader(opened).load()
-            return {name: _read(archive, program, stored) for name, stored in _tensors(said)}
+            root, size = _root(archive, file), file.stat().st_size
+            program = archive.read(f"{root}/data.pkl")
+            check_program(program)
+            stored = dict(_tensors(_Reader(io.BytesIO(program)).load()))
+            order = f"{root}/byteorder"
+            if order in archive.namelist() and archive.read(order).strip() != b"little":
+                raise Refused("its numbers are in the byte order of another kind of machine: save it on this kind")
+            for one in set(stored.values()):
+                _check_reach(one, archive.getinfo(f"{root}/data/{one.key}").file_size // _width(one))
+            if sum(math.prod(one.shape) * _width(one) for one in stored.values()) > SHARING * size + 2**20:
+                raise Refused("its tensors share their numbers, and would be many times as large as the file")
+            return _read_all(archive, root, stored)
     except CheckpointError:
         raise
     except zipfile.BadZipFile:
@@ -120,10 +134,28 @@ def read_pickle(file: Path) -> dict[str, mx.array]:
         raise CheckpointError(f"there is no file {str(file)!r}") from None
     except OSError as error:
         raise CheckpointError(f"{file} can't be read ({error.strerror or error})") from None
-    except Refused as error:
+    except (Refused, Unneeded) as error:
         raise CheckpointError(f"{file} is refused: {error}") from None
     except Exception:  # a damaged pickle may raise anything
         raise damaged(file, "its pickle leads nowhere") from None
+
+
+def _root(archive: zipfile.ZipFile, file: Path) -> str:
+    """The folder that everything in a PyTorch file lies in. Raises CheckpointError for another kind of zip file."""
+    names = archive.namelist()
+    if strange := next((name for name in names if not _MEMBER.fullmatch(name)), None):
+        raise CheckpointError(f"{file} is no PyTorch file: it holds {strange!r}")
+    if len(set(names)) < len(names):
+        raise CheckpointError(f"{file} is no PyTorch file: it holds a name twice")
+    roots = {name.split("/")[0] for name in names}
+    program = f"{next(iter(roots), '')}/data.pkl"
+    if len(roots) != 1 or program not in names or archive.getinfo(program).file_size > MOST_PICKLE:
+        raise CheckpointError(f"{file} is no PyTorch file: it has no data.pkl of a reasonable size")
+    if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+        raise CheckpointError(f"{file} is no PyTorch file: it is packed, which PyTorch's are not")
+    if sum(member.file_size for member in archive.infolist()) > file.stat().st_size:
+        raise CheckpointError(f"{file} is no PyTorch file: its parts are larger than itself")
+    return roots.pop()
 
 
 def _tensors(said: Any) -> Iterator[tuple[str, Stored]]:
@@ -139,19 +171,37 @@ def _tensors(said: Any) -> Iterator[tuple[str, Stored]]:
     yield from ((k, v) for k, v in said.items() if isinstance(k, str) and isinstance(v, Stored))
 
 
-def _read(archive: zipfile.ZipFile, program: str, stored: Stored) -> mx.array:
-    kind, other = STORAGES[stored.storage]
-    data = np.frombuffer(archive.read(f"{program.removesuffix('data.pkl')}data/{stored.key}"), dtype=kind)
+def _width(stored: Stored) -> int:
+    return np.dtype(STORAGES[stored.storage][0]).itemsize
+
+
+def _read_all(archive: zipfile.ZipFile, root: str, stored: Mapping[str, Stored]) -> dict[str, mx.array]:
+    """Every tensor, each storage read once; those that are described alike are one array."""
+    alike: dict[Stored, list[str]] = {}
+    for name, one in stored.items():
+        alike.setdefault(one, []).append(name)
+    found: dict[str, mx.array] = {}
+    for key, group in groupby(sorted(alike, key=lambda one: one.key), key=lambda one: one.key):
+        data = archive.read(f"{root}/data/{key}")
+        for one in group:
+            found |= dict.fromkeys(alike[one], _array(data, one))
+    return {name: found[name] for name in stored}
+
+
+def _check_reach(stored: Stored, count: int) -> None:
+    """Raise Refused for a tensor that is not within the so many numbers of its storage."""
     reach = stored.offset + 1 + sum((n - 1) * s for n, s in zip(stored.shape, stored.strides, strict=True))
-    empty = 0 in stored.shape
     reach = max(reach, math.prod(stored.shape))  # also of one number that is repeated
-    if any(n < 0 for n in (stored.offset, *stored.shape, *stored.strides)) or (not empty and reach > data.size):
+    if any(n < 0 for n in (stored.offset, *stored.shape, *stored.strides)) or (0 not in stored.shape and reach > count):
         raise Refused("a tensor reaches beyond its storage")
-    if empty:
+
+
+def _array(data: bytes, stored: Stored) -> mx.array:
+    if 0 in stored.shape:
         return mx.zeros(stored.shape)
-    steps = tuple(s * data.itemsize for s in stored.strides)
-    view = np.lib.stride_tricks.as_strided(data[stored.offset :], stored.shape, steps)
-    if kind == "<f8":
-        view = view.astype(np.float32)
-    array = mx.array(np.ascontiguousarray(view))
+    kind, other = STORAGES[stored.storage]
+    numbers = np.frombuffer(data, dtype=kind)[stored.offset :]
+    steps = tuple(s * numbers.itemsize for s in stored.strides)
+    view = np.lib.stride_tricks.as_strided(numbers, stored.shape, steps)
+    array = mx.array(np.ascontiguousarray(view, dtype=np.float32 if kind == "<f8" else None))
     return array if other is None else array.view(other)
