@@ -1,8 +1,9 @@
-"""Prompts: what other tools' brackets and breaks mean, and how long ones are cut."""
+"""Prompts: what other tools' brackets and breaks mean."""
 
 import contextlib
+import math
+import re
 import time
-from collections.abc import Callable
 
 import mlx.core as mx
 import numpy as np
@@ -13,11 +14,11 @@ from hypothesis import strategies as st
 from stable_diffusion import StableDiffusion
 from stable_diffusion.models.text import by_the_mean, from_empty
 from stable_diffusion.prompts.a1111 import a1111
-from stable_diffusion.prompts.chunks import Chunk, by_commas, by_words
 from stable_diffusion.prompts.comfyui import comfyui
 from stable_diffusion.prompts.pieces import Piece
-from stable_diffusion.prompts.syntaxes import SYNTAXES, chunks_of
+from stable_diffusion.prompts.syntaxes import SYNTAXES
 from tests.commands import SD1
+from tests.test_properties import often
 
 
 def weights(sections: list[list[Piece]]) -> list[tuple[str, float]]:
@@ -67,6 +68,14 @@ def test_breaks_begin_sections_and_brackets_reach_over_them() -> None:
         ("(:2)", [(":2", 1.1)]),
         ("a BREAK b", [("a BREAK b", 1)]),
         ("", [("", 1)]),
+        # Neighbours of one weight are told apart, and halves of a word are words.
+        ("(a)(b) c(d:1)", [("a", 1.1), ("b", 1.1), (" c", 1), ("d", 1)]),
+        ("a (b", [("a ", 1), ("(b", 1)]),
+        # One that is never closed takes the last of the text for its partner.
+        ("x ((a) (b:2)", [("x ", 1), ("a", 2.2), (" ", 2), ("(b", 2)]),
+        (r"x ((a\)", [("x ", 1), ("((a)", 1)]),
+        ("a) (b (c:2)", [("a) (b ", 1), ("c", 2)]),
+        (r"(a:1\:2) (\(b\):1.5)", [("a:1\\", 2), (" ", 1), ("(b)", 1.5)]),
     ],
 )
 def test_comfyuis_parentheses(prompt: str, pieces: list[tuple[str, float]]) -> None:
@@ -86,6 +95,89 @@ def test_any_text_parses_and_no_letter_is_lost(prompt: str, syntax: str) -> None
     for letter in set("ab,\n") & set(prompt):
         if syntax != "a1111" or "BREAK" not in prompt:
             assert said.count(letter) == prompt.count(letter)
+
+
+# The rules once more, as plainly as they can be said, however slow: what the readers are measured by.
+
+
+def a1111_rule(prompt: str) -> list[tuple[str, float]]:
+    """Letters, each with the product of all brackets around it."""
+    letters: list[str] = []
+    spans: list[tuple[int, int, float]] = []
+    opened: dict[str, list[int]] = {"(": [], "[": []}
+    at = 0
+    while at < len(prompt):
+        here = prompt[at]
+        number = re.match(r":([+-]?[.\d]+)\)", prompt[at:])
+        if here == "\\":
+            escapes = prompt[at + 1 : at + 2] in tuple("()[]\\")
+            letters += prompt[at + 1] if escapes else ""
+            at += 2 if escapes else 1
+        elif here in opened:
+            opened[here].append(len(letters))
+            at += 1
+        elif number and opened["("] and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)", number[1]):
+            spans.append((opened["("].pop(), len(letters), float(number[1])))
+            at += number.end()
+        elif number and number.end() > 1:  # of no bracket, or of two points: words
+            letters += number.group()
+            at += number.end()
+        elif here in ")]" and opened["(" if here == ")" else "["]:
+            spans.append((opened["(" if here == ")" else "["].pop(), len(letters), 1.1 if here == ")" else 1 / 1.1))
+            at += 1
+        else:
+            letters.append(here)
+            at += 1
+    spans += [(start, len(letters), 1.1) for start in opened["("]]
+    spans += [(start, len(letters), 1 / 1.1) for start in opened["["]]
+    return [
+        (letter, math.prod(factor for start, end, factor in spans if start <= place < end))
+        for place, letter in enumerate(letters)
+    ]
+
+
+def comfyui_rule(prompt: str, weight: float = 1.0) -> list[tuple[str, float]]:
+    """Cut where the count of open parentheses leaves 0 and where it comes back; what is in a pair, by the same rule."""
+    parts, depth = [""], 0
+    for sign in re.findall(r"\\[()]|.", prompt, re.DOTALL):
+        if sign == "(" and depth == 0:
+            parts.append("")
+        parts[-1] += sign
+        depth += {"(": 1, ")": -1}.get(sign, 0)
+        if sign == ")" and depth == 0:
+            parts.append("")
+    found = []
+    for part in filter(None, parts):
+        if part[0] == "(" and len(part) > 1 and part[-1] == ")" and not part.endswith("\\)"):
+            words, number = part[1:-1], weight * 1.1
+            at = words.rfind(":")
+            with contextlib.suppress(ValueError):
+                if at > 0 and math.isfinite(own := float(words[at + 1 :])):
+                    words, number = words[:at], own
+            found += comfyui_rule(words, number)
+        else:
+            found.append((part.replace("\\(", "(").replace("\\)", ")"), weight))
+    return found
+
+
+def check_rules(prompt: str) -> None:
+    found = [(letter, p.weight) for section in a1111(prompt) for p in section for letter in p.text]
+    wanted = a1111_rule(prompt)
+    assert [letter for letter, _ in found] == [letter for letter, _ in wanted], prompt
+    assert np.allclose([w for _, w in found], [w for _, w in wanted], rtol=1e-9), prompt
+    (pieces,) = comfyui(prompt)
+    assert [(p.text, p.weight) for p in pieces] == (comfyui_rule(prompt) or [("", 1.0)]), prompt
+
+
+BRACKETS = st.lists(
+    st.sampled_from([*"ab ,:()()()[]\\.1-\n", ":1.3)", "(a:0.5)", "(b)", "\\(", "\\)"]), max_size=40
+).map("".join)
+
+
+@often
+@given(prompt=BRACKETS)
+def test_weights_are_as_the_rules_say(prompt: str) -> None:
+    check_rules(prompt)
 
 
 @settings(max_examples=200, deadline=None)
@@ -112,47 +204,6 @@ def test_too_many_brackets_within_one_another_are_one_sentence(syntax: str) -> N
         SYNTAXES[syntax].parse("(" * 101 + "a" + ")" * 101)
 
 
-# Chunks
-
-
-def row(*ids: int) -> list[tuple[int, float]]:
-    return [(i, 1.0) for i in ids]
-
-
-COMMA = 0
-
-
-def lengths(chunks: list[Chunk]) -> list[int]:
-    return [len(chunk) for chunk in chunks]
-
-
-def test_a_comma_near_the_end_of_a_chunk_moves_what_follows_it_on() -> None:
-    for place, kept in ((70, 71), (55, 56), (54, 75)):  # among the last 20, and just not
-        words = row(*[1] * place, COMMA, *[2] * (100 - place))
-        assert lengths(by_commas([words], 75, COMMA)) == [kept, 101 - kept]
-    assert lengths(by_commas([row(*[1] * 74, COMMA)], 75, COMMA)) == [75]  # nothing follows that would not fit
-    # A comma that is the first too many goes on by itself.
-    assert lengths(by_commas([row(*[1] * 75, COMMA, 2)], 75, COMMA)) == [75, 2]
-    assert lengths(by_commas([row(*[1] * 160)], 75, None)) == [75, 75, 10]
-    assert by_commas([], 75, COMMA) == [[]]
-
-
-def test_words_are_not_cut_unless_they_are_long() -> None:
-    assert lengths(by_words([row(*[1] * 7)] * 12, 75, None)) == [70, 14]
-    assert lengths(by_words([row(*[1] * 8)] * 12, 75, None)) == [75, 21]
-    assert lengths(by_words([row(*[1] * 200)], 75, None)) == [75, 75, 50]
-    assert by_words([], 75, None) == [[]]
-
-
-@settings(max_examples=100, deadline=None)
-@given(words=st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=30), max_size=40))
-@pytest.mark.parametrize("cut", [by_commas, by_words])
-def test_chunks_hold_every_token_in_order(cut: Callable[..., list[Chunk]], words: list[list[int]]) -> None:
-    chunks = cut([row(*word) for word in words], 75, COMMA)
-    assert [i for chunk in chunks for i, _ in chunk] == [i for word in words for i in word]
-    assert all(len(chunk) <= 75 for chunk in chunks) and all(chunks[:-1])
-
-
 # Weights
 
 
@@ -174,10 +225,3 @@ def test_a_prompt_of_weight_1_is_the_plain_prompt() -> None:
     for syntax in ("a1111", "comfyui"):
         assert mx.array_equal(texts.encode("a house by the (sea:1.0)", syntax=syntax)[0].context, plain.context)
         assert not mx.array_equal(texts.encode("a house by the (sea:1.2)", syntax=syntax)[0].context, plain.context)
-
-
-def test_a_break_at_the_end_begins_nothing() -> None:
-    (tokenizer,) = StableDiffusion(SD1, float16=False).texts.tokenizers
-    assert len(chunks_of("a BREAK b BREAK", tokenizer, "a1111")) == 2
-    assert len(chunks_of("BREAK a", tokenizer, "a1111")) == 2
-    assert len(chunks_of("", tokenizer, "a1111")) == 1

@@ -1,13 +1,13 @@
 """AUTOMATIC1111's brackets and breaks."""
 
 import re
-from dataclasses import replace
+from itertools import groupby, pairwise
 
-from .pieces import Piece, Section, check_depth, finite_number, merged_pieces
+from .pieces import Piece, Section, check_depth, finite_number
 
 # Brackets, with or without a backslash before them, a weight with the bracket that it closes, and runs of all else.
-_A1111 = re.compile(r"\\[()\[\]\\]?|[(\[)\]]|:(?P<weight>[+-]?[.\d]+)\)|[^\\()\[\]:]+|:")
-_BREAK = re.compile(r"\s*\bBREAK\b\s*")
+_PARTS = re.compile(r"\\[()\[\]\\]?|[(\[)\]]|:(?P<weight>[+-]?[.\d]+)\)|[^\\()\[\]:]+|:")
+_BREAK = re.compile(r"\bBREAK\b")  # and the spaces around it, which a pattern would take quadratic time to find
 
 
 def a1111(prompt: str) -> list[Section]:
@@ -16,27 +16,25 @@ def a1111(prompt: str) -> list[Section]:
     A bracket that is never closed lasts to the end; one that closes nothing is a word. Within brackets AUTOMATIC1111
     takes BREAK for a word; here it is a break everywhere. Raises ValueError for more than 100 brackets in one another.
     """
-    sections: list[Section] = [[]]
-    opened: dict[str, list[tuple[int, int]]] = {"(": [], "[": []}  # the places where each kind of bracket began
+    texts: list[str] = []
+    weights: list[float] = []  # of each text
+    breaks = [0]  # the texts that begin a section
+    opened: dict[str, list[int]] = {"(": [], "[": []}  # the texts that each kind of bracket began with
 
     def put(text: str) -> None:
-        first, *others = _BREAK.split(text)
-        sections[-1].append(Piece(first))
-        sections.extend([Piece(other)] for other in others)
+        texts.append(text)
+        weights.append(1.0)
 
     def close(bracket: str, factor: float) -> None:
-        start, at = opened[bracket].pop()
-        for number in range(start, len(sections)):
-            section = sections[number]
-            for i in range(at if number == start else 0, len(section)):
-                section[i] = replace(section[i], weight=section[i].weight * factor)
+        start = opened[bracket].pop()
+        weights[start:] = [weight * factor for weight in weights[start:]]
 
-    for match in _A1111.finditer(prompt):
+    for match in _PARTS.finditer(prompt):
         word, weight = match.group(), finite_number(match["weight"])
         if word[0] == "\\":
-            sections[-1].append(Piece(word[1:]))
+            put(word[1:])
         elif word in opened:
-            opened[word].append((len(sections) - 1, len(sections[-1])))
+            opened[word].append(len(texts))
             check_depth(sum(map(len, opened.values())))
         elif weight is not None and opened["("]:
             close("(", weight)
@@ -45,8 +43,20 @@ def a1111(prompt: str) -> list[Section]:
         elif word == "]" and opened["["]:
             close("[", 1 / 1.1)
         else:
-            put(word)
+            first, *others = _BREAK.split(word)
+            put(first)
+            for other in others:
+                texts[-1] = texts[-1].rstrip()
+                breaks.append(len(texts))
+                put(other.lstrip())
     for bracket, factor in (("(", 1.1), ("[", 1 / 1.1)):
         while opened[bracket]:
             close(bracket, factor)
-    return [merged_pieces(section) for section in sections]
+    weighed = list(zip(weights, texts, strict=True))
+    return [_merged(weighed[start:end]) for start, end in pairwise([*breaks, len(texts)])]
+
+
+def _merged(weighed: list[tuple[float, str]]) -> Section:
+    """Pieces, neighbours of the same weight as one: they may be halves of a word."""
+    groups = groupby(weighed, key=lambda one: one[0])
+    return [Piece("".join(text for _, text in group), weight) for weight, group in groups] or [Piece("")]

@@ -1,50 +1,94 @@
-"""ComfyUI's parentheses."""
+"""ComfyUI's parentheses, and the embeddings that its prompts name."""
 
-from .pieces import Piece, Section, check_depth, finite_number, merged_pieces
+import re
 
-_ESCAPED = {"\\(": "\ue000", "\\)": "\ue001"}  # of Unicode's private use, which no prompt needs
+from .pieces import Piece, Section, check_depth, finite_number
+from .tokenizer import CLIPTokenizer
+
+_MARKS = re.compile(r"\\[()]|([()])")
+_EMBEDDING = "embedding:"  # before the name of one
+_EMBEDDINGS = re.compile(rf"[ \n](?={_EMBEDDING})")  # which begin behind a space alone
+_ENDINGS = (".safetensors", ".pt", ".bin")
 
 
 def comfyui(prompt: str) -> list[Section]:
     """ComfyUI's: (a) times 1.1, and (a:1.3) exactly 1.3 whatever is around it; backslashes before parentheses.
 
-    A parenthesis without its partner is a word. Raises ValueError for more than 100 in one another.
+    A parenthesis without its partner is a word. Neighbours of one weight stay pieces of their own, which are told apart
+    when a long prompt is cut. Raises ValueError for more than 100 parentheses in one another.
     """
-    for written, held in _ESCAPED.items():
-        prompt = prompt.replace(written, held)
-    return [merged_pieces(list(_weighed(prompt, 1.0, 0)))]
+    reader = _Reader(prompt)
+    reader.read(0, len(prompt), 0, len(reader.places), 1.0, 0)
+    return [reader.pieces or [Piece("")]]
 
 
-def _weighed(text: str, weight: float, depth: int) -> Section:
-    check_depth(depth)
-    pieces: Section = []
-    for part in _outermost(text):
-        if not (len(part) >= 2 and part[0] == "(" and part[-1] == ")"):
-            for written, held in _ESCAPED.items():
-                part = part.replace(held, written[1])
-            pieces.append(Piece(part, weight))
-            continue
-        inside, colon, number = part[1:-1].rpartition(":")
-        own = finite_number(number) if colon and inside else None
-        if own is None:
-            pieces += _weighed(part[1:-1], weight * 1.1, depth + 1)
+class _Reader:
+    """Reads a text whose parentheses are found, and given their partners, once."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self.places = [found.start() for found in _MARKS.finditer(text) if found[1]]
+        self._partners: dict[int, int] = {}  # numbers of parentheses: of one that opens, and of that which closes it
+        opened: list[int] = []
+        for number, place in enumerate(self.places):
+            if text[place] == "(":
+                opened.append(number)
+            elif opened:
+                self._partners[opened.pop()] = number
+        self.pieces: Section = []
+
+    def read(self, start: int, end: int, first: int, last: int, weight: float, depth: int) -> None:
+        """Add the pieces from start to end, where the parentheses of the numbers from first to last lie."""
+        check_depth(depth)
+        surplus = 0  # parentheses that closed nothing, less those that opened since
+        number = first
+        while number < last:
+            place = self.places[number]
+            if self._text[place] == ")" or surplus:
+                surplus += 1 if self._text[place] == ")" else -1
+                number += 1
+                continue
+            self._put(start, place, weight)
+            start, partner = place, self._partners.get(number, last)
+            if partner >= last:
+                break
+            self._within(number, partner, weight, depth)
+            start, number = self.places[partner] + 1, partner + 1
+        # One that nothing closes takes the last of the text for its partner, if that closes others.
+        if number < last - 1 and self._text[end - 1] == ")" and self.places[last - 1] == end - 1:
+            self._within(number, last - 1, weight, depth)
         else:
-            pieces += _weighed(inside, own, depth + 1)
-    return pieces
+            self._put(start, end, weight)
+
+    def _within(self, number: int, partner: int, weight: float, depth: int) -> None:
+        """Add the pieces between two parentheses."""
+        start, end = self.places[number] + 1, self.places[partner]
+        colon = self._text.rfind(":", start, end)
+        own = finite_number(self._text[colon + 1 : end]) if colon > start else None
+        if own is None:
+            self.read(start, end, number + 1, partner, weight * 1.1, depth + 1)
+        else:
+            self.read(start, colon, number + 1, partner, own, depth + 1)
+
+    def _put(self, start: int, end: int, weight: float) -> None:
+        if start < end:
+            text = self._text[start:end].replace("\\(", "(").replace("\\)", ")")
+            self.pieces.append(Piece(text, weight))
 
 
-def _outermost(text: str) -> list[str]:
-    """A text cut where its outermost parentheses begin and end."""
-    parts, start, depth = [], 0, 0
-    for i, letter in enumerate(text):
-        if letter == "(":
-            if depth == 0 and i > start:
-                parts.append(text[start:i])
-                start = i
-            depth += 1
-        elif letter == ")":
-            depth -= 1
-            if depth == 0:
-                parts.append(text[start : i + 1])
-                start = i + 1
-    return [*parts, text[start:]] if start < len(text) else parts
+def segments(text: str, tokenizer: CLIPTokenizer) -> list[list[int]]:
+    """The ids of a piece, in the parts that ComfyUI keeps together: embeddings, and the words between them.
+
+    Raises ValueError for an embedding that nobody named.
+    """
+    found: list[list[int]] = []
+    for part in _EMBEDDINGS.split(text):
+        if part.startswith(_EMBEDDING):
+            name, *rest = part.removeprefix(_EMBEDDING).split(maxsplit=1) or [""]
+            word = name.rstrip(",")
+            part = " ".join([name[len(word) :], *rest])
+            for ending in _ENDINGS:
+                word = word.removesuffix(ending)
+            found.append(tokenizer.taught(word))
+        found.append(tokenizer.tokenize(part, False, False))
+    return [ids for ids in found if ids]

@@ -25,17 +25,6 @@ def plain(prompt: str) -> list[Section]:
     return [[Piece(prompt)]]
 
 
-def merged_pieces(section: Section) -> Section:
-    """Neighbours of the same weight as one: they may be halves of a word."""
-    merged: Section = []
-    for piece in section:
-        if merged and merged[-1].weight == piece.weight:
-            merged[-1] = Piece(merged[-1].text + piece.text, piece.weight)
-        else:
-            merged.append(piece)
-    return merged or [Piece("")]
-
-
 def finite_number(text: str | None) -> float | None:
     """The finite number that a text is, or None."""
     try:

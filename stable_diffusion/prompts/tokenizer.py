@@ -75,18 +75,22 @@ class CLIPTokenizer:
             raise ValueError(f"the prompt names the embedding {word!r}, and {there}: --embedding PATH:{word} names it")
         return known
 
-    def _encoded(self, text: str) -> Iterator[tuple[int, int]]:
-        """The ids of a text, each with the place in the text where it begins."""
+    def _encoded(self, text: str) -> Iterator[tuple[list[int], int]]:
+        """The ids of a text, those of a taught word together, with the place in the text where each begins."""
         at = 0
         for found in self._words.finditer(text) if self._words else ():
             yield from self._pieces(text[at : found.start()], at)
-            yield from ((i, found.start()) for i in self._taught[found[0].lower()])
+            yield self._taught[found[0].lower()], found.start()
             at = found.end()
         yield from self._pieces(text[at:], at)
 
-    def _pieces(self, text: str, at: int) -> Iterator[tuple[int, int]]:
+    def _pieces(self, text: str, at: int) -> Iterator[tuple[list[int], int]]:
         encoding = self._bpe.encode(text, add_special_tokens=False)
-        yield from ((i, at + begin) for i, (begin, _) in zip(encoding.ids, encoding.offsets, strict=True))
+        yield from (([i], at + begin) for i, (begin, _) in zip(encoding.ids, encoding.offsets, strict=True))
+
+    def units(self, text: str) -> list[list[int]]:
+        """The ids of a text one by one, but those of a taught word together."""
+        return [ids for ids, _ in self._encoded(text)]
 
     @property
     def comma(self) -> int | None:
@@ -95,7 +99,7 @@ class CLIPTokenizer:
 
     def tokenize(self, text: str, prepend_bos: bool = True, append_eos: bool = True) -> list[int]:
         """All ids of a text, however many, as the older MLX example's tokenizer gives them: no padding, no cut."""
-        return [self.bos] * prepend_bos + [i for i, _ in self._encoded(text)] + [self.eos] * append_eos
+        return [self.bos] * prepend_bos + [i for ids in self.units(text) for i in ids] + [self.eos] * append_eos
 
     def __call__(self, text: str) -> tuple[list[int], str]:
         """The text's `length` ids (start, words, end, padding), and the rest of the text that did not fit, or ""."""
@@ -103,7 +107,7 @@ class CLIPTokenizer:
             text.encode()
         except UnicodeEncodeError:
             raise ValueError(f"the text {text!r} is not valid Unicode") from None
-        found = list(self._encoded(text))
+        found = [(i, place) for ids, place in self._encoded(text) for i in ids]
         room = self.length - 2
         ids = [self.bos, *(i for i, _ in found[:room]), self.eos]
         dropped = text[found[room][1] :] if len(found) > room else ""
