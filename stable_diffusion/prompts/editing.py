@@ -3,9 +3,12 @@
 It counts the calls of the net, from the first one that is made; a sampler of two calls a step makes two for each.
 """
 
+import math
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from .pieces import check_depth, finite_number
 
@@ -81,7 +84,7 @@ class _Reader:
                 words += bracket[0]
                 at = bracket[1]
             else:
-                return words, at
+                return _joined(words), at
 
     def _sign(self, at: int) -> str:
         return self._text[at : at + 1]
@@ -128,15 +131,29 @@ class _Reader:
         return (found[1], found.end() + 1) if found and self._sign(found.end()) == "]" else None
 
 
-def _lasts(words: _Words, calls: int) -> set[int]:
-    """The calls, from 1, that are the last of something."""
-    found: set[int] = set()
+def _joined(words: _Words) -> _Words:
+    """Texts that follow each other as one."""
+    joined: list[str | _Replaced | _Alternating] = []
+    for are_texts, group in groupby(words, key=lambda word: isinstance(word, str)):
+        some = list(group)
+        joined += ["".join(map(str, some))] if are_texts else some
+    return joined
+
+
+def _changes(words: _Words, calls: int) -> tuple[set[int], int]:
+    """The last calls, from 1, of what is replaced, and the number of calls after which all alternations begin anew."""
+    lasts: set[int] = set()
+    period = 1
     for word in words:
-        if isinstance(word, _Alternating):
-            return set(range(1, calls + 1))
+        within: Sequence[_Words] = ()
         if isinstance(word, _Replaced):
-            found |= {word.last(calls)} | _lasts(word.before, calls) | _lasts(word.after, calls)
-    return found - {0}
+            within, lasts = (word.before, word.after), lasts | {word.last(calls)}
+        elif isinstance(word, _Alternating):
+            within, period = word.choices, math.lcm(period, len(word.choices))
+        for some in within:
+            more, times = _changes(some, calls)
+            lasts, period = lasts | more, math.lcm(period, times)
+    return lasts, period
 
 
 def _said(words: _Words, call: int, calls: int) -> str:
@@ -163,13 +180,16 @@ def edited(text: str, calls: int) -> Spans:
     words = _Reader(text).everything()
     if words is None or all(isinstance(word, str) for word in words):
         return [(calls, text)]
-    known: dict[str, str] = {}  # an alternation has few texts and many calls
-
-    def one(call: int) -> str:
-        said = _said(words, call, calls)
-        return known.setdefault(said, said)
-
-    return [(call, one(call)) for call in sorted(_lasts(words, calls) | {calls})]
+    lasts, period = _changes(words, calls)
+    ends = sorted(lasts)
+    known: dict[tuple[int, int], str] = {}  # an alternation has few texts and many calls
+    spans = []
+    for call in range(1, calls + 1) if period > 1 else sorted(lasts - {0} | {calls}):
+        state = ((call - 1) % period, bisect_left(ends, call))
+        if state not in known:
+            known[state] = _said(words, call, calls)
+        spans.append((call, known[state]))
+    return spans
 
 
 _AND = re.compile(r"\bAND\b")
