@@ -1,8 +1,11 @@
 """--prompts: files of many prompts, in three forms, each line of which is a run."""
 
+import contextlib
 import io
 import json
+import os
 import re
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +20,10 @@ import txt2image
 from stable_diffusion.jobs.lines import read_lines
 from stable_diffusion.jobs.recipe import Recipe
 from stable_diffusion.pictures.metadata import read_attached
+from stable_diffusion.prompts.flags import shell_words
 from tests.commands import img, made, pixels, same, txt
 from tests.sentences import check_sentence
+from tests.test_properties import often
 
 pytestmark = pytest.mark.usefixtures("opened_once")
 
@@ -62,8 +67,71 @@ def test_objects_hold_settings_of_their_own_kinds() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("line", "given"),
+    [
+        # AUTOMATIC1111's, quoted as in a shell.
+        (
+            """--prompt "a house, \\"old\\"" --negative_prompt 'fog, it\\s' --seed 5 --steps 3 --cfg_scale 7""",
+            {"prompt": 'a house, "old"', "negative_prompt": "fog, it\\s", "seed": 5, "steps": 3, "cfg": 7.0},
+        ),
+        ("--prompt a house --width 64 --height 32 --sampler_name 'DPM++ 2M Karras'",
+         {"prompt": "a house", "width": 64, "height": 32, "sampler": "DPM++ 2M Karras"}),
+        ("--n_iter 3 --batch_size 2 --prompt (a:1.2)", {"n_images": 6, "prompt": "(a:1.2)"}),
+        ("--prompt a --subseed 3 --subseed_strength .5",
+         {"prompt": "a", "variation_seed": 3, "variation_strength": 0.5}),
+        ("--seed 4", {"seed": 4}),  # with the command line's prompt
+        ('--prompt ""', {"prompt": ""}),
+        # Any setting by its own name, with hyphens too.
+        ("--prompt a --clip-skip 1 --cut_prompt true", {"prompt": "a", "clip_skip": 1, "cut_prompt": True}),
+        # kohya's, without quotes.
+        ("a house, (old) --n fog, rain --d 5 --s 3 --w 512 --h 256 --l 7.5",
+         {"prompt": "a house, (old)", "negative_prompt": "fog, rain", "seed": 5, "steps": 3, "width": 512,
+          "height": 256, "cfg": 7.5}),
+        ("it's \"so\" --D  5 --ss euler_a", {"prompt": "it's \"so\"", "seed": 5, "sampler": "euler_a"}),
+        # Words.
+        ("a well--known house -- in fog --", {"prompt": "a well--known house -- in fog --"}),
+        ("-n fog", {"prompt": "-n fog"}),
+    ],
+)  # fmt: skip
+def test_flags_in_lines_are_settings(line: str, given: dict[str, Any]) -> None:
+    assert asked(f"a\n{line}\n") == [(1, {"prompt": "a"}), (2, given)]
+
+
+def test_a_seed_of_minus_1_is_any_in_flags_too() -> None:
+    for line in ("--prompt a --seed -1", "a --d -1"):
+        ((_, given_),) = asked(line)
+        assert given_["seed"] >= 0
+
+
 BAD = {
-    "p.txt": {"": "p.txt has no prompt", "# a\n\n": "p.txt has no prompt"},
+    "p.txt": {
+        "": "p.txt has no prompt",
+        "# a\n\n": "p.txt has no prompt",
+        "--seed": "p.txt, line 1 has --seed without a value",
+        "a\n--seed --steps 3": "p.txt, line 2 has --seed without a value",
+        "--seed x": "p.txt, line 1, --seed: seed: 'x' is not a whole number",
+        "--steps 0": "p.txt, line 1, --steps: steps: 0 is not from 1 to 10000",
+        "--n_iter 200 --batch_size 100": "p.txt, line 1: n_images is 20000: it must be from 1 to 10000",
+        "--seed 1 --prompt a --seed 2": "p.txt, line 1 has --seed twice: leave one out",
+        "--cfg 1 --cfg_scale 2": "p.txt, line 1 has --cfg and --cfg_scale, which are the same: leave one out",
+        "--n_images 2 --n_iter 2": "p.txt, line 1 has --n_images and --n_iter, which are the same",
+        "--n_iter 2 --n_iter 2": "p.txt, line 1 has --n_iter twice",
+        "--prompt a --sed 1": "p.txt, line 1 has '--sed', which is no flag that is read here: did you mean --seed",
+        "--xyz 1": "p.txt, line 1 has '--xyz', which is no flag that is read here: words that are no flag belong in a",
+        "--sd_model m": "p.txt, line 1 has '--sd_model', which a line cannot say here: name the model with --model",
+        "--d 5 --n fog": "p.txt, line 1 begins with flags, and '--d' is read behind a prompt alone",
+        "--seed 5 6": "p.txt, line 1 has '6' behind the value of --seed: put texts of several words in quotes",
+        "--prompt it's": 'p.txt, line 1 has a quote that is never closed, "\'s": put such texts in double quotes',
+        "--prompt a\\": "p.txt, line 1 ends with a backslash",
+        "-- a": "p.txt, line 1 has '--', which is no flag",
+        "a --n fog --n rain": "p.txt, line 1 has --n twice: leave one out",
+        "a --w 5x": "p.txt, line 1, --w: width: '5x' is not a whole number",
+        "a --d": "p.txt, line 1 has --d without a value",
+        "a --g 3": "p.txt, line 1 has '--g', which is no flag that is read behind a prompt, as --n, --d, --s, ",
+        "a --seed 3": "p.txt, line 1 has '--seed' behind a prompt: begin the line with --prompt",
+        "a --ar 16:9": "p.txt, line 1 has '--ar', which is no flag that is read behind a prompt",
+    },
     "p.csv": {
         "prompt,sed\na,1": "p.csv, line 1: there is no setting 'sed': did you mean seed",
         "seed\n1\nx": "p.csv, line 3: seed: 'x' is not a whole number",
@@ -82,6 +150,8 @@ BAD = {
         '{"steps": 0}': "p.jsonl, line 1: steps is 0",
         '{"prompt": 3}': "p.jsonl, line 1: prompt is 3: it must be a text",
         '{"spacing": "x"}': "p.jsonl, line 1: unknown spacing 'x'",
+        '{"prompt": "a", "prompt": "b"}': "p.jsonl, line 1 has 'prompt' twice: leave one out",
+        '{"seed": 1}\n{"perturb": [{"a": 1, "a": 1}]}': "p.jsonl, line 2 has 'a' twice",
         '{"step": 4}': "p.jsonl, line 1: there is no setting 'step'",
     },
 }
@@ -103,6 +173,50 @@ def test_files_that_are_no_text() -> None:
     }.items():
         with pytest.raises(ValueError, match=words):
             read_lines(name)
+
+
+def test_files_without_an_end_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo("fifo.csv")
+    for name in ("/dev/zero", "fifo.csv"):
+        with pytest.raises(ValueError, match=f"^{name} is no file, but a device or a pipe: --prompts - reads"):
+            read_lines(name)
+    monkeypatch.setattr("stable_diffusion.jobs.lines.MOST_BYTES", 2**20)
+    Path("p.txt").write_bytes(b"a\n" * 2**19 + b"a")
+    with pytest.raises(ValueError, match=r"^p.txt has more than 1 MB: split it"):
+        read_lines("p.txt")
+    with open("/dev/zero", "rb") as endless:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(endless))
+        with pytest.raises(ValueError, match=r"^standard input has more than 1 MB"):
+            read_lines("-")
+
+
+@often
+@given(line=st.text(alphabet="ab \t\\\"'-é", max_size=30))
+def test_quotes_are_read_as_a_shell_reads_them(line: str) -> None:
+    try:
+        wanted = shlex.split(line)
+    except ValueError:
+        with pytest.raises(ValueError, match=r"a quote that is never closed|ends with a backslash"):
+            shell_words(line)
+    else:
+        assert shell_words(line) == wanted
+
+
+FLAGGED = st.lists(
+    st.sampled_from(
+        ["--prompt ", "--seed ", "--n ", "--d ", "--cfg_scale ", "--x", " ", "a", "5", "-1", '"', "'", "\\", ":"]
+    ),
+    max_size=12,
+).map("".join)
+
+
+@often
+@given(line=FLAGGED)
+def test_a_line_that_begins_with_a_flag_is_never_a_prompt(line: str) -> None:
+    given: dict[str, Any] = {}
+    with contextlib.suppress(ValueError):
+        ((_, given),) = asked(line)
+    assert not (line.strip().startswith("--") and given.get("prompt", "").startswith("--"))
 
 
 @settings(max_examples=200, deadline=None)

@@ -174,7 +174,7 @@ def test_half_a_letter_does_not_spoil_the_rest(tmp_path: Path) -> None:
     ("name", "words"),
     [
         ("missing.png", "there is no picture"),
-        ("folder.png", "can't be read"),
+        ("folder.png", "is a folder, not a picture"),
         ("text.png", "can't be read"),
         ("empty.png", "can't be read"),
         ("half.png", "can't be read"),

@@ -9,12 +9,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from ..devices import DEVICE, is_device
+from ..prompts.flags import flags_of
 from ..settings import ROWS, Settings, random_seed
 from ..values import thawed
 from .axes import READERS
 
 SUFFIXES = (".txt", ".csv", ".jsonl")
 MOST = 10_000  # lines
+MOST_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,9 @@ class Asked:
 def read_lines(file: str) -> list[Asked]:
     """What a file asks for: a prompt a line, without blank lines and those that begin with #; - is standard input.
 
-    A .csv file has settings in columns, whose names are in its first line, and nothing where a cell is empty; each line
-    of a .jsonl file is an object of settings. Raises ValueError, one sentence with the line, for what can't be read.
+    A prompt may have AUTOMATIC1111's or kohya's flags: see prompts/flags.py. A .csv file has settings in columns, whose
+    names are in its first line, and nothing where a cell is empty; each line of a .jsonl file is an object of settings.
+    Raises ValueError, one sentence with the line, for what can't be read.
     """
     name, text = _text(file)
     reader = {".csv": _of_csv, ".jsonl": _of_jsonl}.get(Path(file).suffix.lower(), _of_text)
@@ -56,14 +60,20 @@ def read_lines(file: str) -> list[Asked]:
 
 
 def _text(file: str) -> tuple[str, str]:
+    name = "standard input" if file == "-" else file
+    if file != "-" and is_device(Path(file).expanduser()):
+        raise ValueError(f"{file} {DEVICE}: --prompts - reads standard input")
     try:
         if file == "-":
-            name, bytes_ = "standard input", sys.stdin.buffer.read()
+            bytes_ = sys.stdin.buffer.read(MOST_BYTES + 1)  # which might never end
         else:
-            name, bytes_ = file, Path(file).expanduser().read_bytes()
+            with Path(file).expanduser().open("rb") as opened:
+                bytes_ = opened.read(MOST_BYTES + 1)
     except (OSError, AttributeError, ValueError) as error:  # standard input that is closed
         why = getattr(error, "strerror", None) or "there is none"
         raise ValueError(f"{file} can't be read: {why}") from None
+    if len(bytes_) > MOST_BYTES:
+        raise ValueError(f"{name} has more than {MOST_BYTES >> 20} MB: split it into several files")
     try:
         return name, bytes_.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -77,7 +87,22 @@ _Found = Iterator[tuple[int, dict[str, Any]]]
 def _of_text(name: str, text: str) -> _Found:
     for number, line in enumerate(text.splitlines(), start=1):
         if (prompt := line.strip()) and not prompt.startswith("#"):
-            yield number, {"prompt": prompt}
+            yield number, _of_flags(prompt, f"{name}, line {number}") or {"prompt": prompt}
+
+
+def _of_flags(line: str, place: str) -> dict[str, Any]:
+    """The settings of a line with flags; none: it has none. Raises ValueError."""
+    try:
+        flags = flags_of(line)
+    except ValueError as error:
+        raise ValueError(f"{place} {error}") from None
+    given: dict[str, Any] = {}
+    for flag, setting, text in flags:
+        value = _read(setting, text, f"{place}, {flag}")
+        if setting in given:  # batch_size and n_iter
+            value = _check(setting, value * given[setting], place)
+        given[setting] = value
+    return given
 
 
 def _of_csv(name: str, text: str) -> _Found:
@@ -104,13 +129,28 @@ def _of_csv(name: str, text: str) -> _Found:
         yield first, {column: _read(column, cell, f"{name}, line {first}") for column, cell in given if cell.strip()}
 
 
+class _Twice(Exception):
+    """A name that an object has twice."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in values:
+            raise _Twice(repr(name[:40]))
+        values[name] = value
+    return values
+
+
 def _of_jsonl(name: str, text: str) -> _Found:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         place = f"{name}, line {number}"
         try:
-            values = json.loads(line)
+            values = json.loads(line, object_pairs_hook=_once)
+        except _Twice as twice:
+            raise ValueError(f"{place} has {twice} twice: leave one out") from None
         except (ValueError, RecursionError):
             raise ValueError(f"{place} is no JSON") from None
         if not isinstance(values, dict):

@@ -9,6 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from ..devices import DEVICE, is_device
 from ..diffusion.samplers import Step
 from ..diffusion.steps import FrameKind
 from ..pictures.images import Picture, from_bytes, to_bytes
@@ -150,6 +151,8 @@ def _arrays(name: str, steps: Sequence[KeptStep]) -> dict[str, mx.array]:
 
 def load_record(path: Path) -> Record:
     """A record from its file. Raises ValueError, one sentence, for one that is missing, damaged or something else."""
+    if is_device(path):
+        raise ValueError(f"{str(path)!r} {DEVICE}")
     if not path.is_file():
         raise ValueError(f"there is no file {str(path)!r}")
     try:

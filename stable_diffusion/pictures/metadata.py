@@ -8,6 +8,8 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
+from ..devices import DEVICE, is_device
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 _EXIF, _USER_COMMENT = 0x8769, 0x9286  # where AUTOMATIC1111 keeps its text in JPEG and WebP files
 _DESCRIPTION = 0x010E  # where another text of ours lies in them, behind its keyword
@@ -58,8 +60,10 @@ def read_attached(path: str | Path) -> Attached:
 
     Raises ValueError, in one sentence, for a file that is missing, damaged, or no picture.
     """
-    if Path(path).exists() and not Path(path).is_file():
-        raise ValueError(f"the picture {str(path)!r} can't be read (it is no file)")
+    if is_device(path):
+        raise ValueError(f"{str(path)!r} {DEVICE}")
+    if Path(path).is_dir():
+        raise ValueError(f"{str(path)!r} is a folder, not a picture")
     try:
         with Image.open(path) as picture:
             picture.load()  # all chunks, those behind the pixels too

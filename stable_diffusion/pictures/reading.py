@@ -1,8 +1,6 @@
 """Files into pictures: any kind and mode, upright, in sRGB."""
 
 import io
-import os
-import stat
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+from ..devices import DEVICE, is_device
 from .images import Picture
 
 try:
@@ -99,8 +98,8 @@ def _alpha(picture: Picture) -> Picture | None:
 
 def _read(path: str | Path, use: Callable[[Picture, bool], Result]) -> Result:
     """Open a picture file, upright, and make something of it; `deep`: its values of more than 8 bits have 16."""
-    if _is_device(path):  # which might never end
-        raise ValueError(f"{str(path)!r} is no file, but a device or a pipe")
+    if is_device(path):  # which might never end
+        raise ValueError(f"{str(path)!r} {DEVICE}")
     try:
         with Image.open(path) as opened:
             picture = ImageOps.exif_transpose(opened)
@@ -118,14 +117,6 @@ def _read(path: str | Path, use: Callable[[Picture, bool], Result]) -> Result:
         raise ValueError(f"{str(path)!r} is not a picture, or of a kind that is not known here") from None
     except Exception as error:  # Pillow's readers raise whatever a damaged file makes them stumble over
         raise ValueError(f"the picture {str(path)!r} can't be read ({error})") from None
-
-
-def _is_device(path: str | Path) -> bool:
-    try:
-        kind = os.stat(path).st_mode
-    except (OSError, ValueError):  # not there, or no name that a file can have
-        return False
-    return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))
 
 
 def _rgb(picture: Picture, deep: bool) -> Picture:

@@ -7,6 +7,7 @@ takes longer to import than all else together.
 import re
 from pathlib import Path
 
+from ..devices import DEVICE, is_device
 from ..presets import PRESETS
 from .checkpoint import CheckpointError
 from .repo import ENDING, INDEX, extra_in
@@ -28,10 +29,10 @@ def locate(model: str, half: bool, weights: bool = True) -> Path:
     if isinstance(place, Path):
         return place
     path = Path(place).expanduser()
-    if path.is_dir():
+    if path.is_dir() or path.is_file():
         return path
-    if path.is_file():
-        return path
+    if is_device(path):
+        raise CheckpointError(f"{model!r} {DEVICE}")
     if found := HUB_FILE.fullmatch(place):
         from .hub import hub_file
 
@@ -79,6 +80,8 @@ def locate_extra(name: str, what: str) -> Path:
         return path
     if path.is_dir():
         return extra_in(path, what)
+    if is_device(path):
+        raise CheckpointError(f"{name!r} {DEVICE}")
     if found := HUB_FILE.fullmatch(name):
         from .hub import hub_file
 
