@@ -178,7 +178,7 @@ def test_files_that_are_no_text() -> None:
 def test_files_without_an_end_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo("fifo.csv")
     for name in ("/dev/zero", "fifo.csv"):
-        with pytest.raises(ValueError, match=f"^{name} is no file, but a device or a pipe: --prompts - reads"):
+        with pytest.raises(ValueError, match=f"^'{name}' is no file, but a device or a pipe: --prompts - reads"):
             read_lines(name)
     monkeypatch.setattr("stable_diffusion.jobs.lines.MOST_BYTES", 2**20)
     Path("p.txt").write_bytes(b"a\n" * 2**19 + b"a")

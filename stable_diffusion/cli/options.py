@@ -41,7 +41,8 @@ def add_common(parser: Parser) -> None:
         "--prompts",
         metavar="FILE",
         help="a picture for each line of a file: a .txt has a prompt a line, with AUTOMATIC1111's or kohya's flags if "
-        "you like, a .csv settings in columns, a .jsonl objects of them; - is standard input; --batch-size N works on N lines at the same time",
+        "you like, a .csv settings in columns, a .jsonl objects of them; - is standard input; --batch-size N works on "
+        "N lines at the same time",
     )
 
     group = parser.add_argument_group("what lies on the model")

@@ -62,7 +62,7 @@ def read_lines(file: str) -> list[Asked]:
 def _text(file: str) -> tuple[str, str]:
     name = "standard input" if file == "-" else file
     if file != "-" and is_device(Path(file).expanduser()):
-        raise ValueError(f"{file} {DEVICE}: --prompts - reads standard input")
+        raise ValueError(f"{file!r} {DEVICE}: --prompts - reads standard input")
     try:
         if file == "-":
             bytes_ = sys.stdin.buffer.read(MOST_BYTES + 1)  # which might never end

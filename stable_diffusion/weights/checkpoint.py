@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
 
+from ..devices import DEVICE, is_device
+
 Merges = list[tuple[str, str]]
 
 _SHARD = re.compile(r"[\w.-]{1,200}\.safetensors")  # a file beside its index
@@ -32,6 +34,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_text(path: Path) -> str:
+    if is_device(path):
+        raise CheckpointError(f"{path} {DEVICE}")
     try:
         return path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):

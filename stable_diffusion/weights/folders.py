@@ -3,6 +3,7 @@
 from difflib import get_close_matches
 from pathlib import Path
 
+from ..devices import DEVICE, is_device
 from .checkpoint import CheckpointError
 from .repo import ENDING
 
@@ -27,6 +28,8 @@ def lora_named(name: str, folder: str | None) -> Path:
     files = _listed(place)
     there = files.get(name, [])
     if len(there) == 1:
+        if is_device(there[0]):
+            raise CheckpointError(f"{str(there[0])!r} {DEVICE}")
         return there[0]
     if there:
         paths = " or ".join(repr(file.relative_to(place).with_suffix("").as_posix()) for file in there)

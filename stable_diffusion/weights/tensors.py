@@ -12,6 +12,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 from safetensors import SafetensorError, safe_open
 
+from ..devices import DEVICE, is_device
 from .checkpoint import CheckpointError, damaged
 from .names import Table, renamed
 
@@ -37,6 +38,8 @@ def read_header(file: Path) -> Header:
     """What is in a safetensors file, by its first bytes. Raises CheckpointError for one that is damaged, or none."""
     if file.is_dir():
         raise CheckpointError(f"{file} is a folder, and no .safetensors file: name the file in it")
+    if is_device(file):
+        raise CheckpointError(f"{file} {DEVICE}")
     try:
         with safe_open(file, framework="numpy") as opened:  # finds lengths that do not fit, and a truncated file
             metadata = opened.metadata() or {}
