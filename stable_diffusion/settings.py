@@ -65,7 +65,8 @@ def random_seed() -> int:
 def read_place(words: str) -> tuple[int, int]:
     """K/N: the K-th of N, counted from 1. Raises ValueError."""
     k, slash, n = words.partition("/")
-    if not slash or not k.strip().isdigit() or not n.strip().isdigit() or not 1 <= int(k) <= int(n) <= MOST_BATCH:
+    numbers = slash and len(words) <= 20 and k.strip().isdecimal() and n.strip().isdecimal()
+    if not numbers or not 1 <= int(k) <= int(n) <= MOST_BATCH:
         raise ValueError(f"{words[:40]!r} is not K/N, as in 2/4 for the second of four, at most {MOST_BATCH}")
     return int(k), int(n)
 

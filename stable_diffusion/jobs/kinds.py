@@ -19,7 +19,7 @@ ALIKE = {"strength": "start_step", "start_step": "strength", "perturb": "variati
 
 def read_strengths(words: str) -> tuple[float, ...]:
     """Strengths between commas, a range 0.1:1:0.1, or a count of them, evenly up to 1. Raises ValueError."""
-    if "," not in words and words.strip().isdigit() and int(words) > 1:
+    if "," not in words and words.strip().isdecimal() and whole().read(words) > 1:
         n = whole(2, 100).strictly().read(words)
         return tuple((k + 1) / n for k in range(n))
     values = _range(words) if ":" in words else tuple(number().read(word) for word in words.split(","))

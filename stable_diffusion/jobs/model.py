@@ -10,7 +10,7 @@ import mlx.core as mx
 from ..config import TILE, TILES
 from ..presets import DEFAULT_MODEL
 from ..prompts.loras import LORA_TAGS
-from ..values import Kind, check, declared, flag, is_finite, one_of, plain, rows, several, text, thawed
+from ..values import Kind, check, declared, flag, is_finite, one_of, plain, rows, several, text, thawed, whole
 from ..weights.checkpoint import CheckpointError
 from ..weights.identity import file_hash
 from ..weights.quantize import BITS, FLOATS
@@ -72,7 +72,7 @@ def _is_embedding(entry: Any) -> bool:
 
 def _read_kind(word: str) -> int | str:
     """A number of bits, or the name of a kind of floats. Raises ValueError."""
-    return int(word) if word.isdigit() else word
+    return whole().read(word) if word.isdecimal() else word
 
 
 LORA = Kind(_read_lora, (("a path, two scales and a hash", _is_lora),)).strictly()
