@@ -10,7 +10,7 @@ from .objects import Words, object_in
 from .vocabulary import ParsedParameters
 
 MOST = 2**22  # letters of a text that is read at all
-GRAPH = "prompt"  # the keyword of ComfyUI's
+GRAPH, WORKFLOW = "prompt", "workflow"  # the keywords of ComfyUI's: what was run, and how it looked in the editor
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,13 @@ def _graph_or_text(texts: Mapping[str, str], objects: Mapping[str, Words]) -> To
     Raises ValueError for a graph that no run here could be, where there is no such text.
     """
     graph, refused = None, ""
-    if GRAPH in objects:
-        try:
+    try:
+        if GRAPH in objects:
             graph = comfyui.read(objects[GRAPH])
-        except ValueError as error:
-            refused = str(error)
+        elif WORKFLOW in objects:
+            graph = comfyui.read_workflow(objects[WORKFLOW])
+    except ValueError as error:
+        refused = str(error)
     if graph is not None:  # which of a model's tables its levels are from, a graph says itself
         graph = replace(graph, by_model=tuple(rule for rule in graph.by_model if rule != "align_your_steps"))
     text = _text(texts, objects)
