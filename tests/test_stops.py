@@ -149,6 +149,12 @@ CHECKPOINTS = [
 ]
 
 
+def opened(file: Path) -> object:
+    """The autoencoder in a file, as --vae takes it."""
+    part = autoencoder_part(file, {"scaling_factor": 0.18215, "force_upcast": False})
+    return open_autoencoder(part, mx.float32, False)
+
+
 @pytest.mark.parametrize(
     "sides", [(), (1,), (0,), (2, 4), (0, 4), (2, 2, 2), (2, 4, 3, 3), (0, 4, 3, 3), (2,) * 5], ids=str
 )
@@ -157,8 +163,7 @@ def test_tensors_of_any_rank_are_a_sentence(sides: tuple[int, ...]) -> None:
     for name in AUTOENCODERS:
         mx.save_safetensors(str(file), {name: mx.zeros(sides)})
         with pytest.raises(CheckpointError, match=r"odd\.safetensors"):
-            part = autoencoder_part(file, {"scaling_factor": 0.18215, "force_upcast": False})
-            open_autoencoder(part, mx.float32, False)
+            opened(file)
     for name in CHECKPOINTS:
         names = {name, "input_blocks.0.0.weight"}
         mx.save_safetensors(str(file), {one: mx.zeros(sides) for one in names})
