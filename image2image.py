@@ -9,14 +9,18 @@ from typing import Any
 
 
 def main(argv: list[str] | None = None) -> int:
-    before = signal.getsignal(signal.SIGINT)
-    with suppress(ValueError):  # outside of the main thread, where signals do not come
-        if before is signal.default_int_handler:  # which Python's imports may swallow: they take a second
-            signal.signal(signal.SIGINT, stopped)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def take(number: int, handler: Any) -> None:
+        with suppress(ValueError):  # outside of the main thread, where signals do not come
+            signal.signal(number, handler)
+
+    for number, handler in before.items():
+        if handler in (signal.default_int_handler, signal.SIG_DFL):  # which Python's imports may swallow
+            take(number, stopped)
 
     def ready() -> None:
-        with suppress(ValueError):
-            signal.signal(signal.SIGINT, before)
+        take(signal.SIGINT, before[signal.SIGINT])  # from here on the job takes both
 
     try:
         from stable_diffusion.cli.command import image2image
@@ -26,13 +30,14 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     finally:
-        ready()
+        for number, handler in before.items():
+            take(number, handler)
 
 
-def stopped(*_: Any) -> None:
+def stopped(number: int, *_: Any) -> None:
     """End at once: nothing has been begun."""
     os.write(2, b"stopped\n")
-    os._exit(130)
+    os._exit(128 + number)  # 130 for Ctrl-C, 143 for SIGTERM, as a shell has it
 
 
 if __name__ == "__main__":

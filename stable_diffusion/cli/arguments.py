@@ -26,6 +26,7 @@ _STEPS = ("show_denoising", "save_last_N", "animate", "html", "generate_triangle
 _NEEDS = {
     "triangle_shape": ("generate_triangle", "redraw", "replay"),
     "triangle_align": ("generate_triangle", "redraw", "replay"),
+    "lora_partial": ("loras", "lora_dir", "grid", "prompts", "redraw", "replay"),
     "fps": ("animate",),
     "captions": ("animate",),
     "highlight": ("generate_triangle", "redraw", "replay"),

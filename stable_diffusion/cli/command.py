@@ -64,14 +64,13 @@ def _main(parser: Parser, argv: Sequence[str] | None, ready: Callable[[], None])
     from .terminal import run
 
     check(parser, args)
-    ready()
     try:
         ranks = _ranks()
     except RuntimeError as error:
         parser.error(str(error))
     if ranks is None:
-        return run(lambda: job(args), args.verbose)
-    return run(lambda: ranks.shared(lambda: job(args, ranks)), args.verbose and ranks.first)
+        return run(lambda: job(args), args.verbose, ready)
+    return run(lambda: ranks.shared(lambda: job(args, ranks)), args.verbose and ranks.first, ready)
 
 
 def _ranks() -> "Ranks | None":

@@ -11,7 +11,7 @@ from ..jobs.model import LORA, MODEL_ROWS, TAUGHT
 from ..settings import AMOUNT, ROWS, read_perturbation
 from ..values import number
 from ..version import __version__
-from .parser import DECLARED, Completion, Help, OrList, Parser, reading
+from .parser import DECLARED, Completion, Help, Once, OrList, Parser, reading
 from .tables import models_table, samplers_table, spacings_table
 
 
@@ -39,6 +39,7 @@ def add_common(parser: Parser) -> None:
         _add(group, flag)
     group.add_argument(
         "--prompts",
+        action=Once,
         metavar="FILE",
         help="a picture for each line of a file: a .txt has a prompt a line, with AUTOMATIC1111's or kohya's flags if "
         "you like, a .csv settings in columns, a .jsonl objects of them; - is standard input; --batch-size N works on "
@@ -145,7 +146,7 @@ def add_start(parser: Parser) -> None:
         help="start at this time, from 0 to 999, and run all of --steps from there: strength mode full, (T + 1) / 1000",
     )
     _add(group, "--strength-mode")
-    add("--mask", metavar="FILE", help="a picture of the same size: white is painted anew, black is kept")
+    add("--mask", action=Once, metavar="FILE", help="a picture of the same size: white is painted anew, black is kept")
     _add(group, "--feather")
     alpha = group.add_mutually_exclusive_group()
     alpha.add_argument(
@@ -198,6 +199,7 @@ def add_variations(parser: Parser) -> Any:
     group.add_argument(
         "--from",
         dest="replay",
+        action=Once,
         metavar="PNG",
         help="make the picture in this file again; any option you name takes the place of the file's own",
     )
@@ -223,7 +225,10 @@ def add_variations(parser: Parser) -> Any:
 def add_mask_of_variations(group: Any) -> None:
     """Without a picture to start from, a mask is for variations alone."""
     group.add_argument(
-        "--mask", metavar="FILE", help="let the variations change only the part that is white in this picture"
+        "--mask",
+        action=Once,
+        metavar="FILE",
+        help="let the variations change only the part that is white in this picture",
     )
 
 
@@ -235,6 +240,7 @@ def add_frames(parser: Parser) -> None:
     _add(group, "--frames")
     group.add_argument(
         "--animate",
+        action=Once,
         metavar="FILE",
         help="the steps as a film, and the sheet as it comes about: FILE.webp, .gif, .apng, or .mp4 "
         "with the package imageio-ffmpeg",
@@ -244,7 +250,10 @@ def add_frames(parser: Parser) -> None:
         "--no-captions", dest="captions", action="store_false", help="leave the lines under a film's pictures out"
     )
     group.add_argument(
-        "--html", metavar="FILE", help="one page to explore all of it in, in any browser: every step, every row"
+        "--html",
+        action=Once,
+        metavar="FILE",
+        help="one page to explore all of it in, in any browser: every step, every row",
     )
     _add(group, "--preview")
     _add(group, "--grid", nargs="+")
@@ -255,7 +264,10 @@ def add_frames(parser: Parser) -> None:
         help="write all steps into a .safetensors file too, from which --redraw makes sheets",
     )
     group.add_argument(
-        "--redraw", metavar="FILE", help="draw the sheet in such a file again, with other options; needs no model"
+        "--redraw",
+        action=Once,
+        metavar="FILE",
+        help="draw the sheet in such a file again, with other options; needs no model",
     )
 
 

@@ -153,6 +153,17 @@ class Completion(argparse.Action):
         parser.exit()
 
 
+class Once(argparse.Action):
+    """Stores the value; the option may be named one time only, since the first file would be forgotten."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        if (before := getattr(namespace, self.dest)) is not None:
+            raise argparse.ArgumentError(self, f"named twice, with {before!r:.80} and {values!r:.80}: name one file")
+        setattr(namespace, self.dest, values)
+
+
 class OrList(argparse.Action):
     """Stores the value; the word `list` prints what there is instead, and ends."""
 

@@ -128,8 +128,13 @@ def _terminating() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def run(job: Callable[[], Generator[Event, None, None]], verbose: bool = False) -> int:
-    """Do a job, show it, and turn what goes wrong into one sentence and an exit status."""
+def run(
+    job: Callable[[], Generator[Event, None, None]], verbose: bool = False, ready: Callable[[], None] = lambda: None
+) -> int:
+    """Do a job, show it, and turn what goes wrong into one sentence and an exit status.
+
+    ready: called once Ctrl-C and SIGTERM are caught here.
+    """
     started = time.perf_counter()
     _streams.lost = False
     _fill_closed_descriptors()
@@ -137,6 +142,7 @@ def run(job: Callable[[], Generator[Event, None, None]], verbose: bool = False) 
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_, **__: note(f"note: {message}")
         try:
+            ready()
             if backend.advice:
                 note(f"note: {backend.advice}")
             show(job())

@@ -32,6 +32,8 @@ def films(record: Record, view: View, frame: Frame) -> Iterator[tuple[str, Seque
     itself, and where there are several, their sheet with all of them at once.
     """
     if record.kind == "triangle":
+        if not rising(record):  # stopped before the first step
+            return
         if view.triangle_shape == "pyramid":
             yield "", _pyramid(record, view, frame)
         else:

@@ -173,11 +173,20 @@ class Model:
         return tuple(LoRAUse(path, unet, texts) for path, unet, texts, _ in self.loras)
 
     def planner(self) -> "Planner":
-        """What knows its shapes and defaults, without its weights. Raises CheckpointError."""
+        """What knows its shapes and defaults, without its weights.
+
+        Raises CheckpointError, for an embedding that can't be used too.
+        """
         from ..pipeline import Planner
+        from ..weights.embeddings import read_embedding
+        from ..weights.locate import locate_extra
 
         try:
-            return Planner.of(self.name, self.vae, self.prediction, self.uses, self.lora_dir)
+            planner = Planner.of(self.name, self.vae, self.prediction, self.uses, self.lora_dir)
+            widths = [text.hidden_size for text in planner.description.texts]
+            for path, word in self.embeddings:
+                read_embedding(locate_extra(path, "an embedding"), word, widths, planner.description.family)
+            return planner
         except CheckpointError as error:
             raise self._missing(error) from None
 

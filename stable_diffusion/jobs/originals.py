@@ -80,6 +80,8 @@ def read_originals(
     plain = hole and fitted(hole, width, height, inside=fit)
     if plain is not None:
         yield _share(plain, "leave --mask out" if mask else "--no-alpha")
+    if plain is None and alpha:
+        yield Note("note: nothing in the picture is transparent: --alpha does nothing, and all of it is repainted")
     if plain is None and feather:
         raise ValueError("--feather softens the edge of a mask, and there is none: name one with --mask")
     known = replay.recipe.image if replay and replay.recipe else None

@@ -25,7 +25,7 @@ def strips(record: Record, view: View, frame: Frame) -> Iterator[tuple[Row, str,
 
 def sheets(record: Record, view: View, frame: Frame) -> Iterator[tuple[str, Picture]]:
     """The sheet of a record, and the highlighted way of a triangle as a strip, with the endings of their names."""
-    if record.sheet is None:
+    if record.sheet is None or (record.kind == "triangle" and not rising(record)):
         return
     rows = shown(record, view, frame)
     if not any(rows):

@@ -106,8 +106,9 @@ def _tiny_part(header: Header, files: list[Path]) -> Part:
                 yield Tensor(file, name, ours(file, name), array)
 
     shapes = {ours(header.file, name): shape for name, shape in header.shapes.items()}
-    latents = shapes.get("decoder.layers.0.weight", (0, 4))[1]
-    widths = [shapes.get("decoder.layers.0.weight", shapes.get("encoder.layers.0.weight", (64,)))[0]] * 4
+    with configs.told(header.file, "autoencoder"):
+        latents = shapes.get("decoder.layers.0.weight", (0, 4))[1]
+        widths = [shapes.get("decoder.layers.0.weight", shapes.get("encoder.layers.0.weight", (64,)))[0]] * 4
     config = {
         "_class_name": TINY,
         "latent_channels": latents,

@@ -132,8 +132,8 @@ def _without_unet(header: Header) -> str:
 
 def context_width(unet: Shapes) -> int | None:
     """The width of the text that a UNet is told."""
-    found = (shape[-1] for name, shape in unet.items() if name.endswith(".1.transformer_blocks.0.attn2.to_k.weight"))
-    return next(found, None)
+    last = ".1.transformer_blocks.0.attn2.to_k.weight"
+    return next((shape[-1] for name, shape in unet.items() if shape and name.endswith(last)), None)
 
 
 def precision(header: Header, prefix: str = UNET) -> str:

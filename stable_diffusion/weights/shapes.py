@@ -117,7 +117,7 @@ def vae_config(shapes: Shapes, scaling: float, force_upcast: bool) -> Config:
 
 def clip_config(shapes: Shapes) -> Config:
     """The config.json of a CLIP text encoder with these tensors, `text_model.` taken off."""
-    vocabulary, width = shapes["embeddings.token_embedding.weight"]
+    vocabulary, width = _table(shapes["embeddings.token_embedding.weight"])
     layers = _count(shapes, r"encoder\.layers\.")
     return {
         **_text_config(vocabulary, width, layers, shapes["embeddings.position_embedding.weight"][0]),
@@ -130,7 +130,7 @@ def clip_config(shapes: Shapes) -> Config:
 
 def open_clip_config(shapes: Shapes, projected: bool) -> Config:
     """The config.json of an OpenCLIP text encoder; SD 2.x uses all of its layers but the 24th, and no projection."""
-    vocabulary, width = shapes["token_embedding.weight"]
+    vocabulary, width = _table(shapes["token_embedding.weight"])
     layers = _count(shapes, r"transformer\.resblocks\.")
     projection = shapes.get("text_projection", shapes.get("text_projection.weight", (width, width))[::-1])
     return {
@@ -140,6 +140,13 @@ def open_clip_config(shapes: Shapes, projected: bool) -> Config:
         "intermediate_size": shapes["transformer.resblocks.0.mlp.c_fc.weight"][0],
         "projection_dim": projection[1] if projected else width,
     }
+
+
+def _table(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of a table of tokens. Raises IndexError for what is no table."""
+    if len(shape) != 2:
+        raise IndexError(f"{shape} is no table")
+    return shape[0], shape[1]
 
 
 def _text_config(vocabulary: int, width: int, layers: int, positions: int) -> Config:

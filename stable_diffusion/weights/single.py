@@ -198,6 +198,8 @@ def _open_clip(header: Header, prefix: str, config: Mapping[str, Any], projected
                     turned = array.T if rest == "text_projection" else array
                     yield Tensor(file, name, "text_projection.weight", turned)
             elif found:
+                if not array.ndim or array.shape[0] % 3:
+                    raise CheckpointError(f"{file}: {name!r} has shape {tuple(array.shape)}, and not three equal parts")
                 for one, rows in zip(QKV, mx.split(array, 3), strict=True):
                     yield Tensor(file, name, f"encoder.layers.{found[1]}.self_attn.{one}.{found[2]}", rows)
             else:
