@@ -62,7 +62,7 @@ def test_every_step_may_be_taken_in_another_thread(sampler: str) -> None:
     here = [np.array(step.x) for step in sd.sample(asked(1, sampler), IMAGE)]
     steps, there = sd.sample(asked(1, sampler), IMAGE + 0.0), []
     for _ in here:
-        (step,) = elsewhere(lambda: next(steps))
+        (step,) = elsewhere(steps.__next__)
         assert isinstance(step, Step)
         there.append(np.array(step.x))
     assert all(np.array_equal(a, b) for a, b in zip(here, there, strict=True))
@@ -99,7 +99,7 @@ def test_what_runs_exclusively_keeps_others_waiting() -> None:
     thread = threading.Thread(target=first)
     thread.start()
     assert inside.wait(5)
-    other = threading.Thread(target=one_at_a_time(lambda: seen.append("second")))
+    other = threading.Thread(target=one_at_a_time(seen.append), args=["second"])
     other.start()
     assert seen == []
     go_on.set()
