@@ -9,12 +9,13 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from ..devices import DEVICE, is_device
+from .exif import COMMENT, DESCRIPTION, EXIF, USER_COMMENT, exif_texts
+from .stealth import stealth_texts
+from .xmp import xmp_texts
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_EXIF, _USER_COMMENT = 0x8769, 0x9286  # where AUTOMATIC1111 keeps its text in JPEG and WebP files
-_DESCRIPTION = 0x010E  # where another text of ours lies in them, behind its keyword
+_XMP = "XML:com.adobe.xmp"  # its keyword in a PNG file
 _MOST_EXIF = 65_500  # bytes, in a JPEG file
-COMMENT = "parameters"  # the keyword of the text that a comment is
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,15 @@ class Attached:
         found = Image.Exif()
         comment = b"UNICODE\0" + self.texts.get(COMMENT, "").encode("utf-16-be", "replace")
         if COMMENT in self.texts and len(comment) < _MOST_EXIF:
-            found.get_ifd(_EXIF)[_USER_COMMENT] = comment
+            found.get_ifd(EXIF)[USER_COMMENT] = comment
         for keyword, text in self.texts.items():
             if keyword != COMMENT and len(comment) + len(text) < _MOST_EXIF:
-                found[_DESCRIPTION] = f"{keyword}: {text}"
+                found[DESCRIPTION] = f"{keyword}: {text}"
         return found.tobytes()
 
 
 def read_attached(path: str | Path) -> Attached:
-    """What a picture file carries, in the texts and chunks of a PNG, and in the Exif of any.
+    """What a picture file carries: texts in its chunks, Exif, XMP, comments and pixels, and pictures in a PNG.
 
     Raises ValueError, in one sentence, for a file that is missing, damaged, or no picture.
     """
@@ -67,25 +68,27 @@ def read_attached(path: str | Path) -> Attached:
     try:
         with Image.open(path) as picture:
             picture.load()  # all chunks, those behind the pixels too
-            texts, pictures = _exif_texts(picture.getexif()), {}
+            pictures = {}
             if isinstance(picture, PngImageFile):
-                texts |= {str(keyword): str(text) for keyword, text in picture.text.items()}
                 chunks = [(name.decode("latin-1"), data) for name, data, *_ in picture.private_chunks]
                 pictures = {name: _picture(name, data) for name, data in chunks if data.startswith(_PNG)}
-            return Attached(texts, pictures)
+            return Attached(_texts(picture), pictures)
     except FileNotFoundError:
         raise ValueError(f"there is no picture {str(path)!r}") from None
     except Exception as error:  # Pillow's readers raise whatever a damaged file makes them stumble over
         raise ValueError(f"the picture {str(path)!r} can't be read ({error})") from None
 
 
-def _exif_texts(exif: Image.Exif) -> dict[str, str]:
-    """The texts in a file's Exif, by their keywords."""
-    comment = exif.get_ifd(_EXIF).get(_USER_COMMENT, b"")
-    text = _comment(comment if isinstance(comment, bytes) else str(comment).encode("latin-1", "replace"))
-    keyword, _, description = str(exif.get(_DESCRIPTION, "")).partition(": ")
-    texts = {keyword: description} if description.startswith("{") else {}
-    return texts | ({COMMENT: text} if text else {})
+def _texts(picture: Image.Image) -> dict[str, str]:
+    """The texts of a file, by their keywords, wherever they stand: those that are easiest to find go first."""
+    texts = stealth_texts(picture) | exif_texts(picture.getexif())
+    comment = picture.info.get("comment")  # of a JPEG or GIF file
+    if comment:
+        texts["comment"] = comment.decode("utf-8", "replace") if isinstance(comment, bytes) else str(comment)
+    if isinstance(picture, PngImageFile):
+        texts |= {str(keyword): str(text) for keyword, text in picture.text.items()}
+    xmp = texts.pop(_XMP, None) or picture.info.get("xmp")
+    return texts | xmp_texts(xmp) if xmp else texts
 
 
 def _picture(name: str, data: bytes) -> Image.Image:
@@ -95,33 +98,3 @@ def _picture(name: str, data: bytes) -> Image.Image:
             return picture.copy()
     except Exception:
         raise ValueError(f"the picture in its chunk {name} is damaged") from None
-
-
-def _comment(data: bytes) -> str:
-    """An Exif comment: eight letters that say how it is written, and the text."""
-    if data.startswith(b"UNICODE\0"):
-        return _utf_16(data[8:])
-    for name in (b"ASCII\0\0\0", bytes(8)):
-        if data.startswith(name):
-            try:
-                return data[8:].rstrip(b"\0").decode("utf-8")
-            except UnicodeDecodeError:
-                return data[8:].rstrip(b"\0").decode("latin-1")
-    return ""
-
-
-def _utf_16(data: bytes) -> str:
-    """UTF-16 in either byte order, or UTF-8 where a tool has written that under the same name.
-
-    Nothing says which: but line breaks, spaces and the numbers of a line of settings are ASCII in the right order, and
-    letters of distant alphabets in the wrong one.
-    """
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", "replace")
-    even, odd = data[0::2].count(0), data[1::2].count(0)
-    if even == odd == 0:
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError:
-            pass
-    return data.decode("utf-16-le" if odd > even else "utf-16-be", "replace")
