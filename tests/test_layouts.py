@@ -124,11 +124,18 @@ def test_what_cannot_be_laid_out_is_one_sentence(planner: Planner, request_: Req
 
 
 @pytest.mark.parametrize(
-    ("family", "said", "layers"), [("sd1", 2, 1), ("sd1", 1, 0), ("xl", 2, 0), ("xl", 1, 0), ("xl", 3, 1)]
-)
-def test_another_tools_clip_skip_counts_from_each_models_own_layer(family: str, said: int, layers: int) -> None:
-    layout = layout_of(Request(tool="a tool", tool_clip_skip=said), Planner.of(str(DATA / family)))
-    assert layout.base.clip_skip == layers
+    ("rule", "family", "said", "layers"),
+    [
+        ("clip_skip", "sd1", 2, 1), ("clip_skip", "sd1", 1, 0), ("clip_skip", "xl", 2, 0), ("clip_skip", "xl", 1, 0),
+        ("clip_skip", "xl", 3, 1), ("clip_skip", "sd2", 2, 0), ("clip_skip", "sd2", 3, 1),
+        ("clip_skip_invoke", "sd1", 2, 1), ("clip_skip_invoke", "sd2", 2, 1), ("clip_skip_invoke", "xl", 3, 0),
+    ],
+)  # fmt: skip
+def test_another_tools_clip_skip_counts_from_each_models_own_layer(
+    rule: str, family: str, said: int, layers: int
+) -> None:
+    request = Request(tool="a tool", settings=Settings(clip_skip=said - 1), by_model=(rule,))
+    assert layout_of(request, Planner.of(str(DATA / family))).base.clip_skip == layers
 
 
 def test_variations_of_a_sheet_keep_to_its_mask_when_it_is_made_again(planner: Planner) -> None:

@@ -14,6 +14,7 @@ from ..jobs.model import Model
 from ..jobs.originals import Originals, read_originals, side
 from ..jobs.replay import Replay, read_replay, remaining
 from ..jobs.request import Request
+from ..jobs.translation import RULES
 from ..jobs.view import VIEW_ROWS, View
 from ..pictures.reading import read_mask
 from ..pipeline.planner import changed
@@ -111,7 +112,7 @@ def request_of(args: argparse.Namespace) -> Generator[Note, None, Request]:
     Raises ValueError for what cannot be.
     """
     from_image = hasattr(args, "image")
-    replay = None if args.replay is None else (yield from read_replay(args.replay, from_image))
+    replay = None if args.replay is None else (yield from read_replay(args.replay, from_image, args.lora_dir))
     model = _model(args, replay)
     view, named = view_of(args), _named(args)
     if replay is not None:
@@ -149,7 +150,7 @@ def request_of(args: argparse.Namespace) -> Generator[Note, None, Request]:
         variations=tuple(args.variation or ()),
         batch=replay.batch if replay else None,
         tool=replay.tool if replay else None,
-        tool_clip_skip=replay.clip_skip if replay and args.clip_skip is None else None,
+        by_model=tuple(r for r in replay.by_model if getattr(args, RULES[r].setting) is None) if replay else (),
     )
 
 
@@ -194,7 +195,7 @@ def _model(args: argparse.Namespace, replay: Replay | None) -> Model:
     if was is None:
         if replay is not None and args.model is None:
             raise ValueError(replay.no_model)
-        was = Model()
+        was = Model(loras=replay.loras if replay else ())
     known = was if args.model in (None, was.name) else was.on(args.model)
     return replace(known, **model_of(args))
 

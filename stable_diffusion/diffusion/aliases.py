@@ -44,6 +44,9 @@ _SAMPLER_WORDS = {name.lower(): ours for name, ours in A1111_SAMPLERS.items()} |
     "dpmpp 2s ancestral": "dpmpp_2s_a",
     "uni pc": "unipc:order=3,variant=bh1",
     "uni pc bh2": "unipc:order=3,variant=bh2",
+    # InvokeAI
+    "kdpm 2": "dpm2",
+    "kdpm 2 a": "dpm2_a",
     # diffusers
     "eulerdiscrete": "euler",
     "eulerancestraldiscrete": "euler_a",
@@ -64,6 +67,9 @@ _SPACING_WORDS = {name.lower(): ours for name, ours in A1111_SPACINGS.items()} |
     "ays xl": "align_your_steps_xl",
 }
 
+# Spacings that tools write behind a sampler's name, the longest first: "Euler a SGM Uniform", "euler_ddim_uniform".
+_SUFFIXES = sorted({*_SPACING_WORDS, *(name.replace("_", " ") for name in SPACINGS)}, key=len, reverse=True)
+
 
 def _words(name: str) -> str:
     return " ".join(name.lower().replace("_", " ").split())
@@ -83,19 +89,22 @@ def spacing_name(name: str) -> str:
 def sampler_name(name: str) -> tuple[str, str | None]:
     """Our name of a sampler, options and all, and the spacing that its name brings along, if it does.
 
-    "DPM++ 2M Karras" is "dpmpp_2m", and brings "karras". Raises ValueError that names the nearest ones.
+    "DPM++ 2M Karras" is "dpmpp_2m", and brings "karras"; any other spacing may stand there too. Raises ValueError that
+    names the nearest ones.
     """
     word, colon, options = name.partition(":")
     if word in SAMPLERS:
         return name, None
-    words = _words(word).removesuffix("scheduler").removesuffix(" gpu").removeprefix("k ").removeprefix("sample ")
-    if words in _SAMPLER_WORDS:
-        ours = _SAMPLER_WORDS[words]
-        return ours.partition(":")[0] + colon + options if options else ours, None
-    for spacing in ("karras", "exponential"):
-        if words.endswith(" " + spacing):
-            return sampler_name(words.removesuffix(" " + spacing) + colon + options)[0], spacing
-    ours = words.replace(" ", "_").replace("++", "pp")
-    if ours not in SAMPLERS:
+    words = _words(word).removesuffix("scheduler").removeprefix("k ").removeprefix("sample ")
+    suffix = "" if _sampler(words) else next((s for s in _SUFFIXES if words.endswith(" " + s)), "")
+    ours = _sampler(words.removesuffix(" " + suffix) if suffix else words)
+    if ours is None:
         raise ValueError(unknown("sampler", word, SAMPLERS))
-    return ours + colon + options, None
+    return ours.partition(":")[0] + colon + options if options else ours, spacing_name(suffix) if suffix else None
+
+
+def _sampler(words: str) -> str | None:
+    """Our name of a sampler for a name in lower case, or None."""
+    words = words.removesuffix(" gpu")
+    ours = words.replace(" ", "_").replace("++", "pp")
+    return _SAMPLER_WORDS.get(words) or (ours if ours in SAMPLERS else None)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ..diffusion.aliases import A1111_SAMPLERS, A1111_SPACINGS
 from ..settings import CompleteSettings
-from .vocabulary import MEANINGLESS, READERS, ParsedParameters, read_pairs
+from .infotext import split
+from .vocabulary import ParsedParameters, read_pairs
 
 KEYWORD = "parameters"  # of this text in a PNG file
 
@@ -17,10 +18,6 @@ SAMPLERS = {ours: label for label, ours in A1111_SAMPLERS.items()}
 SPACINGS = {ours: label for label, ours in A1111_SPACINGS.items()}
 
 _SOURCES = {"torch": "CPU", "nvidia": "NV"}
-
-# Bounded, so that no text can keep them busy: a name has at most 60 letters, a value in quotes 4,000.
-_PAIR = re.compile(r'\s{0,9}(\w[\w \-/]{1,60}):\s{0,9}("(?:\\.|[^\\"]){0,4000}"|[^,]*)(?:,|$)')
-_MOST = 200_000  # letters of a line of numbers
 
 
 @dataclass(frozen=True)
@@ -82,35 +79,9 @@ def _quoted(value: str) -> str:
 
 
 def read_parameters(text: str) -> ParsedParameters:
-    """The settings in such a text; what no run here could take over is named in not_understood."""
-    text = text.encode("utf-8", "replace").decode()  # halves of characters are none
-    lines = text.strip().split("\n")
-    at = next((i for i in reversed(range(len(lines))) if _is_numbers(lines[i])), len(lines))
-    pairs: dict[str, str] = {}
-    for line in lines[at:]:  # some tools write more of them, about templates and the like
-        pairs |= _pairs(line)
-    start = at
-    while start > 0 and at < len(lines) and lines[start - 1].startswith("Version: "):  # SD.Next's of 2023
-        start -= 1
-        pairs |= _pairs(lines[start])
-    words = "\n".join(lines[:start])
-    prompt, negative = [*re.split(r"^Negative prompt:", words, maxsplit=1, flags=re.MULTILINE), ""][:2]
-    if at < len(lines) and " | " in lines[at]:
-        prompt = prompt.removeprefix("prompt:")
-    return read_pairs(prompt.strip(), negative.strip(), pairs)
+    """The settings in such a text, as AUTOMATIC1111 means it: see exchange.dialects for texts of others.
 
-
-def _is_numbers(line: str) -> bool:
-    """Is it the line of numbers, and no prompt?"""
-    names = _pairs(line).keys()
-    return len(names) >= 3 and len(names & (READERS.keys() | MEANINGLESS | {"Model"})) >= 2
-
-
-def _pairs(line: str) -> dict[str, str]:
-    """Names and values between commas, or, as SD.Next had it for a while, between bars."""
-    if len(line) > _MOST:
-        return {}
-    if " | " in line and '"' not in line:
-        parts = (part.partition(":") for part in line.split(" | "))
-        return {name.strip(): value.strip() for name, colon, value in parts if colon}
-    return dict(_PAIR.findall(line))
+    What no run here could take over is named in not_understood.
+    """
+    said = split(text)
+    return read_pairs(said.prompt, said.negative, said.pairs, said.strange)

@@ -1,17 +1,53 @@
 """SwarmUI's JSON: `sui_image_params` in the text of AUTOMATIC1111's keyword."""
 
-from .objects import Words, text_of, translated
-from .vocabulary import ParsedParameters
+from typing import Any
+
+from .objects import Quiet, Words, beside, taken_text, translated
+from .vocabulary import LoRA, ParsedParameters, lora
 
 _NAMES = {
     "seed": "Seed", "steps": "Steps", "cfgscale": "CFG scale", "sampler": "Sampler", "scheduler": "Schedule type",
-    "model": "Model", "initimagecreativity": "Denoising strength",
+    "model": "Model", "initimagecreativity": "Denoising strength", "variationseed": "Variation seed",
+    "variationseedstrength": "Variation seed strength",
 }  # fmt: skip
+_QUIET = Quiet(
+    {
+        "swarm_version": "which SwarmUI it was",
+        "images": "how many were made, each of a seed of its own",
+        "aspectratio": "width and height say it",
+        "sui_models": "the hashes of models that are named",
+        "sui_extra_data": "when it was made, and how long it took",
+    },
+    {"automaticvae": (True,)},
+)
+# Of a file that names neither: what it takes for Stable Diffusion.
+_OWN = {"sampler": "euler", "scheduler": "normal"}
 
 
 def read(words: Words) -> ParsedParameters | None:
-    inside = words.get("sui_image_params")
-    if not isinstance(inside, dict):
+    if not isinstance(words.get("sui_image_params"), dict):
         return None
-    rest = {name: value for name, value in inside.items() if name not in ("negativeprompt", "swarm_version")}
-    return translated(rest, _NAMES, text_of(inside, "prompt"), text_of(inside, "negativeprompt"))
+    around = {name: value for name, value in words.items() if name != "sui_image_params"}
+    rest = beside(_OWN | words["sui_image_params"], around)
+    prompt, negative = taken_text(rest, "prompt"), taken_text(rest, "negativeprompt")
+    return translated(rest, _NAMES, prompt, negative, quiet=_QUIET, loras=_taken_loras(rest))
+
+
+def _taken_loras(rest: dict[str, Any]) -> list[LoRA]:
+    """Names in one list, and amounts in others: of the UNet, and perhaps of the text encoders. All of them, or none."""
+    names, weights = _list(rest.get("loras")), _list(rest.get("loraweights"))
+    texts = _list(rest.get("loratencweights")) or weights
+    weights, texts = weights or ["1"] * len(names), texts or ["1"] * len(names)
+    if not len(names) == len(weights) == len(texts):
+        return []
+    found = [lora(*entry) for entry in zip(names, weights, texts, strict=True)]
+    if None in found:
+        return []
+    for name in ("loras", "loraweights", "loratencweights"):
+        rest.pop(name, None)
+    return [entry for entry in found if entry is not None]
+
+
+def _list(value: Any) -> list[Any]:
+    """A list; older versions wrote its entries between commas."""
+    return value if isinstance(value, list) else value.split(",") if isinstance(value, str) and value else []

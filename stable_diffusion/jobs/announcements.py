@@ -133,7 +133,8 @@ def _unused(request: Request, layout: Layout) -> Iterator[str]:
     noisy = any(s.s_churn or s.eta or (sampler_named(s.sampler).noise and s.eta != 0) for s in runs)
     if churned and not noisy:
         yield f"{' and '.join(churned)} do nothing where no noise is added: s_churn and eta add some"
-    if request.model.lora_dir and request.model.named_by is None and not any(run.tagged for run in layout.runs):
+    used = request.model.loras and request.tool  # by name, as that tool's file has them
+    if request.model.lora_dir and request.model.named_by is None and not (used or any(r.tagged for r in layout.runs)):
         yield "no prompt names a LoRA of --lora-dir: <lora:name:0.8> does, with --prompt-syntax a1111"
     if all(s.variation_seed is not None and not s.variation_strength for s in runs):
         yield "the variation seed does nothing with a variation strength of 0"

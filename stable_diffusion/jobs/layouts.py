@@ -15,6 +15,7 @@ from ..settings import CompleteSettings, Perturbation, Settings
 from ..weights.extras import LoRAUse
 from .kinds import Children, Grid, Triangle
 from .request import Request
+from .translation import for_model
 from .view import View
 
 LayoutKind = Literal["pictures", "children", "triangle", "grid"]
@@ -68,11 +69,7 @@ def _check_start(settings: Settings, inputs: Inputs) -> None:
 
 
 def _of_tool(request: Request, planner: Planner, settings: Settings) -> Settings:
-    """The settings, with another tool's clip skip as this model takes it: XL's own layer is the last but one."""
-    if request.tool_clip_skip is None or settings.clip_skip != request.settings.clip_skip:
-        return settings
-    own = 2 if planner.description.xl else 1
-    return replace(settings, clip_skip=max(0, request.tool_clip_skip - own))
+    return for_model(settings, request.settings, request.by_model, planner.description)
 
 
 def _mask_code(request: Request, planner: Planner, inputs: Inputs) -> tuple[str, ...]:

@@ -1,18 +1,23 @@
 """A picture's file as a request: what it says of settings, model and view."""
 
+import re
 from collections.abc import Collection, Generator
 from dataclasses import dataclass, field, replace
 
 from ..exchange.likeness import likeness
-from ..exchange.tools import read_tool
+from ..exchange.tools import ToolsPicture, read_tool
 from ..pictures.images import Picture
 from ..pictures.metadata import Attached, read_attached
 from ..settings import Settings, random_seed
+from ..weights.checkpoint import CheckpointError
+from ..weights.folders import lora_named
 from .events import Note
 from .kinds import Pictures
-from .model import Model
+from .model import LoRA, Model
 from .recipe import IMAGE, MASK, RECIPE, Batch, Recipe
 from .view import VIEW_ROWS, View
+
+_MOST = 40  # names that are not understood, in a note
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +32,8 @@ class Replay:
     batch: Batch | None = None
     recipe: Recipe | None = None  # None: another tool's
     tool: str | None = None
+    by_model: tuple[str, ...] = ()  # rules for settings of that tool: see jobs.translation
+    loras: tuple[LoRA, ...] = ()  # that it names, and --lora-dir has
     no_model: str = ""  # why there is none: the sentence for somebody who does not name one either
 
     @property
@@ -43,11 +50,6 @@ class Replay:
                 f"{self.path} does not carry the picture that it was made from: name it ({self.picture_name})"
             )
         return kept.convert("RGB")
-
-    @property
-    def clip_skip(self) -> int | None:
-        """The clip skip of another tool's picture, as that tool counts."""
-        return self.settings.clip_skip + 1 if self.tool and self.settings.clip_skip else None
 
     @property
     def picture_name(self) -> str:
@@ -67,8 +69,8 @@ class Replay:
         return self.attached.pictures[MASK].convert("L")
 
 
-def read_replay(path: str, from_image: bool) -> Generator[Note, None, Replay]:
-    """The file of a picture; from_image: a picture is to start from one.
+def read_replay(path: str, from_image: bool, lora_dir: str | None = None) -> Generator[Note, None, Replay]:
+    """The file of a picture; from_image: a picture is to start from one; lora_dir: where LoRAs of its names are.
 
     Raises ValueError, one sentence, for a file that says nothing, or nothing that can be read.
     """
@@ -86,6 +88,13 @@ def read_replay(path: str, from_image: bool) -> Generator[Note, None, Replay]:
         picture = read_tool(attached.texts)
     except ValueError as error:
         raise ValueError(f"{path} says nothing of how it was made: {error}") from None
+    return (yield from _of_tool(path, attached, picture, from_image, lora_dir))
+
+
+def _of_tool(
+    path: str, attached: Attached, picture: ToolsPicture, from_image: bool, lora_dir: str | None
+) -> Generator[Note, None, Replay]:
+    """Another tool's picture."""
     found = picture.said
     strange = list(found.not_understood)
     settings = {"seed": random_seed(), **found.settings}  # where it says none, or -1, any will do
@@ -94,21 +103,50 @@ def read_replay(path: str, from_image: bool) -> Generator[Note, None, Replay]:
     alike = likeness(picture.tool, settings) if "seed" in found.settings else None
     if alike is not None:
         settings |= alike.settings
+    loras = []
+    for entry in found.loras:
+        try:
+            loras.append(_found(entry, lora_dir))
+        except CheckpointError as error:
+            strange.append(f"the LoRA {_amounts(entry)} ({error})")
     if strange:
-        yield Note(f"note: not understood of what {path} says: {'; '.join(strange)}")
+        more = f"; and {len(strange) - _MOST} more" if len(strange) > _MOST else ""
+        yield Note(f"note: not understood of what {path} says: {'; '.join(strange[:_MOST])}{more}")
+    if loras:
+        taken = ", ".join(_amounts((name, unet, text)) for name, unet, text, _ in loras)
+        yield Note(f"note: with the LoRAs that {path} names: {taken} (--lora puts others in their place)")
+    whose = f"{path} is {picture.tool}" + (f" ({picture.read})" if picture.read else "")
     if alike is not None:
-        yield Note(f"note: {path} is {picture.tool}; {alike}")
+        yield Note(f"note: {whose}; {alike}")
     else:
-        why = "the same settings, but not its noise, so it will be another picture"
-        yield Note(f"note: {path} is {picture.tool}: {why}")
+        yield Note(f"note: {whose}: the same settings, but not its noise, so it will be another picture")
     named = f"with the model {found.model!r}" if found.model else "by another tool, which names no model"
     return Replay(
         path,
         Settings(**settings),
         attached,
         tool=picture.tool,
+        by_model=(*found.by_model, *(alike.by_model if alike else ())),
+        loras=tuple(loras),
         no_model=f"{path} was made {named}: name a model with --model",
     )
+
+
+def _found(entry: tuple[str, float, float], folder: str | None) -> LoRA:
+    """A LoRA that another tool's file names, in a folder. Raises CheckpointError where it isn't there."""
+    called, unet, text = entry
+    plain = re.sub(r"(?i)\.(safetensors|ckpt|pt|bin)$", "", called.replace("\\", "/"))
+    last = plain.rpartition("/")[2]
+    try:
+        file = lora_named(plain, folder)
+    except CheckpointError:
+        file = lora_named(last, folder)  # it may lie in another folder here
+    return str(file), unet, text, None
+
+
+def _amounts(entry: tuple[str, float, float]) -> str:
+    name, unet, text = entry
+    return f"{name[:100]} {unet:g}" + (f" (text {text:g})" if text != unet else "")
 
 
 def remaining(view: View, asked: View, named: Collection[str]) -> View:

@@ -22,4 +22,4 @@ class Request:
     variations: tuple[Perturbation, ...] = ()  # to add to the settings' lineage; they keep to the mask, if there is one
     batch: Batch | None = None  # the runs that the picture to be made again shared its network calls with
     tool: str | None = None  # whose picture it is, where it is another tool's
-    tool_clip_skip: int | None = None  # as that tool counts: 1 is the last layer, and 2 is XL's own
+    by_model: tuple[str, ...] = ()  # rules for settings of that tool that mean another thing with each family
