@@ -157,7 +157,7 @@ def test_the_exif_comment_of_other_kinds_is_the_text(tmp_path: Path, ending: str
     assert read_attached(path) == Attached({"parameters": text[6:]})
 
 
-@pytest.mark.parametrize("comment", [b"", b"UNICODE\0", b"ASCII\0\0\0", b"JIS\0\0\0\0\0text", b"short", bytes(8)])
+@pytest.mark.parametrize("comment", [b"", b"UNICODE\0", b"ASCII\0\0\0", bytes(8)])
 def test_a_comment_that_says_nothing_is_no_text(tmp_path: Path, comment: bytes) -> None:
     assert read_attached(with_comment(tmp_path / "a.jpg", comment)) == Attached()
 

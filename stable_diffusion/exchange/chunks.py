@@ -31,8 +31,6 @@ def unpacked(texts: Mapping[str, str]) -> dict[str, str]:
         inside = {k: v if isinstance(v, str) else json.dumps(v) for k, v in (words or {}).items()}
         if "Comment" in inside or _is_graph(inside.get("prompt", "")):
             within |= inside
-        elif name in HIDDEN:
-            within[KEYWORD] = text
         else:
             plain[name] = text
     return within | plain

@@ -22,6 +22,7 @@ _QUIET = Quiet(
 )
 # Of a file that names neither: what it takes for Stable Diffusion.
 _OWN = {"sampler": "euler", "scheduler": "normal"}
+_LORAS = ("loras", "loraweights", "loratencweights")
 
 
 def read(words: Words) -> ParsedParameters | None:
@@ -35,19 +36,19 @@ def read(words: Words) -> ParsedParameters | None:
 
 def _taken_loras(rest: dict[str, Any]) -> list[LoRA]:
     """Names in one list, and amounts in others: of the UNet, and perhaps of the text encoders. All of them, or none."""
-    names, weights = _list(rest.get("loras")), _list(rest.get("loraweights"))
-    texts = _list(rest.get("loratencweights")) or weights
-    weights, texts = weights or ["1"] * len(names), texts or ["1"] * len(names)
-    if not len(names) == len(weights) == len(texts):
+    lists = {name: _list(rest.get(name)) for name in _LORAS}
+    names, weights, texts = lists.values()
+    weights = weights or ["1"] * len(names)
+    entries = [lora(*entry) for entry in zip(names, weights, texts or weights, strict=False)]
+    found = [entry for entry in entries if entry is not None]
+    odd = [name for name in _LORAS if rest.get(name) not in (None, "", []) and not lists[name]]
+    if odd or not len(found) == len(names) == len(weights) or (texts and len(texts) != len(names)):
         return []
-    found = [lora(*entry) for entry in zip(names, weights, texts, strict=True)]
-    if None in found:
-        return []
-    for name in ("loras", "loraweights", "loratencweights"):
+    for name in _LORAS:
         rest.pop(name, None)
-    return [entry for entry in found if entry is not None]
+    return found
 
 
 def _list(value: Any) -> list[Any]:
-    """A list; older versions wrote its entries between commas."""
+    """A list; older versions wrote its entries between commas. Empty for what is none."""
     return value if isinstance(value, list) else value.split(",") if isinstance(value, str) and value else []

@@ -24,8 +24,8 @@ class ToolsPicture:
 
 def read_tool(texts: Mapping[str, str]) -> ToolsPicture:
     """What the texts of a picture's file say, by their keywords. Raises ValueError, the rest of a sentence."""
-    whole = {name: text for name, text in texts.items() if len(text) <= MOST}
-    whole = chunks.unpacked(whole)
+    too_long = sorted(name for name, text in texts.items() if len(text) > MOST)
+    whole = chunks.unpacked({name: text for name, text in texts.items() if name not in too_long})
     objects = {name: words for name, text in whole.items() if (words := object_in(text)) is not None}
     for name in _in_order(objects):
         for tool, reader in _OBJECTS:
@@ -38,7 +38,7 @@ def read_tool(texts: Mapping[str, str]) -> ToolsPicture:
         return ToolsPicture("Easy Diffusion's", easy)
     if (dream := invokeai.read_dream(whole.get("Dream", ""))) is not None:
         return ToolsPicture("InvokeAI's", dream)
-    if too_long := sorted(texts.keys() - whole.keys()):
+    if too_long:
         raise ValueError(f"its text {too_long[0][:40]!r} is too long to be settings")
     known = ", ".join(repr(name[:40]) for name in list(texts)[:5])
     raise ValueError(
