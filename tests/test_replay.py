@@ -303,10 +303,7 @@ def test_another_tools_picture_is_read_as_far_as_its_words_are_known(capsys: pyt
     assert "made with the model 'v1-5': name a model with --model" in capsys.readouterr().err
     assert again("--from", "theirs.png", "--model", SD1) == 1
     assert "the prompt names the LoRA 'old': name the folder that it is in with --lora-dir" in capsys.readouterr().err
-    Path("loras").mkdir()
-    query = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
-    up, down = np.ones((8, 1), np.float32), np.ones((1, 8), np.float32)
-    write(Path("loras/old.safetensors"), {f"{query}.lora_up.weight": up, f"{query}.lora_down.weight": down})
+    put_lora("loras/old.safetensors")
     assert again("--from", "theirs.png", "--model", SD1, "--lora-dir", "loras") == 0
     err = capsys.readouterr().err
     for words in (
@@ -329,6 +326,65 @@ def test_another_tools_picture_is_read_as_far_as_its_words_are_known(capsys: pyt
     assert again("--from", "theirs.png", "-o", "other.png", *instead) == 0
     other = recipe("other.png").settings
     assert (other.noise_source, other.variation_seed, other.seed) == ("torch", 8, 77)
+
+
+def picture_with(texts: dict[str, str], name: str = "theirs.png") -> None:
+    info = PngImagePlugin.PngInfo()
+    for keyword, text in texts.items():
+        info.add_text(keyword, text)
+    Image.new("RGB", (40, 32)).save(name, pnginfo=info)
+
+
+def put_lora(path: str) -> None:
+    query = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
+    up, down = np.ones((8, 1), np.float32), np.ones((1, 8), np.float32)
+    Path(path).parent.mkdir(exist_ok=True, parents=True)
+    write(Path(path), {f"{query}.lora_up.weight": up, f"{query}.lora_down.weight": down})
+
+
+@pytest.mark.parametrize("called", ["ink", "ink.safetensors", "Styles\\ink.ckpt", "other/place/ink.safetensors"])
+def test_loras_that_another_tools_file_names_are_taken_from_a_folder(
+    called: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = {
+        "sui_image_params": {
+            "prompt": "a house", "seed": 0, "steps": 2, "cfgscale": 2.0, "width": 40, "height": 32,
+            "loras": [called, "lost"], "loraweights": ["0.8", "0.5"], "loratencweights": ["0.3", "0.5"],
+        }
+    }  # fmt: skip
+    picture_with({"parameters": json.dumps(words)})
+    put_lora("loras/deep/ink.safetensors")
+    assert again("--from", "theirs.png", "--model", SD1, "-o", "without.png") == 0
+    err = capsys.readouterr().err
+    assert "0.8 (text 0.3)" in err and "lost 0.5" in err and "--lora-dir" in err
+    assert again("--from", "theirs.png", "--model", SD1, "--lora-dir", "loras", "-o", "with.png") == 0
+    err = capsys.readouterr().err
+    assert "with the LoRAs that theirs.png names: loras/deep/ink.safetensors 0.8 (text 0.3)" in err
+    assert "the LoRA lost 0.5 (loras has no LoRA 'lost'" in err and "no prompt names" not in err
+    assert [entry[:3] for entry in recipe("with.png").model.loras] == [("loras/deep/ink.safetensors", 0.8, 0.3)]
+    assert not same("without.png", "with.png")
+    assert again("--from", "with.png", "-o", "again.png") == 0 and same("with.png", "again.png")
+    put_lora("mine.safetensors")
+    instead = ["--lora-dir", "loras", "--lora", "mine.safetensors:0.1", "-o", "mine.png"]
+    assert again("--from", "theirs.png", "--model", SD1, *instead) == 0
+    assert [entry[:3] for entry in recipe("mine.png").model.loras] == [("mine.safetensors", 0.1, 0.1)]
+
+
+def test_levels_of_another_tool_are_its_models_unless_others_are_named() -> None:
+    line = "Steps: 3, Sampler: DPM++ 2M, Schedule type: Align Your Steps, CFG scale: 2, Seed: 0, Size: 64x64, RNG: CPU"
+    picture_with({"parameters": f"a house\n{line}, Version: v1.10.1"})
+    xl = ["--model", str(Path(SD1).parent / "xl")]
+    for named, spacing in (([], "align_your_steps_xl"), (["--spacing", "align_your_steps"], "align_your_steps")):
+        assert again("--from", "theirs.png", *xl, *named, "-o", "out.png", "--overwrite") == 0
+        assert (recipe("out.png").settings.spacing, recipe("out.png").settings.seed) == (spacing, 0)
+
+
+def test_a_long_list_of_what_is_not_understood_is_cut_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    words = {"positive_prompt": "a house", "seed": 0} | {f"name{i}": i for i in range(60)}
+    picture_with({"invokeai_metadata": json.dumps(words)})
+    assert again("--from", "theirs.png", "--model", SD1, "--plan") == 0
+    err = capsys.readouterr().err
+    assert "name39: 39; and 20 more" in err and "name40" not in err
 
 
 @pytest.mark.parametrize("source", ["torch", "nvidia"])

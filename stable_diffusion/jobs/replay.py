@@ -135,6 +135,8 @@ def _of_tool(
 def _found(entry: tuple[str, float, float], folder: str | None) -> LoRA:
     """A LoRA that another tool's file names, in a folder. Raises CheckpointError where it isn't there."""
     called, unet, text = entry
+    if folder is None:
+        raise CheckpointError("--lora-dir names the folder that it is in")
     plain = re.sub(r"(?i)\.(safetensors|ckpt|pt|bin)$", "", called.replace("\\", "/"))
     last = plain.rpartition("/")[2]
     try:
