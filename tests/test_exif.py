@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -81,3 +82,18 @@ def test_a_cameras_words_are_named_and_no_settings(tmp_path: Path) -> None:
     assert texts == {"Make": "Canon", "Model": "EOS"}
     with pytest.raises(ValueError, match=r"its texts .'M[a-z]+', 'M[a-z]+'. are not settings"):
         read_tool(texts)
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow has some to say
+def test_damaged_exif_is_read_in_part_or_one_sentence(tmp_path: Path) -> None:
+    rng, path = np.random.default_rng(0), tmp_path / "a.jpg"
+    whole = raw_exif([(MODEL, 2, b'prompt:{"3": 1}\0'), (USER_COMMENT, 7, LINE.encode()), (WINDOWS, 1, b"a\0b\0")])
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for place in rng.integers(6, len(whole), 3):
+            damaged[place] = rng.integers(0, 256)
+        Image.new("RGB", (8, 8)).save(path, exif=bytes(damaged))
+        try:
+            assert all(isinstance(text, str) for text in read_attached(path).texts.values())
+        except ValueError as error:
+            assert "\n" not in str(error)

@@ -8,10 +8,12 @@ from stable_diffusion.exchange.likeness import likeness
 from stable_diffusion.settings import Settings
 
 A1111, COMFY, SWARM, INVOKE = "AUTOMATIC1111's", "ComfyUI's", "SwarmUI's", "InvokeAI's"
+FORGE, SDNEXT, CPP = "Forge's", "SD.Next's", "stable-diffusion.cpp's"
 SYNTAX: dict[str, dict[str, str]] = {
     A1111: {"prompt_syntax": "a1111"},
     COMFY: {"prompt_syntax": "comfyui"},
     INVOKE: {},
+    **{tool: {"prompt_syntax": "a1111"} for tool in (FORGE, SDNEXT, CPP)},
 }
 
 
@@ -35,6 +37,28 @@ SYNTAX: dict[str, dict[str, str]] = {
         (COMFY, {"sampler": "euler_ancestral", "spacing": "karras"},
          {"noise_source": "torch", "start_scale": "unit", "discretize": "timestep", "step_noise_source": "nvidia"},
          ["--step-seed-delta 1"]),
+        (COMFY, {"sampler": "euler", "spacing": "trailing", "steps": 20},
+         {"noise_source": "torch", "start_scale": "unit", "discretize": "timestep"}, []),
+        (COMFY, {"sampler": "euler", "spacing": "trailing", "steps": 30},
+         {"noise_source": "torch", "start_scale": "unit", "discretize": "timestep"}, ["Simple"]),
+        (COMFY, {"sampler": "euler"},
+         {"noise_source": "torch", "start_scale": "unit", "discretize": "timestep", "spacing": "uniform"}, ["normal"]),
+        (A1111, {"sampler": "Euler", "spacing": "beta", "noise_source": "torch"},
+         {"noise_source": "torch", "start_scale": "sigma", "spacing": "beta"}, ["Beta levels"]),
+        (A1111, {"sampler": "Euler", "spacing": "kl_optimal", "noise_source": "torch"},
+         {"noise_source": "torch", "start_scale": "sigma", "spacing": "kl_optimal"}, ["KL Optimal levels"]),
+        (FORGE, {"sampler": "Euler", "noise_source": "torch"},
+         {"noise_source": "torch", "start_scale": "sigma", "spacing": "uniform"}, []),
+        (CPP, {"sampler": "euler_a", "noise_source": "nvidia"},
+         {"noise_source": "nvidia", "start_scale": "sigma", "spacing": "uniform"}, []),
+        (CPP, {"sampler": "euler_a"},
+         {"noise_source": "nvidia", "start_scale": "sigma", "spacing": "uniform"}, ["--rng cuda"]),
+        (SDNEXT, {"sampler": "Euler a", "noise_source": "torch"},
+         {"noise_source": "torch", "start_scale": "sigma", "spacing": "linspace", "discretize": "none"},
+         ["leading with XL", "own parser"]),
+        (SDNEXT, {"sampler": "DPM++ 2M", "spacing": "karras"},
+         {"noise_source": "nvidia", "start_scale": "unit", "spacing": "karras", "discretize": "timestep"},
+         ["NVIDIA card", "own parser"]),
         (INVOKE, {"sampler": "dpmpp_2m", "spacing": "karras", "seed": 5},
          {"noise_source": "torch", "start_scale": "unit", "spacing": "karras", "discretize": "timestep"}, []),
         (INVOKE, {"sampler": "dpmpp_2m", "spacing": "karras", "seed": 5, "prompt": "a (red)1.3 house++"},

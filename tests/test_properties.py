@@ -29,7 +29,9 @@ WORDS = [
 OBJECTS = st.dictionaries(st.sampled_from(WORDS) | st.text(max_size=8), JSON, max_size=8)
 PARTS = ["Steps: 4", "Sampler: Euler a", "CFG scale: 7", "Seed: 5", "Size: 64x64", "Negative prompt: ", "\n", " | "]
 LINES = st.lists(st.sampled_from(PARTS) | st.text(max_size=30), max_size=12).map(", ".join)
-CHUNKS = st.sampled_from(["parameters", "prompt", "Comment", "invokeai_metadata", "sd-metadata", "x"])
+CHUNKS = st.sampled_from(
+    ["parameters", "prompt", "Comment", "invokeai_metadata", "sd-metadata", "Dream", "stealth_pngcomp", "comment", "x"]
+)
 TEXTS = st.dictionaries(CHUNKS, OBJECTS.map(json.dumps) | LINES | st.text(max_size=60), max_size=3)
 VIEWS = st.sampled_from(["grid", "generate_triangle", "perturb", "highlight", "frames", "n_rows"])
 RECIPE_PARTS = st.sampled_from(["settings", "model", "view", "together", "image", "mask", "made_by"])

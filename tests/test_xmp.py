@@ -5,11 +5,14 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from stable_diffusion.exchange.tools import read_tool
 from stable_diffusion.pictures.metadata import read_attached
 from stable_diffusion.pictures.xmp import xmp_texts
+from tests.test_properties import often
 
 WORDS = json.dumps({"c": 'a <red> house & "more"', "uc": "fog", "steps": 4, "seed": 5, "scale": 0, "size": "64x64"})
 HEAD = (
@@ -76,3 +79,10 @@ def test_an_xmp_of_other_things_is_named() -> None:
     texts = xmp_texts(f'{HEAD} xmp:CreatorTool="Photo Editor">{FOOT}')
     with pytest.raises(ValueError, match=r"its texts .'XMP CreatorTool'. are not settings"):
         read_tool(texts)
+
+
+@often
+@given(cut=st.integers(0, len(IN_A_LIST)), put=st.text(max_size=20), length=st.integers(0, 40))
+def test_damaged_xmp_is_text_all_the_same(cut: int, put: str, length: int) -> None:
+    found = xmp_texts(IN_A_LIST[:cut] + put + IN_A_LIST[cut + length :])
+    assert all(name.startswith("XMP") and text.strip() for name, text in found.items())

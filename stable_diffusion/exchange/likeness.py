@@ -84,7 +84,7 @@ def _a1111(said: _Said) -> Likeness:
         unknown.append("its way of UniPC, which chooses times of its own")
     if (levels := str(said.spacing).partition(":")[0]) in _LEVELS:
         unknown.append(_LEVELS[levels])
-    return Likeness(settings, unknown)
+    return Likeness(settings, [*unknown, *_simple(said)])
 
 
 def _cpp(said: _Said) -> Likeness:
@@ -117,7 +117,15 @@ def _comfy(said: _Said) -> Likeness:
         unknown.append(f"{_DEVICE} (--step-noise-source torch --step-seed-delta 1 is for a CPU)")
     if (place := said.settings.get("of_batch")) is not None:
         unknown.append(f"which of its batch it was, taken for {place} (--of-batch says which)")
-    return Likeness(settings, unknown)
+    return Likeness(settings, [*unknown, *_simple(said)])
+
+
+def _simple(said: _Said) -> list[str]:
+    """Its "simple" rounds times down where `trailing` rounds them: the same where 1000 is a multiple of the steps."""
+    steps = said.settings.get("steps") or 1
+    return ["its Simple levels, some of them a thousandth of the time away"] * (
+        said.spacing == "trailing" and 1000 % steps > 0
+    )
 
 
 def _left_out(steps: int, first: int) -> dict[str, Any]:
