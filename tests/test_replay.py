@@ -359,7 +359,7 @@ def test_loras_that_another_tools_file_names_are_taken_from_a_folder(
     assert "0.8 (text 0.3)" in err and "lost 0.5" in err and "--lora-dir" in err
     assert again("--from", "theirs.png", "--model", SD1, "--lora-dir", "loras", "-o", "with.png") == 0
     err = capsys.readouterr().err
-    assert "with the LoRAs that theirs.png names: loras/deep/ink.safetensors 0.8 (text 0.3)" in err
+    assert "names, unless --lora names others: loras/deep/ink.safetensors 0.8 (text 0.3)" in err
     assert "the LoRA lost 0.5 (loras has no LoRA 'lost'" in err and "no prompt names" not in err
     assert [entry[:3] for entry in recipe("with.png").model.loras] == [("loras/deep/ink.safetensors", 0.8, 0.3)]
     assert not same("without.png", "with.png")

@@ -114,7 +114,7 @@ def _of_tool(
         yield Note(f"note: not understood of what {path} says: {'; '.join(strange[:_MOST])}{more}")
     if loras:
         taken = ", ".join(_amounts((name, unet, text)) for name, unet, text, _ in loras)
-        yield Note(f"note: with the LoRAs that {path} names: {taken} (--lora puts others in their place)")
+        yield Note(f"note: with the LoRAs that {path} names, unless --lora names others: {taken}")
     whose = f"{path} is {picture.tool}" + (f" ({picture.read})" if picture.read else "")
     if alike is not None:
         yield Note(f"note: {whose}; {alike}")
