@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from . import comfyui, drawthings, fooocus, invokeai, novelai, scattered, swarmui
+from . import comfyui, drawthings, easydiffusion, fooocus, invokeai, novelai, swarmui
 from .a1111 import KEYWORD
 from .dialects import read_infotext
+from .nested import unpacked
 from .objects import Words, object_in
 from .vocabulary import ParsedParameters
 
@@ -25,7 +26,7 @@ class ToolsPicture:
 def read_tool(texts: Mapping[str, str]) -> ToolsPicture:
     """What the texts of a picture's file say, by their keywords. Raises ValueError, the rest of a sentence."""
     too_long = sorted(name for name, text in texts.items() if len(text) > MOST)
-    whole = scattered.unpacked({name: text for name, text in texts.items() if name not in too_long})
+    whole = unpacked({name: text for name, text in texts.items() if name not in too_long})
     objects = {name: words for name, text in whole.items() if (words := object_in(text)) is not None}
     for name in _in_order(objects):
         for tool, reader in _OBJECTS:
@@ -34,7 +35,7 @@ def read_tool(texts: Mapping[str, str]) -> ToolsPicture:
                 return ToolsPicture(tool, replace(found, model=found.model or own))
     if (better := _graph_or_text(whole, objects)) is not None:
         return better
-    if (easy := scattered.read(whole)) is not None:
+    if (easy := easydiffusion.read(whole)) is not None:
         return ToolsPicture("Easy Diffusion's", easy)
     if (dream := invokeai.read_dream(whole.get("Dream", ""))) is not None:
         return ToolsPicture("InvokeAI's", dream)

@@ -1,12 +1,8 @@
-"""Settings in several texts of a file, and texts within a text."""
-
-import json
+"""Easy Diffusion's texts."""
 
 import pytest
 
-from stable_diffusion.exchange.scattered import unpacked
 from stable_diffusion.exchange.tools import read_tool
-from tests.test_dialects import GRAPH
 
 EASY = {
     "prompt": "a house", "seed": "0", "num_inference_steps": "25", "guidance_scale": "7.5", "width": "64",
@@ -28,16 +24,3 @@ def test_easy_diffusions_texts_are_read(texts: dict[str, str]) -> None:
         "sampler": "euler_a",
     }  # fmt: skip
     assert found.said.not_understood == ["use face correction: GFPGAN"]
-
-
-def test_a_films_comment_holds_a_graph() -> None:
-    for graph in (GRAPH, json.dumps(GRAPH)):
-        texts = {"comment": json.dumps({"prompt": graph, "workflow": {"nodes": []}})}
-        assert read_tool(texts).tool == "ComfyUI's"
-
-
-@pytest.mark.parametrize("text", ['{"prompt": "a"}', '{"prompt": {"a": 1}}', "{", "a", '{"Comment": 5}'])
-def test_other_comments_stay_what_they_are(text: str) -> None:
-    assert unpacked({"comment": text, "x": text})["x"] == text
-    if "Comment" not in text:
-        assert unpacked({"comment": text}) == {"comment": text}
