@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -77,9 +78,9 @@ KINDS: tuple[tuple[str, Callable[[Factors], tuple[mx.array, int | None]]], ...] 
 
 
 def scale_of(change: Change, rank: int | None) -> float:
-    """alpha / rank; 1 where there is no alpha, or none of either."""
+    """alpha / rank; 1 where there is no alpha, or none of either; an alpha of 0 switches off what it belongs to."""
     rank = rank or change.rank
-    if rank is None or not change.alpha:
+    if rank is None or change.alpha is None:
         return 1.0
     return change.alpha / (math.sqrt(rank) if change.root else rank)
 
@@ -232,3 +233,43 @@ def unfit(read: LoRA) -> str | None:
     first = ", ".join(names[:3])
     many = "1 name that fits nothing" if len(names) == 1 else f"{len(names)} names that fit nothing"
     return f"{read.file} has {many} in this model ({first}{', ...' * (len(names) > 3)})"
+
+
+def without_narrow(read: LoRA, nets: Mapping[str, nn.Module]) -> tuple[LoRA, str | None]:
+    """A LoRA without its change of the UNet's first layer, if that is for fewer channels, and the sentence about it.
+
+    As a LoRA that was made for a model without a mask has it, on one whose UNet is also told of the mask.
+    """
+    channels = nets["unet"].config.in_channels
+
+    def narrow(change: Change) -> bool:
+        if change.target != ("unet", "conv_in"):
+            return False
+        O, H, W, I = nets["unet"].conv_in.weight.shape  # noqa: E741
+        fits = [_fits(change, (O, n, H, W)) for n in (I, 4)]
+        return I > 4 and fits == [False, True]
+
+    kept = [change for change in read.changes if not narrow(change)]
+    if len(kept) == len(read.changes):
+        return read, None
+    said = f"{read.file} changes the UNet's first layer (conv_in) for 4 channels, and this model's has {channels}"
+    return replace(read, changes=kept), said
+
+
+def _fits(change: Change, shape: Shape) -> bool:
+    try:
+        difference(change, shape)
+    except (ValueError, KeyError, IndexError):
+        return False
+    return True
+
+
+def switched_off(read: LoRA) -> str | None:
+    """The sentence about what an alpha of 0 switches off in a LoRA; None: nothing."""
+    own = {"magnitude", "dora_scale", "diff", "diff_b"}
+    off = [change for change in read.changes if change.alpha == 0 and not own & change.factors.keys()]
+    if not off:
+        return None
+    if len(off) == len(read.changes) and not read.embeddings:
+        return f"{read.file} does nothing: alpha is 0 in all of it, which switches it off, as in other tools"
+    return f"alpha is 0 in {len(off)} of {len(read.changes)} changes in {read.file}, which switches them off"

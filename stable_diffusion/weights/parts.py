@@ -31,6 +31,7 @@ class Part:
     tensors: Callable[[bool], Iterator[Tensor]]  # half precision, where there is a choice
     files: Callable[[bool], Sequence[Path]]  # that these are read from
     asks: str = "its config.json"  # what says which tensors there have to be
+    unused: Sequence[str] = ()  # tensors in its files that it has no use for
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Checkpoint:
     index: Config  # model_index.json
     notes: tuple[str, ...] = ()  # what a person should know of it, in sentences
     replaced: frozenset[str] = frozenset()  # parts that come from elsewhere
+    predicts: str = ""  # by what it is known what the UNet predicts: the end of the first note; none: by a config
 
     def with_part(self, name: str, part: Part, *notes: str) -> "Checkpoint":
         """The same with a part in the place of its own."""
