@@ -8,7 +8,7 @@ import mlx.core as mx
 
 from ..models.text import TextNets
 from .checkpoint import CONVERT, CheckpointError
-from .kinds import EMBEDDING, VECTORS, kind_of, listed, mistaken
+from .kinds import EMBEDDING, UNKNOWN, VECTORS, kind_of, listed, mistaken
 from .tensors import open_tensors, read_header
 
 _XL = ("clip_l", "clip_g")
@@ -36,7 +36,7 @@ def read_embedding(file: Path, word: str | None, widths: Sequence[int], family: 
         )
     header = read_header(file)
     kind, shapes = kind_of(header), list(header.shapes.values())
-    alone = len(shapes) == 1 and len(shapes[0]) in (1, 2) and not (kind.family or kind.option)  # whatever its name
+    alone = kind.what == UNKNOWN and len(shapes) == 1 and len(shapes[0]) in (1, 2)  # whatever its name
     if not alone and (kind.option != EMBEDDING or kind.remedy):
         raise mistaken(header, EMBEDDING)
     tensors, _ = open_tensors(file)

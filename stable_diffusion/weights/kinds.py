@@ -27,6 +27,7 @@ class Kind:
     family: Family | None = None  # of a model with everything in it
 
 
+UNKNOWN = "nothing that is known here"
 _ONLY = "this package runs Stable Diffusion 1.x, 2.x and XL"
 _NONE = "this package has no use for it"
 _WHOLE = "name a file that has everything, or a folder"
@@ -155,7 +156,7 @@ def _without_unet(names: Mapping[str, tuple[int, ...]]) -> Kind:
         return Kind("a textual inversion", EMBEDDING)
     if any("text_model." in name or "resblocks." in name for name in names) or _any(names, "encoder.layers."):
         return Kind("a text encoder alone", None, _WHOLE)
-    return Kind("nothing that is known here", None, f"its tensors are called {listed(sorted(names))}")
+    return Kind(UNKNOWN, None, f"its tensors are called {listed(sorted(names))}")
 
 
 def _any(names: Iterable[str], prefix: str) -> bool:

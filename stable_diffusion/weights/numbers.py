@@ -1,37 +1,43 @@
-"""The kinds of numbers in safetensors files: MLX reads most of them, and the others become float16 or float32 here."""
+"""The kinds of numbers in safetensors files. MLX reads most of them, and no file that has any of the others."""
 
-import io
-import json
-import os
-import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from threading import get_ident
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlx.core as mx
+import numpy as np
 
 E4M3, E5M2, DOUBLE = "F8_E4M3", "F8_E5M2", "F64"
-# How MLX is told to read what it does not know: as whole numbers with the same bits.
-_READ_AS: Mapping[str, str] = {E5M2: "U8", DOUBLE: "U64"}
 _NAMES = {"F16": "fp16", "F32": "fp32", "BF16": "bf16", DOUBLE: "fp64", E4M3: "fp8", E5M2: "fp8"}
+_NOT_MLX = {E5M2, DOUBLE}
 
 
-def _doubles(bits: mx.array) -> mx.array:
-    """float32 from the bits of 64-bit floats, which only a CPU has."""
-    return bits.view(mx.float64, stream=mx.cpu).astype(mx.float32, stream=mx.cpu)
+def _fp8(codes: mx.array) -> mx.array:
+    return mx.from_fp8(codes, dtype=mx.float16)
 
 
-def _e5m2(bits: mx.array) -> mx.array:
-    """float16 from 8-bit floats that are its upper halves."""
-    return (bits.astype(mx.uint16) << 8).view(mx.float16)
+class _Stored(NamedTuple):
+    """How NumPy calls the bytes of a kind of numbers, and what makes these numbers of them."""
+
+    dtype: str
+    made: Callable[[np.ndarray], mx.array] = mx.array
 
 
-_DECODED: Mapping[str, Callable[[mx.array], mx.array]] = {
-    E4M3: lambda bits: mx.from_fp8(bits, dtype=mx.float16),
-    E5M2: _e5m2,
-    DOUBLE: _doubles,
+_STORED: Mapping[str, _Stored] = {
+    **{f"{sign}{bits}": _Stored(f"<{sign.lower()}{bits // 8}") for sign in "IU" for bits in (8, 16, 32, 64)},
+    "BOOL": _Stored("?"),
+    "F16": _Stored("<f2"),
+    "F32": _Stored("<f4"),
+    "BF16": _Stored("<u2", lambda codes: mx.array(codes).view(mx.bfloat16)),
+    E4M3: _Stored("u1", lambda codes: _fp8(mx.array(codes))),
+    E5M2: _Stored("u1", lambda codes: (mx.array(codes).astype(mx.uint16) << 8).view(mx.float16)),  # its upper half
+    DOUBLE: _Stored("<f8", lambda doubles: _rounded(doubles)),
 }
+
+
+def _rounded(doubles: np.ndarray) -> mx.array:
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is found as that
+        return mx.array(doubles.astype(np.float32))
 
 
 def called(kind: str) -> str:
@@ -39,66 +45,25 @@ def called(kind: str) -> str:
     return _NAMES.get(kind, kind.lower())
 
 
-class _Relabelled(io.RawIOBase):
-    """A safetensors file, opened, under another header.
+def load_tensors(file: Path, entries: Mapping[str, Mapping[str, Any]], under: str = "") -> dict[str, mx.array]:
+    """The tensors of a safetensors file whose names begin so, by the entries of its header.
 
-    MLX reads tensors in several threads, and goes to a place before it reads: every thread has a place of its own.
+    8-bit floats become float16, which is exact, and 64-bit floats float32. None is read before it is used, but those of
+    a file that has numbers which MLX does not read: these are read at once. Raises RuntimeError or ValueError for what
+    can't be read, and OSError.
     """
-
-    def __init__(self, file: Path, header: bytes, begins: int) -> None:
-        self.name = str(file)
-        self._file = file.open("rb")
-        self._head = struct.pack("<Q", len(header)) + header
-        self._shift = begins - len(self._head)  # from a place here to that in the file, behind the header
-        self._at: dict[int, int] = {}
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        if whence == os.SEEK_END:
-            offset += os.fstat(self._file.fileno()).st_size - self._shift
-        elif whence == os.SEEK_CUR:
-            offset += self.tell()
-        self._at[get_ident()] = offset
-        return offset
-
-    def tell(self) -> int:
-        return self._at.get(get_ident(), 0)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        view, at = memoryview(buffer).cast("B"), self.tell()
-        here = self._head[at : at + len(view)]
-        view[: len(here)] = here
-        read = len(here)
-        while read < len(view):
-            more = os.pread(self._file.fileno(), min(len(view) - read, 2**26), at + read + self._shift)
-            if not more:
-                break
-            view[read : read + len(more)] = more
-            read += len(more)
-        self._at[get_ident()] = at + read
-        return read
+    wanted = {name: entry for name, entry in entries.items() if name.startswith(under)}
+    if not any(entry["dtype"] in _NOT_MLX for entry in entries.values()):
+        loaded: Any = mx.load(str(file), format="safetensors")
+        return {name: _fp8(loaded[name]) if e["dtype"] == E4M3 else loaded[name] for name, e in wanted.items()}
+    with file.open("rb") as opened:
+        begins = 8 + int.from_bytes(opened.read(8), "little")
+    return {name: _read(file, begins, entry) for name, entry in wanted.items()}
 
 
-def load_lazily(file: Path, entries: Mapping[str, Any]) -> dict[str, mx.array]:
-    """The tensors of a safetensors file, not yet read; entries: those of its header, without `__metadata__`.
-
-    8-bit floats become float16, which is exact; those of 64 bits become float32. Raises RuntimeError or ValueError for
-    what MLX can't read.
-    """
-    kinds = {name: entry["dtype"] for name, entry in entries.items()}
-    source: Any = str(file)
-    if set(kinds.values()) & _READ_AS.keys():
-        relabelled = {name: {**e, "dtype": _READ_AS.get(e["dtype"], e["dtype"])} for name, e in entries.items()}
-        with file.open("rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-        source = _Relabelled(file, json.dumps(relabelled).encode(), 8 + length)
-    tensors: dict[str, mx.array] = mx.load(source, format="safetensors")  # type: ignore[assignment]
-    for name in tensors:
-        if decode := _DECODED.get(kinds[name]):
-            tensors[name] = decode(tensors[name])
-    return tensors
+def _read(file: Path, begins: int, entry: Mapping[str, Any]) -> mx.array:
+    """One tensor of a file whose numbers begin at this byte."""
+    dtype, made = _STORED[entry["dtype"]]
+    start, end = entry["data_offsets"]
+    count = (end - start) // np.dtype(dtype).itemsize
+    return made(np.fromfile(file, dtype, count, offset=begins + start).reshape(entry["shape"]))

@@ -100,6 +100,8 @@ def dequantized(tensors: dict[str, mx.array], scales: Mapping[str, str]) -> dict
     """Tensors with their scales multiplied in, float32, and without all that was there for those; none is read."""
     made = {name: array for name, array in tensors.items() if not beside_weights(name)}
     for name, scale in scales.items():
+        if name not in made:
+            continue
         weight, factor = made[name], tensors[scale].astype(mx.float32)
         rows = factor.reshape(-1, *(1,) * (weight.ndim - 1)) if factor.size > 1 else factor.reshape(())
         made[name] = weight.astype(mx.float32) * rows

@@ -127,7 +127,7 @@ def prediction(header: Header, family: Family) -> tuple[str, bool, str]:
         return "sample", False, "; by its name it predicts the clean picture"
     four = header.shapes[f"{UNET}input_blocks.0.0.weight"][1] == 4
     if family.name == "SD 2.x" and four and UNET + V_SIGN in header.shapes:
-        tensors, _ = open_tensors(header.file)
+        tensors, _ = open_tensors(header.file, UNET + V_SIGN)
         if bool(mx.std(tensors[UNET + V_SIGN].astype(mx.float32)) > V_SPREAD):
             return "v_prediction", False, "; by its weights it predicts v"
         return "epsilon", False, "; by its weights it predicts the noise"
@@ -164,10 +164,10 @@ def _part(
     """
 
     def tensors(_half: bool) -> Iterator[Tensor]:
-        arrays, _ = open_tensors(header.file)
+        arrays, _ = open_tensors(header.file, prefix)
         for name, array in sorted(arrays.items(), key=itemgetter(0)):
             rest = name[len(prefix) :]
-            if name.startswith(prefix) and not NOT_WEIGHTS.fullmatch(name) and not unused.fullmatch(rest):
+            if not NOT_WEIGHTS.fullmatch(name) and not unused.fullmatch(rest):
                 yield Tensor(header.file, name, ours(rest) or rest, array)
 
     return Part(config, header.file, tensors, lambda _: [header.file], asks)

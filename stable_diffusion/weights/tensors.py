@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from ..devices import DEVICE, is_device
 from .checkpoint import CONVERT, CheckpointError, damaged
 from .names import Table, renamed
-from .numbers import E4M3, E5M2, load_lazily
+from .numbers import E4M3, E5M2, load_tensors
 from .scales import dequantized, scales_of
 
 UNREADABLE = ("F8_", "F4", "F6_", "C")  # beginnings of the kinds that are not read
@@ -92,8 +92,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def open_tensors(file: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
-    """The tensors of a safetensors file, not yet read, and its metadata.
+def open_tensors(file: Path, under: str = "") -> tuple[dict[str, mx.array], dict[str, str]]:
+    """The tensors of a safetensors file whose names begin so, not yet read where MLX can read them, and its metadata.
 
     8-bit floats are float16, which is exact, or float32 where they have scales; 64-bit floats are float32. Raises
     CheckpointError for a damaged file, and for kinds of numbers that are not read here.
@@ -101,7 +101,7 @@ def open_tensors(file: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
     header = read_header(file)
     check_numbers(header)
     try:
-        tensors = load_lazily(file, header.entries)
+        tensors = load_tensors(file, header.entries, under)
     except (RuntimeError, ValueError) as error:
         raise damaged(file, error) from None
     return dequantized(tensors, scales_of(file, header.entries, header.metadata)), dict(header.metadata)
