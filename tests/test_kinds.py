@@ -52,6 +52,7 @@ KINDS: dict[str, tuple[Names, str, str | None]] = {
     "playground": (XL_NET | PIECES | BOTH[0] | BOTH[1] | {"edm_mean": (4,)}, "Playground 2.5", None),
     "CosXL": (XL_NET | PIECES | BOTH[0] | BOTH[1] | {"edm_vpred.sigma_max": ()}, "CosXL", None),
     "a UNet": (net(), "the UNet of a model alone, without a text encoder", None),
+    "part of a UNet": ({f"{UNET}out.0.weight": (32,)}, "a part of a UNet, without its first layer", None),
     "a UNet, bare": (unet(), "a UNet of an SD 1.x alone", None),
     "a UNet, of a folder": (
         {"conv_in.weight": (32, 4, 3, 3), "down_blocks.0.resnets.0.conv1.weight": (32, 32, 3, 3)}, "of a folder", None),

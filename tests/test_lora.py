@@ -380,9 +380,12 @@ CLASSES = {"unet": '["CrossAttention", "Attention", "GEGLU"]', "text_encoder": '
 
 def counted(leaves: list[str]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """A LoRA's tensors, and what it adds to each layer of the UNet."""
-    sd, tensors, added = plain_model(), {}, {}
+    sd = plain_model()
+    tensors: dict[str, np.ndarray] = {}
+    added: dict[str, np.ndarray] = {}
     for i, path in enumerate(f"{block}.{leaf}" for block in COUNTED for leaf in leaves):
-        up, down = pair(*weight(sd, path).shape, rank=1)
+        out, into = weight(sd, path).shape
+        up, down = pair(out, into, 1)
         tensors |= {f"unet:{i}:up": up, f"unet:{i}:down": down}
         added[path] = up @ down
     return tensors, added
@@ -400,11 +403,14 @@ def test_layers_may_be_counted_in_pytorchs_order(gated: bool, said: bool) -> Non
 
 
 def test_a_text_encoders_layers_are_counted_k_v_q_out() -> None:
-    sd, tensors, added = plain_model(), {}, {}
+    sd = plain_model()
+    tensors: dict[str, np.ndarray] = {}
+    added: dict[str, np.ndarray] = {}
     layers = sd.text_encoder.config.num_hidden_layers
     paths = [f"encoder.layers.{n}.self_attn.{one}_proj" for n in range(layers) for one in ("k", "v", "q", "out")]
     for i, path in enumerate(paths):
-        up, down = pair(*weight(sd, path, "text_encoder").shape, rank=1)
+        out, into = weight(sd, path, "text_encoder").shape
+        up, down = pair(out, into, 1)
         tensors |= {f"text_encoder:{i}:up": up, f"text_encoder:{i}:down": down}
         added[path] = up @ down
     changed = loaded(loras=[write(Path("a.safetensors"), tensors, **CLASSES)])

@@ -115,7 +115,7 @@ def _of_unet(names: Mapping[str, tuple[int, ...]], unet: Mapping[str, tuple[int,
     """What a file is that has a UNet under the name that single files have."""
     first = unet.get("input_blocks.0.0.weight", ())
     if len(first) != 4:
-        return Kind("no Stable Diffusion model", None, "its UNet has no first layer")
+        return Kind("a part of a UNet, without its first layer", None, _WHOLE)
     if first[1] in CHANNELS:
         return Kind(CHANNELS[first[1]], None, "that is not supported")
     width = context_width(unet)
