@@ -147,10 +147,21 @@ def fuse(nets: Mapping[str, nn.Module], read: LoRA, unet: float, text: float, dt
     """Make a LoRA's changes to the nets; beside the weights of quantised layers, which keep theirs.
 
     unet, text: how much of them, in the UNet and in the text encoders. What is returned takes it all back, to the bit.
-    Raises CheckpointError, one sentence, for a change that does not fit its module.
+    Raises CheckpointError, one sentence, for a change that does not fit its module, and then makes none of them.
     """
     modules = {(name, path): module for name, net in nets.items() for path, module in net.named_modules()}
     before: list[tuple[Target, nn.Module | dict[str, mx.array]]] = []
+
+    def take_back() -> None:
+        for target, was in reversed(before):
+            if isinstance(was, nn.Module):
+                _put(nets, target, was)
+                continue
+            module = modules[target]
+            module.update(was)
+            if "bias" not in was and "bias" in module:
+                del module["bias"]
+
     for change in read.changes:
         amount = unet if change.target[0] == "unet" else text
         module = modules[change.target]
@@ -165,22 +176,12 @@ def fuse(nets: Mapping[str, nn.Module], read: LoRA, unet: float, text: float, dt
             weight = changed_weight(own["weight"], change, amount).astype(own["weight"].dtype)
             bias = changed_bias(own.get("bias"), change, amount, weight.shape[0])
         except (ValueError, KeyError, IndexError) as error:
+            take_back()
             raise _misfit(read, change, module, error) from None
         before.append((change.target, own))
         module.weight = weight
         if bias is not None:
             module.bias = bias.astype(weight.dtype)
-
-    def take_back() -> None:
-        for target, was in reversed(before):
-            if isinstance(was, nn.Module):
-                _put(nets, target, was)
-                continue
-            module = modules[target]
-            module.update(was)
-            if "bias" not in was and "bias" in module:
-                del module["bias"]
-
     return take_back
 
 
