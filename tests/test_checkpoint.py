@@ -232,6 +232,15 @@ def test_pickles_alone_are_refused_by_name(folder: Path) -> None:
     assert message.startswith(f"{folder / 'unet'} has no .safetensors file: only diffusion_pytorch_model.bin is there")
 
 
+def test_a_folder_of_another_kind_is_called_by_it(folder: Path) -> None:
+    index = read_json(folder / "model_index.json")
+    other = {name: part for name, part in index.items() if name != "unet"} | {"_class_name": "FluxPipeline"}
+    (folder / "model_index.json").write_text(json.dumps(other))
+    assert f"{folder} is a FluxPipeline, without a UNet: this package runs" in error_of(folder)
+    (folder / "unet" / "config.json").write_text(json.dumps({"_class_name": "ControlNetModel"}))
+    assert f"{folder / 'unet'} holds one ControlNetModel alone" in error_of(folder / "unet")
+
+
 def test_a_net_without_weights_and_an_empty_folder_are_named(folder: Path, tmp_path: Path) -> None:
     (folder / UNET).unlink()
     assert error_of(folder).startswith(f"{folder / 'unet'} has no .safetensors file")

@@ -50,6 +50,11 @@ def test_the_word_is_the_token_the_stem_or_the_one_that_is_given(models: dict[st
     assert not set(NEW) & set(ids(sd, "EasyNegative"))
 
 
+def test_vectors_of_64_bits_are_those_of_32(models: dict[str, Path], tmp_path: Path) -> None:
+    sd = taught(models["sd1"], write(tmp_path / "thing.safetensors", {"emb_params": VECTORS.astype(np.float64)}))
+    assert np.array_equal(np.array(sd.text_encoder.embeddings.token_embedding.weight)[49408:], VECTORS)
+
+
 def test_its_vectors_take_the_place_of_the_words_tokens(models: dict[str, Path], tmp_path: Path) -> None:
     sd = taught(models["sd1"], write(tmp_path / "thing.safetensors", {"emb_params": VECTORS}))
     table = np.array(sd.text_encoder.embeddings.token_embedding.weight)

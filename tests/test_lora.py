@@ -143,6 +143,16 @@ def test_alpha_is_over_the_rank_and_none_is_as_much_as_it(alpha: float | None, s
     assert np.abs(weight(changed, QUERY) - (plain + scale * up @ down)).max() < 1e-5
 
 
+def test_an_alpha_of_64_bits_is_read() -> None:
+    plain = weight(plain_model(), QUERY)
+    up, down = pair(*plain.shape)
+    alpha = {f"lora_unet_{UNDERSCORED}.alpha": np.array(1.0)}  # NumPy's own kind of number
+    changed = loaded(
+        loras=[write(Path("a.safetensors"), dict(zip(SPELLINGS["kohya"], (up, down), strict=True)) | alpha)]
+    )
+    assert np.abs(weight(changed, QUERY) - (plain + 0.5 * up @ down)).max() < 1e-5
+
+
 def test_an_alpha_of_0_switches_off_what_it_belongs_to_and_is_said() -> None:
     """As in diffusers, ComfyUI and A1111, which multiply by alpha / rank."""
     tensors = dict(zip(SPELLINGS["kohya"], pair(*weight(plain_model(), QUERY).shape), strict=True))

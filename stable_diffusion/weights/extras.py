@@ -12,7 +12,8 @@ from ..models.text import TextNets
 from ..presets import Defaults, distilled_of
 from .checkpoint import CheckpointError
 from .embeddings import Embedding, embedding_of, read_embedding, teach
-from .fuse import fuse, switched_off, unfit, without_narrow
+from .fit import switched_off, unfit, without_narrow
+from .fuse import fuse
 from .kinds import listed
 from .locate import locate_extra
 from .lora import LoRA, read_lora

@@ -97,12 +97,20 @@ def folder_checkpoint(folder: Path) -> Checkpoint:
 
     Raises CheckpointError, one sentence, for what is missing or damaged.
     """
+    if not (folder / "model_index.json").exists() and (folder / "config.json").exists():
+        kind = str(read_json(folder / "config.json").get("_class_name", "net"))[:80]
+        raise CheckpointError(f"{folder} holds one {kind} alone: name a folder that has model_index.json, or a file")
     index = read_json(folder / "model_index.json")
 
     def listed(part: str) -> bool:
         entry = index.get(part)
         return isinstance(entry, list) and bool(entry) and bool(entry[0])
 
+    if "_class_name" in index and not listed("unet"):
+        kind = str(index["_class_name"])[:80]
+        raise CheckpointError(
+            f"{folder} is a {kind}, without a UNet: this package runs Stable Diffusion 1.x, 2.x and XL"
+        )
     if not listed("text_encoder"):
         raise CheckpointError(f"{folder} has no text_encoder: XL's refiner and its like are not supported")
     suffixes = ("", "_2") if listed("text_encoder_2") else ("",)

@@ -81,7 +81,7 @@ def _something_else(file: Path) -> CheckpointError | None:
     with file.open("rb") as opened:
         begins = opened.read(24)
     said = next((said for magic, said in _OTHERS.items() if begins.startswith(magic)), None)
-    return said and CheckpointError(f"{file} {said.format(convert=CONVERT)}")  # type: ignore[return-value]
+    return CheckpointError(f"{file} {said.format(convert=CONVERT)}") if said else None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
