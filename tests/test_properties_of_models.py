@@ -230,9 +230,9 @@ def test_any_header_in_any_dialect_is_a_lora_or_one_sentence(
 ) -> None:
     tensors, metadata = DIALECTS[dialect]
     names = {name: name for name in tensors}
-    for which, *how in renamed:
+    for which, start, end, bit in renamed:
         name = sorted(tensors)[which % len(tensors)]
-        names[name] = respelled(name, *how)
+        names[name] = respelled(name, start, end, bit)
     whole = {names[name]: array.astype(np.float32) for name, array in tensors.items()}
     good = write(folder / "good.safetensors", whole, **(metadata | said)).read_bytes()
     told = data.draw(lies(sorted(whole)[:6], ABOUT))

@@ -108,9 +108,7 @@ def folder_checkpoint(folder: Path) -> Checkpoint:
 
     if "_class_name" in index and not listed("unet"):
         kind = str(index["_class_name"])[:80]
-        raise CheckpointError(
-            f"{folder} is a {kind}, without a UNet: this package runs Stable Diffusion 1.x, 2.x and XL"
-        )
+        raise CheckpointError(f"{folder} is a {kind}, without a UNet: name an SD 1.x, 2.x or XL")
     if not listed("text_encoder"):
         raise CheckpointError(f"{folder} has no text_encoder: XL's refiner and its like are not supported")
     suffixes = ("", "_2") if listed("text_encoder_2") else ("",)
