@@ -20,6 +20,7 @@ class Defaults:
     strength: float = 0.75
     side: int | None = None  # pixels; None: the side that the net was trained at
     cfg_rescale: float = 0.0
+    times: tuple[float, ...] | None = None  # of all steps, where the spacing alone would not give them
 
 
 TURBO = Defaults(steps=2, cfg=0.0, sampler="euler_a", spacing="trailing", strength=0.5, side=512)
@@ -27,15 +28,32 @@ TURBO = Defaults(steps=2, cfg=0.0, sampler="euler_a", spacing="trailing", streng
 LIGHTNING = Defaults(steps=4, cfg=1.0, sampler="euler", spacing="trailing", strength=0.5)
 LCM = Defaults(steps=4, cfg=1.0, sampler="lcm", spacing="lcm", strength=0.5)
 HYPER = Defaults(steps=4, cfg=1.0, sampler="tcd", spacing="trailing", strength=0.5)
+HYPER_CFG = Defaults(steps=8, cfg=5.0, sampler="ddim", spacing="trailing", strength=0.5)  # which keeps guidance
+DMD2 = Defaults(steps=4, cfg=1.0, sampler="lcm", spacing="trailing", strength=0.5)
+PCM = Defaults(steps=4, cfg=1.0, sampler="ddim", spacing="trailing", strength=0.5)
+TCD = replace(HYPER, spacing="lcm")
 _STEPS = re.compile(r"(\d{1,2})[ _-]?steps?")
 # Nets that were distilled to few steps, and how the names of files (and what these say of themselves) tell of them: by
 # words that also mean something else ("hyperrealistic"), which count beside a family's name or a number of steps alone.
 DISTILLED: dict[str, tuple[Defaults, str]] = {
+    "dmd2": (DMD2, r"(?<![a-z])dmd2(?![a-z])"),
+    "pcm": (PCM, r"(?<![a-z])pcm[ _.-]*(sd|xl|lora|\d)"),
+    "tcd": (TCD, r"(?<![a-z])tcd[ _.-]*(sd|xl|lora)"),
     "lcm": (LCM, r"(?<![a-z])(sd|sdxl)?lcm"),
     "lightning": (LIGHTNING, r"(sd|xl)[ _.-]*lightning"),
     "hyper": (HYPER, r"hyper[ _.-]*sd"),
     "turbo": (replace(TURBO, side=None), r"(sd|xl)[ _.-]*turbo"),
 }
+# What further words in such a name change.
+_VARIANTS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
+    "hyper": ((r"(?<![a-z])cfg(?![a-z])", {"cfg": HYPER_CFG.cfg, "sampler": HYPER_CFG.sampler}),),
+    "pcm": ((r"normal[ _-]?cfg", {"cfg": 6.0}), (r"lcm[ _-]?like", {"sampler": "lcm"})),
+}
+_ONE_STEP = {"hyper": (800.0,), "dmd2": (399.0,)}  # where their authors start, if there is but one
+_MERGED = re.compile(  # as a word of its own, or with a capital
+    r"(?<![A-Za-z])(lightning|turbo|lcm|hyper|dmd2|pcm|tcd)(?![A-Za-z])"
+    r"|(Lightning|Turbo|LCM|DMD2|PCM|TCD|Hyper(?![A-Za-z]))(?![a-z])"
+)
 
 
 def distilled_of(*texts: str) -> tuple[str, Defaults] | None:
@@ -44,8 +62,27 @@ def distilled_of(*texts: str) -> tuple[str, Defaults] | None:
         steps = _STEPS.search(text)
         for name, (given, pattern) in DISTILLED.items():
             if re.search(pattern, text) or (steps and re.search(rf"(?<![a-z]){name}(?![a-z])", text)):
-                return name, replace(given, steps=int(steps[1])) if steps and 1 <= int(steps[1]) <= 32 else given
+                for further, changes in _VARIANTS.get(name, ()):
+                    if re.search(further, text):
+                        given = replace(given, **changes)
+                if steps and 1 <= int(steps[1]) <= 32:
+                    given = replace(given, steps=int(steps[1]))
+                return name, replace(given, times=_ONE_STEP.get(name)) if given.steps == 1 else given
     return None
+
+
+def perhaps_distilled(name: str) -> str | None:
+    """The word in a file's name that many give to models of few steps, which says too little to go by."""
+    found = None if distilled_of(name) else _MERGED.search(name)
+    return found and found[0].lower()
+
+
+def predicts_sample(name: str) -> bool:
+    """Does a file say in its name that its net predicts the clean picture, as the one-step SDXL-Lightning does?"""
+    found = distilled_of(name)
+    return (
+        found is not None and found[0] == "lightning" and bool(re.search(r"(?<![a-z0-9])x0(?![a-z0-9])", name.lower()))
+    )
 
 
 def defaults_of(scheduler: Mapping[str, Any], guidance_is_input: bool = False) -> Defaults:

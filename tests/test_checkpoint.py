@@ -139,10 +139,18 @@ def test_eight_bit_floats_become_the_numbers_that_they_are(folder: Path) -> None
     assert bias.tolist() == [1.0, 2.0, -1.0, 448.0, 2.0**-9, 0.0, 0.0, 2.0**-6]
 
 
-def test_other_eight_bit_floats_are_refused_by_name(folder: Path) -> None:
-    rewrite(folder / UNET, lambda tensors: tensors | {"conv_in.bias": tensors["conv_in.bias"].astype(np.uint8)})
+def test_eight_bit_floats_of_the_other_kind_are_upper_halves_of_float16(folder: Path) -> None:
+    codes = np.array([0x3C, 0x40, 0xBC, 0x7B, 0x01, 0x00, 0x80, 0x04], np.uint8)
+    rewrite(folder / UNET, lambda tensors: tensors | {"conv_in.bias": codes})
     relabelled(folder / UNET, "F8_E5M2")
-    assert f"{folder / UNET} holds numbers of kind F8_E5M2" in error_of(folder)
+    bias = StableDiffusion(str(folder), float16=False).unet.conv_in.bias
+    assert bias.tolist() == [1.0, 2.0, -1.0, 57344.0, 2.0**-16, 0.0, 0.0, 2.0**-14]
+
+
+def test_eight_bit_floats_that_are_scales_are_refused_by_name(folder: Path) -> None:
+    rewrite(folder / UNET, lambda tensors: tensors | {"conv_in.bias": tensors["conv_in.bias"].astype(np.uint8)})
+    relabelled(folder / UNET, "F8_E8M0")
+    assert f"{folder / UNET} holds numbers of kind F8_E8M0" in error_of(folder)
 
 
 # Damaged and missing files
@@ -163,6 +171,22 @@ def test_a_truncated_file_is_named(folder: Path, keep: int) -> None:
 def test_a_file_of_something_else_is_named(folder: Path, garbage: bytes) -> None:
     (folder / VAE).write_bytes(garbage)
     assert error_of(folder).startswith(f"{folder / VAE} is damaged or cut short (")
+
+
+@pytest.mark.parametrize(
+    ("begins", "said"),
+    [
+        (b"PK\x03\x04", "is a PyTorch file, which may run code when it is read: make a .safetensors file of it first"),
+        (b"\x80\x02}q", "is a PyTorch file, which may run code when it is read: make a .safetensors file of it first"),
+        (b"GGUF\x03", "is a GGUF file, which is not read here"),
+        (b"\x89HDF\r\n", "is an HDF5 file, which is not read here"),
+        (b"version https://git-lfs", "(it is a pointer of Git LFS): download the file itself"),
+        (b"<!DOCTYPE html>", "(it is a page of the web): download it again, after a login where that is needed"),
+    ],
+)
+def test_a_file_of_another_format_is_called_by_it(folder: Path, begins: bytes, said: str) -> None:
+    (folder / VAE).write_bytes(begins + bytes(999))
+    assert f"{folder / VAE} {said if said[0] != '(' else f'is damaged or cut short {said}'}" in error_of(folder)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +230,15 @@ def test_pickles_alone_are_refused_by_name(folder: Path) -> None:
     (folder / UNET).rename(folder / "unet" / "diffusion_pytorch_model.bin")
     message = error_of(folder)
     assert message.startswith(f"{folder / 'unet'} has no .safetensors file: only diffusion_pytorch_model.bin is there")
+
+
+def test_a_folder_of_another_kind_is_called_by_it(folder: Path) -> None:
+    index = read_json(folder / "model_index.json")
+    other = {name: part for name, part in index.items() if name != "unet"} | {"_class_name": "FluxPipeline"}
+    (folder / "model_index.json").write_text(json.dumps(other))
+    assert f"{folder} is a FluxPipeline, without a UNet: name an SD 1.x, 2.x or XL" in error_of(folder)
+    (folder / "unet" / "config.json").write_text(json.dumps({"_class_name": "ControlNetModel"}))
+    assert f"{folder / 'unet'} holds one ControlNetModel alone" in error_of(folder / "unet")
 
 
 def test_a_net_without_weights_and_an_empty_folder_are_named(folder: Path, tmp_path: Path) -> None:
@@ -461,7 +494,9 @@ def test_whatever_a_config_says_it_is_a_checkpoint_or_one_sentence(tmp_path: Pat
     assert not [sentence for sentence in sentences if "\n" in sentence or len(sentence) > 600]
 
 
-def test_numbers_of_64_bits_are_named_and_not_called_damage(tmp_path: Path) -> None:
-    save_file({"a": np.zeros((2, 2))}, tmp_path / "model.safetensors")
-    with pytest.raises(CheckpointError, match="holds numbers of kind F64: name a checkpoint of fp32"):
-        load(nn.Linear(2, 2), tensors_of([tmp_path / "model.safetensors"], ()), mx.float32)
+def test_numbers_of_64_bits_are_read_as_those_of_32(folder: Path) -> None:
+    before = load_file(folder / UNET)
+    rewrite(folder / UNET, lambda tensors: {k: v.astype(np.float64) for k, v in tensors.items()})
+    assert_same_weights(folder)
+    rewrite(folder / UNET, lambda tensors: before | {"conv_in.bias": tensors["conv_in.bias"] + 1e-12})
+    assert_same_weights(folder)

@@ -50,6 +50,11 @@ def test_the_word_is_the_token_the_stem_or_the_one_that_is_given(models: dict[st
     assert not set(NEW) & set(ids(sd, "EasyNegative"))
 
 
+def test_vectors_of_64_bits_are_those_of_32(models: dict[str, Path], tmp_path: Path) -> None:
+    sd = taught(models["sd1"], write(tmp_path / "thing.safetensors", {"emb_params": VECTORS.astype(np.float64)}))
+    assert np.array_equal(np.array(sd.text_encoder.embeddings.token_embedding.weight)[49408:], VECTORS)
+
+
 def test_its_vectors_take_the_place_of_the_words_tokens(models: dict[str, Path], tmp_path: Path) -> None:
     sd = taught(models["sd1"], write(tmp_path / "thing.safetensors", {"emb_params": VECTORS}))
     table = np.array(sd.text_encoder.embeddings.token_embedding.weight)
@@ -96,6 +101,9 @@ REFUSED = {
     "of no vectors": ({"emb_params": VECTORS[:0]}, "sd1", "is an embedding of shape (0, 64)"),
     "unlike": ({"clip_l": VECTORS, "clip_g": VECTORS[:1]}, "xl", "has 3 vectors for one text encoder, and 1"),
     "else": ({"a": VECTORS, "b": VECTORS}, "sd1", "is no textual inversion"),
+    "for SD 3": ({"clip_l": VECTORS, "clip_g": VECTORS, "t5": VECTORS}, "xl", "for Stable Diffusion 3 or Flux"),
+    "of two words": ({"emb_params": VECTORS, "clip_l": VECTORS}, "sd1", "is no textual inversion for one word"),
+    "a LoRA's number": ({"lora_unet_x.alpha": VECTORS}, "sd1", "is no textual inversion, but a LoRA: name it with --l"),
 }
 
 
@@ -105,6 +113,18 @@ def test_others_are_refused(what: str, models: dict[str, Path], tmp_path: Path) 
     with pytest.raises(CheckpointError) as caught:
         taught(models[family], write(tmp_path / "thing.safetensors", tensors))
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_further_tensors_are_left_out_and_said(models: dict[str, Path], tmp_path: Path) -> None:
+    """As a count of steps lies beside vectors, and OneTrainer's vectors for what encoders give out."""
+    steps = {"emb_params": VECTORS, "step": np.array([500])}
+    sd = taught(models["sd1"], write(tmp_path / "thing.safetensors", steps))
+    assert ids(sd, "thing") == NEW
+    assert f"{tmp_path / 'thing.safetensors'} has tensors that are not used: step" in sd.notes
+    both = {"clip_l": VECTORS, "clip_g": 2 * VECTORS, "clip_l_out": VECTORS, "clip_g_out": VECTORS}
+    sd = taught(models["xl"], write(tmp_path / "other.safetensors", both))
+    assert np.array_equal(np.array(sd.texts.encoders[1].embeddings.token_embedding.weight)[49408:], 2 * VECTORS)
+    assert any(note.endswith("has tensors that are not used: clip_g_out, clip_l_out") for note in sd.notes)
 
 
 def test_pickles_two_of_a_name_and_words_with_spaces_are_refused(models: dict[str, Path], tmp_path: Path) -> None:

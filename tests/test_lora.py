@@ -70,6 +70,7 @@ SPELLINGS: dict[str, tuple[str, str]] = {  # of up and down
     "lycoris": (f"lycoris_{UNDERSCORED}.lora_up.weight", f"lycoris_{UNDERSCORED}.lora_down.weight"),
     "peft": (f"base_model.model.{QUERY}.lora_B.weight", f"base_model.model.{QUERY}.lora_A.weight"),
     "peft's adapters": (f"unet.{QUERY}.lora_B.default.weight", f"unet.{QUERY}.lora_A.default.weight"),
+    "peft's adapters with names": (f"unet.{QUERY}.lora_B.style_1.weight", f"unet.{QUERY}.lora_A.style_1.weight"),
     "peft, in a pipeline": (
         f"unet.base_model.model.{QUERY}.lora_B.weight",
         f"unet.base_model.model.{QUERY}.lora_A.weight",
@@ -131,7 +132,7 @@ def test_xls_text_encoders_are_told_apart(number: str, net: str) -> None:
     assert np.array_equal(weight(changed, TEXT, other), weight(loaded(DATA / "xl"), TEXT, other))
 
 
-@pytest.mark.parametrize(("alpha", "scale"), [(None, 1.0), (2.0, 1.0), (1.0, 0.5), (0.0, 1.0)])
+@pytest.mark.parametrize(("alpha", "scale"), [(None, 1.0), (2.0, 1.0), (1.0, 0.5), (0.0, 0.0)])
 def test_alpha_is_over_the_rank_and_none_is_as_much_as_it(alpha: float | None, scale: float) -> None:
     plain = weight(plain_model(), QUERY)
     up, down = pair(*plain.shape)
@@ -140,6 +141,32 @@ def test_alpha_is_over_the_rank_and_none_is_as_much_as_it(alpha: float | None, s
         tensors[f"lora_unet_{UNDERSCORED}.alpha"] = np.array(alpha, np.float32)
     changed = loaded(loras=[write(Path("a.safetensors"), tensors)])
     assert np.abs(weight(changed, QUERY) - (plain + scale * up @ down)).max() < 1e-5
+
+
+def test_an_alpha_of_64_bits_is_read() -> None:
+    plain = weight(plain_model(), QUERY)
+    up, down = pair(*plain.shape)
+    alpha = {f"lora_unet_{UNDERSCORED}.alpha": np.array(1.0)}  # NumPy's own kind of number
+    changed = loaded(
+        loras=[write(Path("a.safetensors"), dict(zip(SPELLINGS["kohya"], (up, down), strict=True)) | alpha)]
+    )
+    assert np.abs(weight(changed, QUERY) - (plain + 0.5 * up @ down)).max() < 1e-5
+
+
+def test_an_alpha_of_0_switches_off_what_it_belongs_to_and_is_said() -> None:
+    """As in diffusers, ComfyUI and A1111, which multiply by alpha / rank."""
+    tensors = dict(zip(SPELLINGS["kohya"], pair(*weight(plain_model(), QUERY).shape), strict=True))
+    off = {f"lora_unet_{UNDERSCORED}.alpha": np.array(0, np.float32)}
+    sd = loaded(loras=[write(Path("a.safetensors"), tensors | off)])
+    assert "a.safetensors does nothing: alpha is 0 in all of it, which switches it off, as in other tools" in sd.notes
+    up, down = pair(*weight(plain_model(), CONTEXT).shape)
+    stem = f"lora_unet_{CONTEXT.replace('.', '_')}"
+    more = {f"{stem}.lora_up.weight": up, f"{stem}.lora_down.weight": down}
+    sd = loaded(loras=[write(Path("b.safetensors"), tensors | off | more)])
+    assert "alpha is 0 in 1 of 2 changes in b.safetensors, which switches them off" in sd.notes
+    assert np.array_equal(weight(sd, QUERY), weight(plain_model(), QUERY))
+    assert np.abs(weight(sd, CONTEXT) - (weight(plain_model(), CONTEXT) + up @ down)).max() < 1e-5
+    assert not any("alpha" in note for note in loaded(loras=[write(Path("c.safetensors"), tensors)]).notes)
 
 
 def test_a_convolution_that_is_a_matrix_here_takes_its_1x1_kernels() -> None:
@@ -281,7 +308,7 @@ def test_what_peft_says_has_to_be_understood(said: str, fault: str) -> None:
 
 def test_other_files_are_no_loras() -> None:
     others = {
-        "weight": "no Stable Diffusion model",
+        "weight": "nothing that is known here: its tensors are called weight",
         "emb_params": "a textual inversion: name it with --embedding",
         "decoder.conv_in.weight": "an autoencoder: name it with --vae",
     }
@@ -326,6 +353,99 @@ def test_on_a_quantised_net_nothing_of_it_is_lost(kind: int | str) -> None:
         x = mx.array(RNG.normal(size=(3, width)).astype(np.float32))
         added = np.array(x) @ (tensors[f"{stem}.lora_up.weight"] @ tensors[f"{stem}.lora_down.weight"]).T
         assert np.abs(np.array(after(x) - before(x)) - added).max() < 1e-4 * np.abs(added).max() + 1e-5
+
+
+def test_a_first_layer_for_fewer_channels_is_left_out_if_somebody_allows_it() -> None:
+    """A LoRA that changes conv_in, made without a mask, on a UNet that is also told of one."""
+    model = DATA / "inpainting"
+    O, H, W, I = weight(loaded(model), "conv_in").shape  # noqa: E741
+    assert I == 9
+    query = pair(*weight(loaded(model), QUERY).shape)
+    tensors = dict(zip(SPELLINGS["kohya"], query, strict=True))
+    first = {"lora_unet_conv_in.lora_up.weight": RNG.normal(size=(O, 2, 1, 1)).astype(np.float32),
+             "lora_unet_conv_in.lora_down.weight": RNG.normal(size=(2, 4, H, W)).astype(np.float32)}  # fmt: skip
+    file = write(Path("a.safetensors"), tensors | first)
+    said = "a.safetensors changes the UNet's first layer (conv_in) for 4 channels, and this model's has 9"
+    assert refusal(file, model) == f"{said}: --lora-partial leaves those out"
+    sd = loaded(model, loras=[file], lora_partial=True)
+    assert f"{said}, and is left out" in sd.notes
+    assert np.array_equal(weight(sd, "conv_in"), weight(loaded(model), "conv_in"))
+    assert not np.array_equal(weight(sd, QUERY), weight(loaded(model), QUERY))
+    whole = {"lora_unet_conv_in.diff": RNG.normal(size=(O, 9, H, W)).astype(np.float32)}
+    assert not np.array_equal(weight(loaded(model, loras=[write(Path("b.safetensors"), whole)]), "conv_in"),
+                              weight(loaded(model), "conv_in"))  # fmt: skip
+
+
+# The first dialect, which counts layers
+
+
+COUNTED = [  # of the small checkpoint: blocks of its way down, of its way up, and of its middle
+    *(f"down_blocks.{i}.attentions.0.transformer_blocks.0" for i in range(3)),
+    *(f"up_blocks.{i}.attentions.{j}.transformer_blocks.0" for i in range(1, 4) for j in range(2)),
+    "mid_block.attentions.0.transformer_blocks.0",
+]
+ONE, TWO = ([f"attn{n}.{leaf}" for leaf in ("to_q", "to_k", "to_v", "to_out.0")] for n in (1, 2))
+CLASSES = {"unet": '["CrossAttention", "Attention", "GEGLU"]', "text_encoder": '["CLIPAttention"]'}
+
+
+def counted(leaves: list[str]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """A LoRA's tensors, and what it adds to each layer of the UNet."""
+    sd = plain_model()
+    tensors: dict[str, np.ndarray] = {}
+    added: dict[str, np.ndarray] = {}
+    for i, path in enumerate(f"{block}.{leaf}" for block in COUNTED for leaf in leaves):
+        out, into = weight(sd, path).shape
+        up, down = pair(out, into, 1)
+        tensors |= {f"unet:{i}:up": up, f"unet:{i}:down": down}
+        added[path] = up @ down
+    return tensors, added
+
+
+@pytest.mark.parametrize("said", [True, False])
+@pytest.mark.parametrize("gated", [True, False])
+def test_layers_may_be_counted_in_pytorchs_order(gated: bool, said: bool) -> None:
+    """Down, up, middle; in a block attn1, GEGLU, attn2; which classes were changed is said, or told by their number."""
+    tensors, added = counted([*ONE, *["ff.net.0.proj"] * gated, *TWO])
+    metadata = {"unet": CLASSES["unet"] if gated else '["CrossAttention", "Attention"]'} if said else {}
+    sd = loaded(loras=[(write(Path("a.safetensors"), tensors, **metadata), 0.5)])
+    for path, array in added.items():
+        assert np.abs(weight(sd, path) - (weight(plain_model(), path) + 0.5 * array)).max() < 1e-5, path
+
+
+def test_a_text_encoders_layers_are_counted_k_v_q_out() -> None:
+    sd = plain_model()
+    tensors: dict[str, np.ndarray] = {}
+    added: dict[str, np.ndarray] = {}
+    layers = sd.text_encoder.config.num_hidden_layers
+    paths = [f"encoder.layers.{n}.self_attn.{one}_proj" for n in range(layers) for one in ("k", "v", "q", "out")]
+    for i, path in enumerate(paths):
+        out, into = weight(sd, path, "text_encoder").shape
+        up, down = pair(out, into, 1)
+        tensors |= {f"text_encoder:{i}:up": up, f"text_encoder:{i}:down": down}
+        added[path] = up @ down
+    changed = loaded(loras=[write(Path("a.safetensors"), tensors, **CLASSES)])
+    for path, array in added.items():
+        plain = weight(plain_model(), path, "text_encoder")
+        assert np.abs(weight(changed, path, "text_encoder") - (plain + array)).max() < 1e-5, path
+
+
+def test_words_lie_beside_counted_layers() -> None:
+    tensors, _ = counted([*ONE, "ff.net.0.proj", *TWO])
+    width = plain_model().text_encoder.config.hidden_size
+    file = write(
+        Path("a.safetensors"), tensors | {"<s1>": np.ones(width, np.float32)}, **CLASSES, **{"<s1>": "<embed>"}
+    )
+    assert "words that were taught: <s1>" in loaded(loras=[file]).notes
+
+
+def test_other_counts_and_classes_are_refused() -> None:
+    tensors, _ = counted([*ONE, "ff.net.0.proj", *TWO])
+    fewer = {name: array for name, array in tensors.items() if not name.startswith("unet:7:")}
+    message = refusal(write(Path("a.safetensors"), fewer, **CLASSES))
+    assert "is a LoRA for 89 layers of the unet, and this model (SD 1.x) has 90: was it made for another?" in message
+    convolutions = {"unet": '["ResnetBlock2D", "CrossAttention", "Attention", "GEGLU"]'}
+    assert "is a LoRA that changes" in (said := refusal(write(Path("b.safetensors"), tensors, **convolutions)))
+    assert "ResnetBlock2D" in said
 
 
 # Grids: worn and taken off
@@ -442,7 +562,7 @@ def test_what_is_no_lora_cannot_be_read(words: str) -> None:
 @pytest.mark.parametrize(
     ("name", "metadata", "sampler", "steps"),
     [
-        ("Hyper-SDXL-8steps-CFG-lora.safetensors", {}, "tcd", 8),
+        ("Hyper-SDXL-8steps-lora.safetensors", {}, "tcd", 8),
         ("lcm-lora-sdv1-5.safetensors", {}, "lcm", 4),
         ("sdxl_lightning_8step_lora.safetensors", {}, "euler", 8),
         ("Hyper-SD15-2steps-lora.safetensors", {}, "tcd", 2),
@@ -460,6 +580,36 @@ def test_loras_for_few_steps_bring_their_defaults_and_say_so(
     assert any("with this LoRA" in note and f"{steps} steps of {sampler}" in note for note in planner.notes)
     assert planner.completed(Settings(steps=9)).steps == 9
     assert made() == [name]
+
+
+def test_one_that_keeps_guidance_keeps_it_and_the_others_say_what_a_negative_prompt_does() -> None:
+    tensors = dict(zip(SPELLINGS["kohya"], pair(*weight(plain_model(), QUERY).shape), strict=True))
+
+    def planner(name: str) -> Planner:
+        return Planner.of(SD1, loras=(LoRAUse(str(write(Path(name), tensors))),))
+
+    keeps = planner("Hyper-SD15-12steps-CFG-lora.safetensors")
+    s = keeps.completed(Settings())
+    assert (s.sampler, s.spacing, s.steps, s.cfg) == ("ddim", "trailing", 12, 5.0)
+    assert keeps.notes[-1].endswith("the defaults are 12 steps of ddim, trailing, cfg 5")
+    assert (
+        planner("Hyper-SD15-8steps-lora.safetensors")
+        .notes[-1]
+        .endswith("cfg 1, at which a negative prompt does nothing")
+    )
+
+
+def test_one_step_starts_where_its_authors_start_it() -> None:
+    tensors = dict(zip(SPELLINGS["kohya"], pair(*weight(plain_model(), QUERY).shape), strict=True))
+    planner = Planner.of(SD1, loras=(LoRAUse(str(write(Path("Hyper-SD15-1step-lora.safetensors"), tensors))),))
+    sigma = planner.schedule.sigma(800)
+    for settings in (Settings(), Settings(steps=1)):
+        assert planner.completed(settings).sigmas == (sigma, 0.0)
+        assert planner.run(settings).plan.sigmas == (sigma, 0.0)
+    assert "1 step of tcd, from time 800, cfg 1" in planner.notes[-1]
+    assert planner.completed(Settings(steps=4)).sigmas is None
+    assert planner.completed(Settings(spacing="trailing")).sigmas is None
+    assert planner.completed(Settings(times=(999.0,))).sigmas == (planner.schedule.sigma(999), 0.0)
 
 
 @pytest.mark.parametrize("name", ["hyperrealistic_v2", "thunder_lightning", "hyper_detail_xl", "turbo_car", "calcms"])

@@ -17,8 +17,8 @@ from stable_diffusion import StableDiffusion
 from stable_diffusion.weights.autoencoders import autoencoder_part
 from stable_diffusion.weights.checkpoint import CheckpointError
 from stable_diffusion.weights.embeddings import read_embedding
-from stable_diffusion.weights.fuse import fuse, unfit
-from stable_diffusion.weights.lora import read_lora
+from stable_diffusion.weights.extras import LoRAUse, distilled, read_fitting
+from stable_diffusion.weights.fuse import fuse
 from stable_diffusion.weights.nets import describe
 from stable_diffusion.weights.pickles import read_pickle
 from stable_diffusion.weights.quantize import prepare, quantize, said_of
@@ -132,13 +132,15 @@ WIDTHS = st.lists(st.sampled_from([0, 1, 2, 3, 4, 8, 16, 64]), max_size=5).map(t
 NUMBERS = st.sampled_from([0.0, 1.0, -1e38, float("nan"), float("inf")])
 
 
-def lora_or_sentence(sd: StableDiffusion, file: Path) -> None:
+def lora_or_sentence(sd: StableDiffusion, file: Path, partial: bool = True) -> None:
     """Taken, and taken back to the bit; or one sentence, and nothing is changed."""
     nets: dict[str, nn.Module] = {"unet": sd.unet, "text_encoder": sd.text_encoder}
     before = [dict(tree_flatten(net.parameters())) for net in nets.values()]
     try:
-        read = read_lora(file, nets, "SD 1.x")
-        assert read.changes or unfit(read)
+        use = LoRAUse(str(file))
+        assert distilled([use]) is None
+        read, notes = read_fitting(use, nets, "SD 1.x", partial)
+        assert read.changes and not any("\n" in note for note in notes)
         fuse(nets, read, 0.5, 0.5, mx.float32)()
     except CheckpointError as error:
         check_sentence(str(error), str(file))
@@ -171,6 +173,74 @@ def test_any_header_is_a_lora_or_one_sentence(
     file = folder / "h.safetensors"
     file.write_bytes(lying(good, told, twice, length, cut))
     lora_or_sentence(sd, file)
+
+
+PAIR = {"up": np.ones((8, 2)), "down": np.ones((2, 8))}
+KOHYA = {f"{STEMS[0]}.lora_{one}.weight": array for one, array in PAIR.items()}
+DIALECTS: dict[str, tuple[dict[str, np.ndarray], dict[str, str]]] = {
+    "kohya": (KOHYA | {f"{STEMS[0]}.alpha": np.array(2.0)}, {}),
+    "peft": (
+        {f"unet.{QUERY}.lora_B.style.weight": PAIR["up"], f"unet.{QUERY}.lora_A.style.weight": PAIR["down"]},
+        {"lora_adapter_metadata": '{"r": 2, "lora_alpha": 4}'},
+    ),
+    "loha": ({f"{STEMS[0]}.hada_w{i}_{'ab'[j]}": a for i in (1, 2) for j, a in enumerate(PAIR.values())}, {}),
+    "lokr": ({f"{STEMS[0]}.lokr_w1": np.ones((4, 4)), f"{STEMS[0]}.lokr_w2": np.ones((2, 2))}, {}),
+    "differences": ({f"{STEMS[0]}.diff": np.ones((8, 8)), "lora_unet_conv_in.diff_b": np.ones(8)}, {}),
+    "dora": (KOHYA | {f"{STEMS[0]}.dora_scale": np.ones(8)}, {}),
+    "counted": (
+        {f"text_encoder:{i}:{one}": np.ones((16, 16)) for i in range(12) for one in PAIR} | {"<s1>": np.ones(16)},
+        {"text_encoder": '["CLIPAttention"]', "<s1>": "<embed>"},
+    ),
+    "embedding inside": (KOHYA | {"bundle_emb.x.emb_params": np.ones((1, 16))}, {}),
+}
+BITS = st.sampled_from(
+    ["", ".", "_", ":", "lora_unet_", "lora_te2_", "unet.", "unet:0", ":up", "lora_A", "lora_B.x", ".alpha", ".weight",
+     ".weight_scale", ".comfy_quant", "scaled_fp8", "double_blocks.", "ip_adapter.", "conv_in", "bundle_emb..", "<s2>",
+     "9" * 30, "\u2028", "x" * 1000]
+)  # fmt: skip
+RENAMED = st.tuples(st.integers(0, 10**6), st.integers(0, 60), st.integers(0, 60), BITS)
+METADATA = st.dictionaries(
+    st.sampled_from(["lora_adapter_metadata", "unet", "<s1>", "_quantization_metadata", "ss_output_name", "format"]),
+    st.sampled_from(["{}", "[]", "[1]", '["GEGLU"]', '["X"]', "<embed>", '{"r": 0}', '{"lora_alpha": 0}', "nul", "",
+                     '{"layers": {"x": {}}}', "[" * 100_000]),
+    max_size=2,
+)  # fmt: skip
+
+
+def respelled(name: str, start: int, end: int, bit: str) -> str:
+    """A name with a piece of it put otherwise."""
+    start, end = sorted((start % (len(name) + 1), end % (len(name) + 1)))
+    return name[:start] + bit + name[end:]
+
+
+@often
+@given(
+    st.data(), st.sampled_from(sorted(DIALECTS)), st.lists(RENAMED, max_size=2), METADATA, LENGTHS, CUTS, st.booleans()
+)
+def test_any_header_in_any_dialect_is_a_lora_or_one_sentence(
+    folder: Path,
+    sd: StableDiffusion,
+    data: st.DataObject,
+    dialect: str,
+    renamed: list[tuple[int, int, int, str]],
+    said: dict[str, str],
+    length: int | None,
+    cut: int | None,
+    partial: bool,
+) -> None:
+    tensors, metadata = DIALECTS[dialect]
+    names = {name: name for name in tensors}
+    for which, start, end, bit in renamed:
+        name = sorted(tensors)[which % len(tensors)]
+        names[name] = respelled(name, start, end, bit)
+    whole = {names[name]: array.astype(np.float32) for name, array in tensors.items()}
+    good = write(folder / "good.safetensors", whole, **(metadata | said)).read_bytes()
+    told = data.draw(lies(sorted(whole)[:6], ABOUT))
+    if data.draw(st.booleans()):  # else a file that lies hides all the rest
+        told, length, cut = [], None, None
+    file = folder / "h.safetensors"
+    file.write_bytes(lying(good, told, [], length, cut))
+    lora_or_sentence(sd, file, partial)
 
 
 SAID = {
@@ -278,8 +348,12 @@ def test_the_whole_ones_are_taken(folder: Path, sd: StableDiffusion, program: by
     assert autoencoder_part(
         sparse(folder / "v.safetensors", ldm_files.vae((32, 32), 1)), sd.description.checkpoint.latents
     )
-    file = write(folder / "l.safetensors", {n: a.astype(np.float32) for n, a in WHOLE_LORA.items()})
-    assert read_lora(file, {"unet": sd.unet, "text_encoder": sd.text_encoder}, "SD 1.x").changes
+    nets: dict[str, nn.Module] = {"unet": sd.unet, "text_encoder": sd.text_encoder}
+    for tensors, metadata in DIALECTS.values():
+        file = write(folder / "l.safetensors", {n: a.astype(np.float32) for n, a in tensors.items()}, **metadata)
+        read, notes = read_fitting(LoRAUse(str(file)), nets, "SD 1.x")
+        assert read.changes and not notes
+        fuse(nets, read, 0.5, 0.5, mx.float32)()
     net = _net()
     prepare(net, {"mlx_quantization": QUANTIZATION}, folder)
     assert said_of(net) == QUANTIZATION

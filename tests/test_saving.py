@@ -20,7 +20,7 @@ from stable_diffusion.weights import pickles
 from stable_diffusion.weights.pickles import read_pickle
 from stable_diffusion.weights.quantize import FLOATS
 from tests.ldm_files import small, write
-from tests.torch_files import Named, Storage, tensor, torch_file, whole_file
+from tests.torch_files import Module, Named, Storage, tensor, torch_file, whole_file
 
 DATA = Path(__file__).parent / "data"
 SETTINGS = Settings(prompt="a house", steps=2, width=32, height=32, seed=3)
@@ -345,6 +345,21 @@ def test_a_pickle_of_something_else_becomes_a_file_of_the_same_tensors(
     assert "is no whole model, and has no form as a folder" in capsys.readouterr().err
     assert convert([str(file), str(tmp_path / "b.safetensors"), "-q", "4"]) == 1
     assert "leave --quantize out" in capsys.readouterr().err and not (tmp_path / "b.safetensors").exists()
+
+
+def test_an_embedding_may_lie_in_a_module_of_pytorchs(files: dict[str, Path], tmp_path: Path) -> None:
+    """As A1111 saved them: `string_to_param` is a ParameterDict."""
+    vectors = np.ones((2, 64), np.float32)
+    parameter = Named("torch._utils", "_rebuild_parameter", tensor("0", vectors), True, OrderedDict())
+    state = {"training": True, "_parameters": {"*": parameter}, "_buffers": {}, "_keys": {"*": None},
+             "_non_persistent_buffers_set": Named("__builtin__", "set", [])}  # fmt: skip
+    module = Module("torch.nn.modules.container", "ParameterDict", state)
+    content = {"string_to_token": {"*": 265}, "string_to_param": module, "name": "easy", "step": 500}
+    file = torch_file(tmp_path / "easy.pt", content, {"model/data/0": vectors.tobytes()})
+    assert convert([str(file), str(tmp_path / "easy.safetensors")]) == 0
+    assert list(load_file(tmp_path / "easy.safetensors")) == ["emb_params"]
+    sd = opened(files["sd1"], embeddings=[tmp_path / "easy.safetensors"])
+    assert sd.texts.tokenizers[0]("easy")[0][1:3] == [49408, 49409]
 
 
 def test_an_embeddings_pickle_becomes_a_file_that_is_taught(files: dict[str, Path], tmp_path: Path) -> None:

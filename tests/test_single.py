@@ -48,17 +48,17 @@ def test_full_size_files_have_every_tensor_and_none_too_many(family: str, tmp_pa
 @pytest.mark.parametrize(
     ("family", "said"),
     [
-        ("sd1", "an SD 1.x model, 512 x 512, that predicts the noise (fp16)"),
+        ("sd1", "an SD 1.x model, 512 x 512 (fp16), by its header"),
         ("sd1-inpainting", "an SD 1.x model, for repainting under a mask, 512 x 512"),
-        ("sd2", "an SD 2.x model, 512 x 512, that predicts the noise (fp16)"),
-        ("xl", "an SD XL model, 1024 x 1024, that predicts the noise (fp16)"),
+        ("sd2", "an SD 2.x model, 512 x 512 (fp16), by its header"),
+        ("xl", "an SD XL model, 1024 x 1024 (fp16), by its header"),
         ("ssd-1b", "an SD XL model, distilled to fewer layers, 1024 x 1024"),
         ("bk-sdm-small", "an SD 1.x model, distilled to fewer layers, 512 x 512"),
     ],
 )
 def test_what_a_file_is_taken_for_is_said_in_one_line(family: str, said: str, tmp_path: Path) -> None:
     (note,) = describe(sparse(tmp_path / "dreamlike.safetensors", FULL[family])).notes
-    assert note.startswith(f"dreamlike.safetensors is {said}") and note.endswith("by its header")
+    assert note.startswith(f"dreamlike.safetensors is {said}")
 
 
 def test_real_shapes_give_real_configs(tmp_path: Path) -> None:
@@ -113,6 +113,41 @@ def test_a_file_says_that_it_predicts_v_and_ends_in_noise(tmp_path: Path) -> Non
     assert said.prediction_type == "v_prediction"
 
 
+SAYS = {
+    "nothing": ({}, {}, None, "; it is taken to predict the noise, as nearly all do"),
+    "v, by a tensor": ({"v_pred": (0,)}, {}, None, ", by its header, and predicts v"),
+    "v, in its description": ({}, {"modelspec.prediction_type": "v"}, None, ", by its header, and predicts v"),
+    "x0, in its description": ({}, {"modelspec.prediction_type": "sample"}, None, "predicts the clean picture"),
+    "nothing, and a person something": ({}, {}, "sample", "; --prediction says that it predicts the clean picture"),
+    "v, and a person the noise": ({"v_pred": (0,)}, {}, "epsilon", "; --prediction says that it predicts the noise"),
+}
+
+
+@pytest.mark.parametrize("what", SAYS)
+def test_by_what_it_is_known_what_a_net_predicts_is_said(what: str, tmp_path: Path) -> None:
+    more, metadata, prediction, said = SAYS[what]
+    (note,) = describe(sparse(tmp_path / "m.safetensors", {**FULL["xl"], **more}, metadata=metadata), prediction).notes
+    assert note.endswith(said), note
+
+
+@pytest.mark.parametrize(
+    ("name", "predicted"),
+    [
+        ("sdxl_lightning_1step_x0", "sample"),
+        ("SDXL-Lightning-1step-x0", "sample"),
+        ("sdxl_lightning_4step", "epsilon"),
+        ("x0_style", "epsilon"),
+        ("sdxl_lightning_x01", "epsilon"),
+    ],
+)
+def test_a_name_says_that_the_clean_picture_is_predicted(name: str, predicted: str, tmp_path: Path) -> None:
+    file = sparse(tmp_path / f"{name}.safetensors", FULL["xl"])
+    found = describe(file)
+    assert found.schedule.prediction_type == predicted
+    assert ("by its name it predicts the clean picture" in found.notes[0]) == (predicted == "sample")
+    assert describe(file, "v_prediction").schedule.prediction_type == "v_prediction"
+
+
 def test_sd2_shows_by_a_bias_what_it_predicts(tmp_path: Path) -> None:
     """ComfyUI's sign: the spread of one bias, above 0.09 in nets that predict v."""
     sign = f"{UNET}output_blocks.11.1.transformer_blocks.0.norm1.bias"
@@ -126,6 +161,7 @@ def test_sd2_shows_by_a_bias_what_it_predicts(tmp_path: Path) -> None:
         found.append(describe(file))
     assert [d.schedule.prediction_type for d in found] == ["epsilon", "v_prediction"]
     assert [d.unet.sample_size for d in found] == [(64, 64), (96, 96)]
+    assert "; by its weights it predicts v" in found[1].notes[0]
 
 
 def test_a_persons_own_word_overrides(tmp_path: Path) -> None:
@@ -199,6 +235,24 @@ def test_what_is_not_used_is_said(tmp_path: Path) -> None:
     assert notes[2] == (
         "m.safetensors has tensors that are not used: ornament.0, ornament.1, ornament.2, ... (4 in all)"
     )
+
+
+LOSS = {"loss.logvar": np.zeros(1, np.float32), "loss.discriminator.main.0.weight": np.zeros((4, 3, 4, 4), np.float32)}
+AVERAGES = {"model_ema.decay": np.zeros((), np.float32), "model_ema.num_updates": np.zeros((), np.int32)}
+
+
+def test_what_an_autoencoder_was_trained_against_is_left_out_and_said(tmp_path: Path) -> None:
+    tensors, prefix = small("sd1"), "first_stage_model."
+    plain = StableDiffusion(str(write(tmp_path / "plain.safetensors", tensors)), float16=False)
+    extra = {prefix + name: array for name, array in (LOSS | AVERAGES).items()}
+    own = StableDiffusion(str(write(tmp_path / "own.safetensors", tensors | extra)), float16=False)
+    vae = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+    alone = write(tmp_path / "vae.safetensors", vae | LOSS | AVERAGES)
+    other = StableDiffusion(str(tmp_path / "plain.safetensors"), float16=False, vae=str(alone))
+    wanted = parameters(plain.autoencoder)
+    for sd, file in ((own, "own.safetensors"), (other, "vae.safetensors")):
+        assert all(mx.array_equal(array, wanted[path]) for path, array in parameters(sd.autoencoder).items())
+        assert any(f"{file} has tensors that are not used: " in note and "loss.logvar" in note for note in sd.notes)
 
 
 def test_a_tensor_too_many_or_too_few_in_a_net_is_named(tmp_path: Path) -> None:
@@ -278,7 +332,6 @@ REFUSED: dict[str, tuple[Names, str]] = {
     "flux": ({"double_blocks.0.img_attn.qkv.weight": (2, 2)}, "is a Flux model"),
     "playground": ({**FULL["xl"], "edm_mean": (4,)}, "is Playground 2.5"),
     "cosxl": ({**FULL["xl"], "edm_vpred.sigma_max": (1,)}, "is CosXL"),
-    "scaled": ({**FULL["sd1"], "model.diffusion_model.scaled_fp8": (1,)}, "is a scaled 8-bit form"),
     "unet": (under(UNET, unet()), "is the UNet of an SD 1.x alone"),
     "bare": (unet(), "is a UNet of an SD 1.x alone"),
     "no-vae": (
@@ -287,10 +340,10 @@ REFUSED: dict[str, tuple[Names, str]] = {
     "vae": (ldm_files.vae(), "is an autoencoder: name it with --vae"),
     "lora": ({"lora_unet_mid_block_attentions_0_proj_in.lora_up.weight": (4, 4)}, "is a LoRA: name it with --lora"),
     "embedding": ({"emb_params": (2, 768)}, "is a textual inversion: name it with --embedding"),
-    "text": (ldm_files.clip(), "has no UNet"),
+    "text": (ldm_files.clip(), "is a text encoder alone"),
     "controlnet": ({"control_model.input_hint_block.0.weight": (4,)}, "is a ControlNet"),
     "nothing": ({}, "is empty: it has no tensors"),
-    "anything": ({"weight": (3,)}, "is no Stable Diffusion model"),
+    "anything": ({"weight": (3,)}, "is nothing that is known here: its tensors are called weight"),
 }  # fmt: skip
 
 

@@ -22,6 +22,13 @@ class Named:
         self.of, self.args = (module, name), args
 
 
+class Module:
+    """An object of a class of torch's, made without arguments, and what is then in it."""
+
+    def __init__(self, module: str, name: str, state: Mapping[str, Any]) -> None:
+        self.of, self.state = (module, name), dict(state)
+
+
 class Storage:
     def __init__(self, kind: str, key: str) -> None:
         self.kind, self.key = kind, key
@@ -41,6 +48,12 @@ class Writer(_PICKLER):  # type: ignore[misc]
             self.save(Class(*obj.of))
             self.save(obj.args)
             self.write(b"R")
+        elif isinstance(obj, Module):
+            self.save(Class(*obj.of))
+            self.save(())
+            self.write(b"\x81")  # NEWOBJ
+            self.save(obj.state)
+            self.write(b"b")  # BUILD
         else:
             super().save(obj, save_persistent_id)
 

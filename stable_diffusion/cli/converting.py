@@ -12,7 +12,8 @@ from ..jobs.events import Event, Note, Written
 from ..jobs.model import LORA, MODEL_ROWS
 from ..pipeline import StableDiffusion
 from ..weights.checkpoint import CheckpointError
-from ..weights.family import UNET, what_is
+from ..weights.family import UNET
+from ..weights.kinds import what_is
 from ..weights.pickles import read_pickle
 from ..weights.repo import ENDING
 from ..weights.saving import write_tensors

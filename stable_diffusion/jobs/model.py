@@ -126,8 +126,8 @@ class Model:
     )
     prediction: str | None = declared(
         None,
-        one_of("epsilon", "v_prediction"),
-        "what the model predicts, where its file does not say, or says it wrongly",
+        one_of("epsilon", "v_prediction", "sample"),
+        "what the model predicts (the noise, v, or the clean picture), where its file does not say, or says it wrongly",
     )
     lora_dir: str | None = declared(
         None,

@@ -12,7 +12,7 @@ from ..diffusion.plan import make_plan
 from ..diffusion.samplers import SAMPLER_OPTIONS, SAMPLERS, sampler_named
 from ..diffusion.schedule import NoiseSchedule
 from ..diffusion.spacing import by_hand, spacing_named
-from ..presets import DEFAULT_MODEL, Defaults, defaults_of, distilled_of, preset_of
+from ..presets import DEFAULT_MODEL, DISTILLED, Defaults, defaults_of, distilled_of, perhaps_distilled, preset_of
 from ..prompts.editing import PROMPTS, steady
 from ..prompts.loras import LORA_TAGS
 from ..settings import ROWS, CompleteSettings, Settings
@@ -104,10 +104,23 @@ class Planner:
         """What a person should know of the model, in sentences."""
         found, why = (self.distilled, "with this LoRA") if self.distilled else (self._named, "by its name")
         if found is None:
-            return self.description.notes
+            return (*self.description.notes, *self._perhaps)
         kind, d = found
-        brought = f"the defaults are {d.steps} steps of {d.sampler}, {d.spacing}, cfg {d.cfg:g}"
-        return (*self.description.notes, f"{why} ({kind}), {brought}")
+        steps = f"{d.steps} step{'s' * (d.steps > 1)} of {d.sampler}"
+        levels = f"from time {d.times[0]:g}" if d.times else d.spacing
+        guided = f"cfg {d.cfg:g}" + (", at which a negative prompt does nothing" if d.cfg <= 1 else "")
+        return (*self.description.notes, f"{why} ({kind}), the defaults are {steps}, {levels}, {guided}")
+
+    @property
+    def _perhaps(self) -> tuple[str, ...]:
+        """What to say of a file that may be for few steps, which its name alone hints at."""
+        place = self.description.checkpoint.place
+        if self._named is not None or not place.is_file() or not (word := perhaps_distilled(place.name)):
+            return ()
+        d = DISTILLED[word][0]
+        flags = f"--steps {d.steps} --sampler {d.sampler} --spacing {d.spacing} --cfg {d.cfg:g}"
+        said = f"{place.name} has {word!r} in its name, as models for few steps have, and more is not known of it"
+        return (f"{said}: if it is one, try {flags}",)
 
     @property
     def _named(self) -> tuple[str, Defaults] | None:
@@ -130,6 +143,9 @@ class Planner:
         trained to repaint, and a mask, it is 1. Raises ValueError for settings that this model cannot run.
         """
         d, image = self.defaults, inputs.image
+        chosen = (settings.spacing, settings.sigmas, settings.times)
+        if d.times and image is None and chosen == (None,) * 3 and settings.steps in (None, d.steps):
+            settings = replace(settings, times=d.times, steps=None)
         height, width = self.size if image is None else image.shape[:2]
         defaults = {
             "width": width,

@@ -60,7 +60,8 @@ class StableDiffusion(Nets):
         fused into the weights. lora_partial: leave out what in them fits nothing, instead of raising.
     vae: a folder, repo or file with an autoencoder that takes the place of the checkpoint's own; TAESD too.
     embeddings: paths or Hub names of textual inversions, or `(path, word)` pairs.
-    prediction: "epsilon" or "v_prediction", where a file does not say what its UNet predicts, or says it wrongly.
+    prediction: "epsilon", "v_prediction" or "sample" (the clean latent), where a file does not say what its UNet
+        predicts, or says it wrongly.
     lora_dir: the folder, and those in it, of the LoRAs that prompts name, <lora:name:0.8> in the syntax of a1111.
     tile: the autoencoder works on stripes of about tile x tile pixels, which takes less memory and longer, 1.2 to 1.7
         times. The pictures are the same to 1e-5 of their range. None: only where memory would not suffice else.

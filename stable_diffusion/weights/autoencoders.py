@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from ..config import VAEConfig
 from . import family as families
 from . import shapes as configs
 from .checkpoint import CheckpointError
+from .kinds import VAE as VAE_OPTION
+from .kinds import family_of, kind_of, mistaken
 from .ldm import renamed, vae_prefixes
 from .names import VAE
 from .names import renamed as respelled
 from .parts import TINY, Part, folder_part
-from .single import vae_part
-from .tensors import Header, Tensor, open_tensors, read_header, tensors_of
+from .single import unused_in_autoencoder, vae_part
+from .tensors import Header, Tensor, check_numbers, open_tensors, read_header, tensors_of
 
 MOST_LEVELS = 8
 _UPSTREAM = re.compile(r"(\d+)\.")  # TAESD's own files count its layers, the decoder's clamp as the first of them
@@ -34,25 +37,27 @@ def autoencoder_part(place: Path, latents: Mapping[str, Any]) -> Part:
             _check_scaling(folder, part.config.get("scaling_factor", families.SD1.scaling), latents)
         return part
     header = read_header(place)
+    check_numbers(header)
     scaling, force_upcast = float(latents["scaling_factor"]), bool(latents["force_upcast"])
     names = header.shapes
     if "encoder.layers.0.weight" in names or "decoder.layers.0.weight" in names:
         return _tiny_part(header, [place])
-    if any(_UPSTREAM.match(name) for name in names) and all(_UPSTREAM.match(name) for name in names):
+    if kind_of(header).what == "one half of TAESD":
         return _tiny_part(header, _upstream_pair(place))
     for prefix in (*families.VAES, ""):
         if f"{prefix}encoder.down.0.block.0.conv1.weight" in names:
             _check_scaling(place, _scaling_of(header), latents)
-            return vae_part(header, prefix, scaling, force_upcast)
+            part = vae_part(header, prefix, scaling, force_upcast)
+            return replace(part, unused=tuple(unused_in_autoencoder(header, prefix)))
     if "encoder.down_blocks.0.resnets.0.conv1.weight" in names:
         return _diffusers_part(header, scaling, force_upcast)
-    raise CheckpointError(f"{place} has no autoencoder to take with --vae: it is {families.what_is(header)}")
+    raise mistaken(header, VAE_OPTION)
 
 
 def _scaling_of(header: Header) -> float | None:
     """How a file's latents are scaled, where it says so by its UNet, or by its description; None: it does not."""
     if header.under(families.UNET):
-        return families.family_of(header).scaling
+        return family_of(header).scaling
     said = header.metadata.get("modelspec.architecture", "")
     known = {"stable-diffusion-v": families.SD1, "stable-diffusion-xl": families.XL}
     return next((family.scaling for begins, family in known.items() if said.startswith(begins)), None)

@@ -12,6 +12,8 @@ from ..devices import DEVICE, is_device
 
 Merges = list[tuple[str, str]]
 
+CONVERT = "python -m stable_diffusion.convert"  # which reads pickles, and runs nothing of what is in them
+
 _SHARD = re.compile(r"[\w.-]{1,200}\.safetensors")  # a file beside its index
 _FLAGS = ("normalized", "single_word", "lstrip", "rstrip")  # of an added token: see tokenizers.AddedToken
 _START = "<|startoftext|>"

@@ -11,7 +11,7 @@ from . import ldm
 Target = tuple[str, str]  # a net, and the path of a module in it
 
 # How names end, and what they then hold; before that is the name of the module.
-_ADAPTER = r"(?:\.default(?:_\d+)?)?"  # peft's name of an adapter
+_ADAPTER = r"(?:\.[^.]+)?"  # a name that somebody gave an adapter of peft's
 _ENDINGS: tuple[tuple[str, str], ...] = (
     (rf"(?:[._]lora\.up|\.lora_up|\.lora_linear_layer\.up|\.lora_B{_ADAPTER})\.weight", "up"),
     (rf"(?:[._]lora\.down|\.lora_down|\.lora_linear_layer\.down|\.lora_A{_ADAPTER})\.weight", "down"),
@@ -26,6 +26,8 @@ _ENDINGS: tuple[tuple[str, str], ...] = (
     (r"\.diff_b", "diff_b"),
     (r"\.w_norm", "diff"),
     (r"\.b_norm", "diff_b"),
+    (r":up", "up"),
+    (r":down", "down"),
 )
 ENDINGS = tuple((re.compile(f"(.+){pattern}"), leaf) for pattern, leaf in _ENDINGS)
 BUNDLED = re.compile(r"bundle_emb\.(.+?)\.(string_to_param\..+|emb_params|clip_l|clip_g)")

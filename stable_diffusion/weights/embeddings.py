@@ -1,6 +1,5 @@
 """Textual inversion: words that a person has taught, as vectors that take the place of tokens (Gal et al. 2022)."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,12 +7,10 @@ from pathlib import Path
 import mlx.core as mx
 
 from ..models.text import TextNets
-from .checkpoint import CheckpointError
-from .family import what_is
+from .checkpoint import CONVERT, CheckpointError
+from .kinds import EMBEDDING, UNKNOWN, VECTORS, kind_of, listed, mistaken
 from .tensors import open_tensors, read_header
 
-# Names that hold vectors and are no word; XL has two of them.
-_PLAIN = re.compile(r"emb_params|string_to_param\..+|clip_l|clip_g")
 _XL = ("clip_l", "clip_g")
 
 
@@ -24,6 +21,7 @@ class Embedding:
     word: str
     vectors: Sequence[mx.array]
     source: str
+    unused: Sequence[str] = ()  # tensors beside them
 
 
 def read_embedding(file: Path, word: str | None, widths: Sequence[int], family: str) -> Embedding:
@@ -34,11 +32,14 @@ def read_embedding(file: Path, word: str | None, widths: Sequence[int], family: 
     if file.suffix.lower() in (".pt", ".bin", ".pth"):
         raise CheckpointError(
             f"{file} is a pickle, which may run code when it is read: make a .safetensors file of it first with "
-            "python -m stable_diffusion.convert"
+            f"{CONVERT}"
         )
+    header = read_header(file)
+    kind, shapes = kind_of(header), list(header.shapes.values())
+    alone = kind.what == UNKNOWN and len(shapes) == 1 and len(shapes[0]) in (1, 2)  # whatever its name
+    if not alone and (kind.option != EMBEDDING or kind.remedy):
+        raise mistaken(header, EMBEDDING)
     tensors, _ = open_tensors(file)
-    if len(tensors) != 1 and tensors.keys() != set(_XL):
-        raise CheckpointError(f"{file} is no textual inversion, but {what_is(read_header(file))}")
     return embedding_of(tensors, word, widths, family, file.stem, str(file))
 
 
@@ -46,15 +47,13 @@ def embedding_of(
     tensors: Mapping[str, mx.array], word: str | None, widths: Sequence[int], family: str, stem: str, source: str
 ) -> Embedding:
     """An embedding from its tensors. Raises CheckpointError."""
-    own = None
-    found = list(tensors.values())
-    if tensors.keys() == set(_XL):
-        found = [tensors[name] for name in _XL]
-    elif len(tensors) == 1:
-        (name,) = tensors
-        own = None if _PLAIN.fullmatch(name) else name
-    else:
-        raise CheckpointError(f"{source} is no textual inversion: it has {sorted(tensors)[:3]}")
+    names = [name for name in sorted(tensors) if VECTORS.fullmatch(name)] if len(tensors) > 1 else list(tensors)
+    if set(_XL) <= set(names):
+        names = list(_XL)
+    if not names or (len(names) > 1 and names != list(_XL)):
+        raise CheckpointError(f"{source} is no textual inversion for one word: it has {listed(sorted(tensors))}")
+    own = names[0] if not VECTORS.fullmatch(names[0]) else None
+    found = [tensors[name] for name in names]
     for array in found:
         if not mx.issubdtype(array.dtype, mx.floating) or not mx.isfinite(array).all():
             raise CheckpointError(f"{source} holds a NaN, an infinite number, or whole numbers: name another file")
@@ -71,7 +70,7 @@ def embedding_of(
     spelled = word or own or stem
     if not spelled.strip() or any(c.isspace() for c in spelled):
         raise CheckpointError(f"{source}: its word {spelled!r} has spaces: name another, as in PATH:WORD")
-    return Embedding(spelled, found, source)
+    return Embedding(spelled, found, source, sorted(tensors.keys() - set(names)))
 
 
 def _refused(source: str, what: str, family: str) -> CheckpointError:

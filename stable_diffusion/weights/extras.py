@@ -12,7 +12,9 @@ from ..models.text import TextNets
 from ..presets import Defaults, distilled_of
 from .checkpoint import CheckpointError
 from .embeddings import Embedding, embedding_of, read_embedding, teach
-from .fuse import fuse, unfit
+from .fit import switched_off, unfit, without_narrow
+from .fuse import fuse
+from .kinds import listed
 from .locate import locate_extra
 from .lora import LoRA, read_lora
 from .tensors import read_header
@@ -66,7 +68,9 @@ def put_on(
     widths = [encoder.config.hidden_size for encoder in texts.encoders] if texts else []
     taught: list[Embedding] = []
     for path, word in embeddings if texts else ():
-        taught.append(read_embedding(locate_extra(path, "an embedding"), word, widths, family))
+        taught.append(one := read_embedding(locate_extra(path, "an embedding"), word, widths, family))
+        if one.unused:
+            notes.append(f"{one.source} has tensors that are not used: {listed(one.unused)}")
     for use in loras:
         read, said = read_fitting(use, nets, family, partial)
         notes += said
@@ -83,13 +87,16 @@ def read_fitting(
     use: LoRAUse, nets: Mapping[str, nn.Module], family: str, partial: bool = False
 ) -> tuple[LoRA, list[str]]:
     """A LoRA, and what is to be said of it. Raises CheckpointError where it does not fit, or not all of it."""
-    read = read_lora(use.file, nets, family)
-    said = unfit(read)
-    if said is None:
-        return read, []
+    read, narrow = without_narrow(read_lora(use.file, nets, family), nets)
+    notes = [*filter(None, (switched_off(read),))]
+    faults = [*filter(None, (unfit(read), narrow))]
+    if not faults:
+        return read, notes
+    said = "; ".join(faults)
     if not partial or not read.changes:
         raise CheckpointError(f"{said}: --lora-partial leaves those out" if read.changes else said)
-    return read, [f"{said}, and {'is' if len(read.unmatched) == 1 else 'are'} left out"]
+    several = len(read.unmatched) + bool(narrow) > 1
+    return read, [*notes, f"{said}, and {'are' if several else 'is'} left out"]
 
 
 def _bundled(read: LoRA, widths: Sequence[int], family: str) -> list[Embedding]:

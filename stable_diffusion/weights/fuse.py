@@ -1,7 +1,7 @@
 """What LoRAs do to weights: the difference that each kind stands for, and where it goes."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -77,9 +77,9 @@ KINDS: tuple[tuple[str, Callable[[Factors], tuple[mx.array, int | None]]], ...] 
 
 
 def scale_of(change: Change, rank: int | None) -> float:
-    """alpha / rank; 1 where there is no alpha, or none of either."""
+    """alpha / rank; 1 where there is no alpha, or none of either; an alpha of 0 switches off what it belongs to."""
     rank = rank or change.rank
-    if rank is None or not change.alpha:
+    if rank is None or change.alpha is None:
         return 1.0
     return change.alpha / (math.sqrt(rank) if change.root else rank)
 
@@ -146,10 +146,21 @@ def fuse(nets: Mapping[str, nn.Module], read: LoRA, unet: float, text: float, dt
     """Make a LoRA's changes to the nets; beside the weights of quantised layers, which keep theirs.
 
     unet, text: how much of them, in the UNet and in the text encoders. What is returned takes it all back, to the bit.
-    Raises CheckpointError, one sentence, for a change that does not fit its module.
+    Raises CheckpointError, one sentence, for a change that does not fit its module, and then makes none of them.
     """
     modules = {(name, path): module for name, net in nets.items() for path, module in net.named_modules()}
     before: list[tuple[Target, nn.Module | dict[str, mx.array]]] = []
+
+    def take_back() -> None:
+        for target, was in reversed(before):
+            if isinstance(was, nn.Module):
+                _put(nets, target, was)
+                continue
+            module = modules[target]
+            module.update(was)
+            if "bias" not in was and "bias" in module:
+                del module["bias"]
+
     for change in read.changes:
         amount = unet if change.target[0] == "unet" else text
         module = modules[change.target]
@@ -164,22 +175,12 @@ def fuse(nets: Mapping[str, nn.Module], read: LoRA, unet: float, text: float, dt
             weight = changed_weight(own["weight"], change, amount).astype(own["weight"].dtype)
             bias = changed_bias(own.get("bias"), change, amount, weight.shape[0])
         except (ValueError, KeyError, IndexError) as error:
+            take_back()
             raise _misfit(read, change, module, error) from None
         before.append((change.target, own))
         module.weight = weight
         if bias is not None:
             module.bias = bias.astype(weight.dtype)
-
-    def take_back() -> None:
-        for target, was in reversed(before):
-            if isinstance(was, nn.Module):
-                _put(nets, target, was)
-                continue
-            module = modules[target]
-            module.update(was)
-            if "bias" not in was and "bias" in module:
-                del module["bias"]
-
     return take_back
 
 
@@ -222,13 +223,3 @@ def _put_beside(module: nn.QuantizedLinear | Beside, change: Change, amount: flo
     if shift is not None:
         beside.shift = shift.astype(dtype)
     return beside
-
-
-def unfit(read: LoRA) -> str | None:
-    """The sentence about what in a LoRA fits nothing; None where all of it does."""
-    names: Sequence[str] = read.unmatched
-    if not names:
-        return None
-    first = ", ".join(names[:3])
-    many = "1 name that fits nothing" if len(names) == 1 else f"{len(names)} names that fit nothing"
-    return f"{read.file} has {many} in this model ({first}{', ...' * (len(names) > 3)})"

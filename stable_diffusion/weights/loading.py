@@ -5,6 +5,7 @@ from dataclasses import replace
 from ..presets import preset_of
 from .autoencoders import autoencoder_part
 from .checkpoint import CheckpointError
+from .kinds import listed
 from .locate import locate, locate_extra
 from .names import UNET
 from .nets import checkpoint_at
@@ -33,5 +34,6 @@ def open_checkpoint(model: str, half: bool, weights: bool = True, vae: str | Non
             part = autoencoder_part(locate_extra(vae, "an autoencoder"), checkpoint.latents)
         except CheckpointError as error:
             raise CheckpointError(f"--vae {vae}: {error}") from None
-        checkpoint = checkpoint.with_part("vae", part)
+        note = f"{vae} has tensors that are not used: {listed(part.unused)}"
+        checkpoint = checkpoint.with_part("vae", part, *([note] if part.unused else []))
     return checkpoint

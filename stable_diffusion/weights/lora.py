@@ -13,19 +13,12 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from .checkpoint import CheckpointError, damaged, read_json
+from .counted import TAUGHT, counted
 from .dialects import BUNDLED, Target, key_of, split, targets
-from .family import WIDTHS, what_is
+from .family import WIDTHS
+from .kinds import LORA, kind_of, mistaken
 from .tensors import open_tensors, read_header
 
-# What is refused by name: how a tensor of it is called, and what it is.
-_OTHERS = (
-    (r"(lora_unet_|transformer\.|diffusion_model\.)?(double|single)_(transformer_)?blocks[._]", "for Flux"),
-    (r"(lora_unet_|transformer\.|diffusion_model\.)?joint_blocks[._]", "for Stable Diffusion 3"),
-    (r"transformer\.transformer_blocks\.", "for a model with another kind of net than Stable Diffusion's UNet"),
-    (r".*\.oft_(blocks|diag|R)\b|.*\.oft_r\b", "of the kind OFT, which is not known here"),
-    (r".*\.on_input$|.*\.ia3_l\b", "of the kind IA3, which is not known here"),
-    (r".*\.[ab][12]\.weight$", "of the kind GLoRA, which is not known here"),
-)
 # The factors that make a change: those of each kind, and those that may be there besides.
 _LOKR = [{f"lokr_w{i}"} for i in (1, 2)], [{f"lokr_w{i}_a", f"lokr_w{i}_b"} for i in (1, 2)]
 _KINDS: tuple[tuple[set[str], set[str]], ...] = (
@@ -76,18 +69,18 @@ def read_lora(file: Path, nets: Mapping[str, nn.Module], family: str) -> LoRA:
 
     Raises CheckpointError, one sentence, for a file that is damaged, incomplete, something else, or for another family.
     """
+    header = read_header(file)
+    if (kind := kind_of(header)).option != LORA or kind.remedy:
+        raise mistaken(header, LORA)
     tensors, metadata = open_tensors(file)
-    for pattern, what in _OTHERS:
-        if any(re.match(pattern, name) for name in tensors):
-            raise CheckpointError(f"{file} is a LoRA {what}, and this model is {family}")
-    modules, embeddings, strange = _sorted(file, tensors)
+    modules, embeddings, strange = _sorted(file, tensors, metadata)
     if not modules:
-        raise CheckpointError(f"{file} is no LoRA, but {what_is(read_header(file))}")
+        raise mistaken(header, LORA)
     _check_family(file, modules, nets, family)
     _check_numbers(file, modules)
     # What was read to be checked is let go of: a net that has not been read holds nothing of its LoRAs either.
-    modules, embeddings, strange = _sorted(file, open_tensors(file)[0])
-    known = targets(nets)
+    modules, embeddings, strange = _sorted(file, open_tensors(file)[0], metadata)
+    known = {**targets(nets), **counted(file, modules, metadata, nets, family)}
     placed: dict[Target, tuple[str, dict[str, mx.array]]] = {}
     unmatched = list(strange)
     for name, factors in modules.items():
@@ -105,7 +98,7 @@ def read_lora(file: Path, nets: Mapping[str, nn.Module], family: str) -> LoRA:
 
 
 def _sorted(
-    file: Path, tensors: Mapping[str, mx.array]
+    file: Path, tensors: Mapping[str, mx.array], metadata: Mapping[str, str]
 ) -> tuple[dict[str, dict[str, mx.array]], dict[str, dict[str, mx.array]], list[str]]:
     """The tensors of a file as modules and embeddings, and the names of those that are neither."""
     modules: dict[str, dict[str, mx.array]] = {}
@@ -114,6 +107,8 @@ def _sorted(
     for name, array in sorted(tensors.items(), key=itemgetter(0)):  # so that always the same one is named
         if found := BUNDLED.fullmatch(name):
             embeddings.setdefault(found[1], {})[found[2]] = array
+        elif metadata.get(name) == TAUGHT:
+            embeddings[name] = {name: array}
         elif (parts := split(name)) is not None:
             _put(file, modules.setdefault(parts[0], {}), {parts[1]: array}, parts[0])
         else:

@@ -21,6 +21,8 @@ from .quantize import prepare, quantize
 from .single import single_checkpoint
 from .tensors import load
 
+PREDICTED = {"epsilon": "the noise", "v_prediction": "v", "sample": "the clean picture"}
+
 
 @dataclass(frozen=True)
 class Description:
@@ -33,6 +35,7 @@ class Description:
     schedule: NoiseSchedule
     scheduler_config: Mapping[str, Any]
     zero_empty_negative: bool  # XL: an empty negative prompt is zeros, and not the encoding of no words
+    predicts: str = ""  # by what it is known what the UNet predicts, as the end of the first note
 
     @property
     def xl(self) -> bool:
@@ -55,7 +58,8 @@ class Description:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know of it, in sentences."""
-        return self.checkpoint.notes
+        first, *rest = self.checkpoint.notes or ("",)
+        return tuple(filter(None, (first + self.predicts, *rest)))
 
 
 def checkpoint_at(place: Path, without_vae: bool = False) -> Checkpoint:
@@ -76,9 +80,11 @@ def describe(place: Path | Checkpoint, prediction: str | None = None) -> Descrip
     vae = _autoencoder_config(checkpoint.parts["vae"])
     _check_fit(checkpoint.place, unet, vae, texts)
     schedule = _read(NoiseSchedule, checkpoint.scheduler, checkpoint.scheduler_source)
-    scheduler = checkpoint.scheduler
+    scheduler, predicts = checkpoint.scheduler, checkpoint.predicts
+    if predicts and prediction is not None:
+        predicts = f"; --prediction says that it predicts {PREDICTED[prediction]}"
     if prediction is not None and prediction != schedule.prediction_type:
-        # The highest level of a zero-terminal schedule is noise alone, which only v can tell anything of.
+        # The highest level of a zero-terminal schedule is noise alone, of which a predicted noise tells nothing.
         zero = schedule.zero_terminal_snr and prediction != "epsilon"
         schedule = replace(schedule, prediction_type=prediction, zero_terminal_snr=zero)
         scheduler = {**scheduler, "prediction_type": prediction, "rescale_betas_zero_snr": zero}
@@ -94,6 +100,7 @@ def describe(place: Path | Checkpoint, prediction: str | None = None) -> Descrip
         texts=texts,
         schedule=schedule,
         scheduler_config=scheduler,
+        predicts=predicts,
         zero_empty_negative=bool(checkpoint.index.get("force_zeros_for_empty_prompt", len(names) == 2)),
     )
 
@@ -189,6 +196,15 @@ def _check_tokens(folder: Path, files: TokenizerFiles, text: CLIPTextConfig) -> 
 
 def _check_fit(folder: Path, unet: UNetConfig, vae: VAEConfig | TinyVAEConfig, texts: Sequence[CLIPTextConfig]) -> None:
     widths = [text.hidden_size for text in texts]
+    if unet.addition_embed_type is not None and len(texts) < 2:
+        raise CheckpointError(f"{folder}: a UNet that is told a pooled text and sizes, as XL's, and one text encoder")
+    pooled = texts[-1].projection_dim if unet.addition_embed_type is not None else None
+    if pooled is not None:
+        told, sizes = unet.projection_class_embeddings_input_dim, 6 * unet.addition_time_embed_dim
+        if told != pooled + sizes:
+            raise CheckpointError(
+                f"{folder}: a UNet that is told {told} numbers besides the text, and XL's is told {pooled + sizes}"
+            )
     if sum(widths) != unet.cross_attention_dim:
         raise CheckpointError(f"{folder}: text encoders of width {widths} and a UNet of {unet.cross_attention_dim}")
     if unet.in_channels not in (vae.latent_channels, 2 * vae.latent_channels + 1):

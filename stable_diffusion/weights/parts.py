@@ -31,6 +31,7 @@ class Part:
     tensors: Callable[[bool], Iterator[Tensor]]  # half precision, where there is a choice
     files: Callable[[bool], Sequence[Path]]  # that these are read from
     asks: str = "its config.json"  # what says which tensors there have to be
+    unused: Sequence[str] = ()  # tensors in its files that it has no use for
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Checkpoint:
     index: Config  # model_index.json
     notes: tuple[str, ...] = ()  # what a person should know of it, in sentences
     replaced: frozenset[str] = frozenset()  # parts that come from elsewhere
+    predicts: str = ""  # by what it is known what the UNet predicts: the end of the first note; none: by a config
 
     def with_part(self, name: str, part: Part, *notes: str) -> "Checkpoint":
         """The same with a part in the place of its own."""
@@ -95,12 +97,18 @@ def folder_checkpoint(folder: Path) -> Checkpoint:
 
     Raises CheckpointError, one sentence, for what is missing or damaged.
     """
+    if not (folder / "model_index.json").exists() and (folder / "config.json").exists():
+        kind = str(read_json(folder / "config.json").get("_class_name", "net"))[:80]
+        raise CheckpointError(f"{folder} holds one {kind} alone: name a folder that has model_index.json, or a file")
     index = read_json(folder / "model_index.json")
 
     def listed(part: str) -> bool:
         entry = index.get(part)
         return isinstance(entry, list) and bool(entry) and bool(entry[0])
 
+    if "_class_name" in index and not listed("unet"):
+        kind = str(index["_class_name"])[:80]
+        raise CheckpointError(f"{folder} is a {kind}, without a UNet: name an SD 1.x, 2.x or XL")
     if not listed("text_encoder"):
         raise CheckpointError(f"{folder} has no text_encoder: XL's refiner and its like are not supported")
     suffixes = ("", "_2") if listed("text_encoder_2") else ("",)

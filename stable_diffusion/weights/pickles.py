@@ -68,6 +68,14 @@ class _Nothing:
         pass
 
 
+class _Parameters(dict[str, Any]):
+    """Stands for PyTorch's ParameterDict, a module in which an embedding's vectors may lie."""
+
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, Mapping) and isinstance(held := state.get("_parameters"), Mapping):
+            self.update(held)
+
+
 def _tensor(storage: tuple[str, str], offset: int, shape: Any, strides: Any, *_: Any) -> Stored:
     if max(len(shape), len(strides)) > MOST_SIDES:
         raise Refused(f"a tensor has more than {MOST_SIDES} sides")
@@ -87,6 +95,10 @@ class _Reader(pickle.Unpickler):
             # Made anew for each, because a pickle may set attributes of what it is given.
             ("torch._utils", "_rebuild_tensor_v2"): lambda *args: _tensor(*args),
             ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
+            ("torch.nn.modules.container", "ParameterDict"): _Parameters,
+            # Which a module has several of, and all of them empty.
+            ("__builtin__", "set"): lambda *_: None,
+            ("builtins", "set"): lambda *_: None,
         }
         if (module, name) in allowed:
             return allowed[module, name]

@@ -10,19 +10,23 @@ from typing import Any
 import mlx.core as mx
 
 from ..config import UNetConfig, VAEConfig
+from ..presets import predicts_sample
 from . import family as families
 from . import shapes as configs
-from .checkpoint import CheckpointError, TokenizerFiles
+from .checkpoint import CONVERT, CheckpointError, TokenizerFiles
 from .family import EMA, NOT_WEIGHTS, OPEN_CLIP, UNET, Family
+from .kinds import family_of, listed
 from .ldm import QKV, open_clip_prefixes, renamed, swapped, unet_prefixes, vae_prefixes
 from .parts import Checkpoint, Part, Tokenizer
+from .scales import scales_of
 from .shapes import told
-from .tensors import Header, Tensor, open_tensors, read_header
+from .tensors import Header, Tensor, check_numbers, open_tensors, read_header
 from .vocabulary import openai_tokenizer
 
 V_SIGN = "output_blocks.11.1.transformer_blocks.0.norm1.bias"  # spreads more in SD 2.x nets that predict v
 V_SPREAD = 0.09
 MOST_EMA = 100  # names; fewer are left over by mistake
+UNUSED = re.compile(r"(loss|model_ema)\..*")  # of an autoencoder: what it was trained against, and its averages
 BLOCK = re.compile(r"(input_blocks|output_blocks)\.(\d+)\.")
 
 
@@ -34,10 +38,11 @@ def single_checkpoint(file: Path, without_vae: bool = False) -> Checkpoint:
     if file.suffix.lower() in (".ckpt", ".pt", ".pth", ".bin"):
         raise CheckpointError(
             f"{file} is a pickle, which may run code when it is read: make a folder or a .safetensors file of it first "
-            "with python -m stable_diffusion.convert, which reads it without running any"
+            f"with {CONVERT}, which reads it without running any"
         )
     header = read_header(file)
-    family = families.family_of(header)
+    family = family_of(header)
+    check_numbers(header)
     asks = f"an {family.name} model"
     named, unet = _counted_through(header.under(UNET))
     parts = {}
@@ -53,28 +58,30 @@ def single_checkpoint(file: Path, without_vae: bool = False) -> Checkpoint:
     elif not without_vae:
         raise CheckpointError(f"{file} has no autoencoder: name one with --vae, a folder, a Hub repo or a file")
     known = (UNET, *families.VAES, *(prefix for _, prefix in family.texts))
-    strange = sorted(n for n in header.shapes if not n.startswith(known) and not NOT_WEIGHTS.fullmatch(n))
-    kind, zero = prediction(header, family)
+    strange = [n for n in header.shapes if not n.startswith(known) and not NOT_WEIGHTS.fullmatch(n)]
+    strange += unused_in_autoencoder(header, vae) if vae is not None else []
+    kind, zero, why = prediction(header, family)
     vocabulary = [Tokenizer(file, partial(_vocabulary, naming)) for naming, _ in family.texts]
     index = {"text_encoder": ["transformers", "CLIPTextModel"]}
     if len(family.texts) > 1:
         index["text_encoder_2"] = ["transformers", "CLIPTextModelWithProjection"]
     if family.name == "SD 2.x" and kind == "v_prediction":
         config["sample_size"] = 96
-    notes = _notes(header, family, config, kind, strange)
-    return Checkpoint(file, parts, vocabulary, scheduler_config(kind, zero), file, index, notes)
+    notes = _notes(header, family, config, sorted(strange))
+    return Checkpoint(file, parts, vocabulary, scheduler_config(kind, zero), file, index, notes, predicts=why)
 
 
-def _notes(header: Header, family: Family, config: Mapping[str, Any], kind: str, strange: list[str]) -> tuple[str, ...]:
+def _notes(header: Header, family: Family, config: Mapping[str, Any], strange: list[str]) -> tuple[str, ...]:
     """What a file was taken for, and what in it is not used."""
     side = 8 * config["sample_size"]
     distilled = ", distilled to fewer layers" if "mid_block_type" in config or config["layers_per_block"] != 2 else ""
     inpainting = ", for repainting under a mask" if config["in_channels"] == 9 else ""
     numbers = families.precision(header)
-    read = ", read as half precision" if numbers == "fp8" else ""
+    scaled = scales_of(header.file, header.entries, header.metadata)
+    read = {"fp8": ", times their scales" if scaled else ", read as half precision", "fp64": ", read as fp32"}
     made = [
-        f"{header.file.name} is an {family.name} model{inpainting}{distilled}, {side} x {side}, that predicts "
-        f"{kind.replace('v_prediction', 'v').replace('epsilon', 'the noise')} ({numbers}{read}), by its header"
+        f"{header.file.name} is an {family.name} model{inpainting}{distilled}, {side} x {side} "
+        f"({numbers}{read.get(numbers, '')}), by its header"
     ]
     ema = sum(name.startswith(EMA) for name in header.shapes)
     if ema > MOST_EMA:
@@ -82,11 +89,6 @@ def _notes(header: Header, family: Family, config: Mapping[str, Any], kind: str,
     if strange:
         made.append(f"{header.file.name} has tensors that are not used: {listed(strange)}")
     return tuple(made)
-
-
-def listed(names: list[str]) -> str:
-    """The first three of some names, and how many there are."""
-    return ", ".join(names[:3]) + (f", ... ({len(names)} in all)" if len(names) > 3 else "")
 
 
 def scheduler_config(kind: str, zero: bool) -> dict[str, Any]:
@@ -106,21 +108,30 @@ def scheduler_config(kind: str, zero: bool) -> dict[str, Any]:
     }
 
 
-def prediction(header: Header, family: Family) -> tuple[str, bool]:
-    """What a file's UNet predicts, and whether its highest level is noise alone: as it says, or its weights show."""
+def prediction(header: Header, family: Family) -> tuple[str, bool, str]:
+    """What a file's UNet predicts, whether its highest level is noise alone, and by what that is known.
+
+    The header says it, the weights or the name show it, or it is what nearly all predict: the end of a sentence.
+    """
+    zero = "ztsnr" in header.shapes
     if "v_pred" in header.shapes:
-        return "v_prediction", "ztsnr" in header.shapes
+        return "v_prediction", zero, ", and predicts v"
     said = header.metadata.get("modelspec.prediction_type", "").lower()
     if said in ("v", "v_prediction", "v-prediction"):
-        return "v_prediction", "ztsnr" in header.shapes
+        return "v_prediction", zero, ", and predicts v"
     if said in ("epsilon", "eps"):
-        return "epsilon", False
+        return "epsilon", False, ", and predicts the noise"
+    if said in ("sample", "x0"):
+        return "sample", False, ", and predicts the clean picture"
+    if predicts_sample(header.file.name):
+        return "sample", False, "; by its name it predicts the clean picture"
     four = header.shapes[f"{UNET}input_blocks.0.0.weight"][1] == 4
     if family.name == "SD 2.x" and four and UNET + V_SIGN in header.shapes:
-        tensors, _ = open_tensors(header.file)
+        tensors, _ = open_tensors(header.file, UNET + V_SIGN)
         if bool(mx.std(tensors[UNET + V_SIGN].astype(mx.float32)) > V_SPREAD):
-            return "v_prediction", False
-    return "epsilon", False
+            return "v_prediction", False, "; by its weights it predicts v"
+        return "epsilon", False, "; by its weights it predicts the noise"
+    return "epsilon", False, "; it is taken to predict the noise, as nearly all do"
 
 
 def _vocabulary(naming: str) -> TokenizerFiles:
@@ -144,14 +155,19 @@ def _counted_through(shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[str, s
     return names, {names[name]: shape for name, shape in shapes.items()}
 
 
-def _part(header: Header, config: Mapping[str, Any], prefix: str, ours: Any, asks: str) -> Part:
-    """A net whose tensors have a prefix, and besides that names that `ours` translates; None: as it is called here."""
+def _part(
+    header: Header, config: Mapping[str, Any], prefix: str, ours: Any, asks: str, unused: re.Pattern[str] = NOT_WEIGHTS
+) -> Part:
+    """A net whose tensors have a prefix, and besides that names that `ours` translates; None: as it is called here.
+
+    unused: those behind the prefix that no weights are.
+    """
 
     def tensors(_half: bool) -> Iterator[Tensor]:
-        arrays, _ = open_tensors(header.file)
+        arrays, _ = open_tensors(header.file, prefix)
         for name, array in sorted(arrays.items(), key=itemgetter(0)):
-            if name.startswith(prefix) and not NOT_WEIGHTS.fullmatch(name):
-                rest = name[len(prefix) :]
+            rest = name[len(prefix) :]
+            if not NOT_WEIGHTS.fullmatch(name) and not unused.fullmatch(rest):
                 yield Tensor(header.file, name, ours(rest) or rest, array)
 
     return Part(config, header.file, tensors, lambda _: [header.file], asks)
@@ -163,7 +179,12 @@ def vae_part(header: Header, prefix: str, scaling: float, force_upcast: bool) ->
     with told(header.file, "autoencoder"):
         config = configs.vae_config(shapes, scaling, force_upcast)
         prefixes = swapped(vae_prefixes(VAEConfig.from_diffusers(config)))
-    return _part(header, config, prefix, lambda name: renamed(name, prefixes), "an autoencoder")
+    return _part(header, config, prefix, lambda name: renamed(name, prefixes), "an autoencoder", UNUSED)
+
+
+def unused_in_autoencoder(header: Header, prefix: str) -> list[str]:
+    """Tensors among an autoencoder's that were there for its training."""
+    return sorted(prefix + name for name in header.under(prefix) if UNUSED.fullmatch(name))
 
 
 def _text_part(header: Header, naming: str, prefix: str, projected: bool, asks: str) -> Part:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +14,23 @@ from mlx.utils import tree_flatten
 from safetensors import SafetensorError, safe_open
 
 from ..devices import DEVICE, is_device
-from .checkpoint import CheckpointError, damaged
+from .checkpoint import CONVERT, CheckpointError, damaged
 from .names import Table, renamed
+from .numbers import E4M3, E5M2, load_tensors
+from .scales import dequantized, scales_of
 
-FP8 = "F8_E4M3"  # which MLX reads as whole numbers, and can convert
-UNREADABLE = ("F64", "F8_", "F4", "F6_", "C")  # beginnings of the kinds that MLX does not read
+UNREADABLE = ("F8_", "F4", "F6_", "C")  # beginnings of the kinds that are not read
+# How files begin that people take for safetensors, and what to say of them.
+_PICKLE = "is a PyTorch file, which may run code when it is read: make a .safetensors file of it first with {convert}"
+_OTHERS: Mapping[bytes, str] = {
+    b"PK": _PICKLE,
+    b"\x80\x02": _PICKLE,
+    b"\x80\x04": _PICKLE,
+    b"GGUF": "is a GGUF file, which is not read here: name a .safetensors file",
+    b"\x89HDF": "is an HDF5 file, which is not read here: name a .safetensors file",
+    b"version https://git-lfs": "is damaged or cut short (it is a pointer of Git LFS): download the file itself",
+    b"<": "is damaged or cut short (it is a page of the web): download it again, after a login where that is needed",
+}
 
 
 @dataclass(frozen=True)
@@ -25,9 +38,17 @@ class Header:
     """What a safetensors file says that it holds; its shapes are PyTorch's."""
 
     file: Path
-    shapes: Mapping[str, tuple[int, ...]]
-    kinds: Mapping[str, str]  # F16, F32, ...
+    entries: Mapping[str, Mapping[str, Any]]  # of each tensor: dtype, shape, data_offsets
     metadata: Mapping[str, str]
+
+    @cached_property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return {name: tuple(entry["shape"]) for name, entry in self.entries.items()}
+
+    @cached_property
+    def kinds(self) -> Mapping[str, str]:
+        """F16, F32, ..."""
+        return {name: entry["dtype"] for name, entry in self.entries.items()}
 
     def under(self, prefix: str) -> dict[str, tuple[int, ...]]:
         """The shapes of the tensors whose names begin so, by the rest of their names."""
@@ -46,14 +67,21 @@ def read_header(file: Path) -> Header:
         with file.open("rb") as raw:
             entries = json.loads(raw.read(int.from_bytes(raw.read(8), "little")), object_pairs_hook=_once)
         entries.pop("__metadata__", None)
-        shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
-        return Header(file, shapes, {name: entry["dtype"] for name, entry in entries.items()}, metadata)
+        return Header(file, entries, metadata)
     except FileNotFoundError:
         raise CheckpointError(f"there is no file {str(file)!r}") from None
     except OSError as error:
         raise CheckpointError(f"{file} can't be read ({error.strerror or error})") from None
     except (SafetensorError, ValueError, RecursionError) as error:
-        raise damaged(file, error) from None
+        raise _something_else(file) or damaged(file, error) from None
+
+
+def _something_else(file: Path) -> CheckpointError | None:
+    """The sentence about a file of another kind, known by how it begins."""
+    with file.open("rb") as opened:
+        begins = opened.read(24)
+    said = next((said for magic, said in _OTHERS.items() if begins.startswith(magic)), None)
+    return CheckpointError(f"{file} {said.format(convert=CONVERT)}") if said else None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -64,25 +92,29 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def open_tensors(file: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
-    """The tensors of a safetensors file, not yet read, and its metadata; 8-bit floats (e4m3) as float16, to be exact.
+def open_tensors(file: Path, under: str = "") -> tuple[dict[str, mx.array], dict[str, str]]:
+    """The tensors of a safetensors file whose names begin so, not yet read where MLX can read them, and its metadata.
 
-    Raises CheckpointError for a damaged file, and for kinds of numbers that are not read here.
+    8-bit floats are float16, which is exact, or float32 where they have scales; 64-bit floats are float32. Raises
+    CheckpointError for a damaged file, and for kinds of numbers that are not read here.
     """
     header = read_header(file)
-    kinds = sorted({kind for kind in header.kinds.values() if kind.startswith(UNREADABLE) and kind != FP8})
-    if kinds:
-        raise CheckpointError(
-            f"{file} holds numbers of kind {', '.join(kinds)}: name a checkpoint of fp32, fp16, bf16 or fp8 (e4m3)"
-        )
+    check_numbers(header)
     try:
-        tensors: dict[str, mx.array] = mx.load(str(file), format="safetensors")  # type: ignore[assignment]
+        tensors = load_tensors(file, header.entries, under)
     except (RuntimeError, ValueError) as error:
         raise damaged(file, error) from None
-    for name, kind in header.kinds.items():
-        if kind == FP8:
-            tensors[name] = mx.from_fp8(tensors[name], dtype=mx.float16)
-    return tensors, dict(header.metadata)
+    return dequantized(tensors, scales_of(file, header.entries, header.metadata)), dict(header.metadata)
+
+
+def check_numbers(header: Header) -> None:
+    """Raise CheckpointError for kinds of numbers that are not read here, and for forms of them."""
+    kinds = sorted({kind for kind in header.kinds.values() if kind.startswith(UNREADABLE)} - {E4M3, E5M2})
+    if kinds:
+        raise CheckpointError(
+            f"{header.file} holds numbers of kind {', '.join(kinds)}: name a checkpoint of fp32, fp16, bf16 or fp8"
+        )
+    scales_of(header.file, header.entries, header.metadata)
 
 
 class Tensor(NamedTuple):

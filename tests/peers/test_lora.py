@@ -16,6 +16,7 @@ from families import sd1, xl
 from outputs import inputs
 from peft import LoHaConfig, LoKrConfig, LoraConfig, get_peft_model, get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel
 
 from stable_diffusion import StableDiffusion
 from tests.nets import relative_error
@@ -110,6 +111,61 @@ def test_peft(kind: str, folder: Path, tmp_path: Path) -> None:
     net.eval()
     check(folder, tmp_path / "adapter_model.safetensors", theirs(net.base_model.model, folder))
     check(folder, tmp_path, theirs(net.base_model.model, folder))  # a folder stands for the one file in it
+
+
+# cloneofsimo's first dialect
+
+CHANGED = {"CrossAttention": "Attention", "Attention": "Attention", "GEGLU": "GEGLU", "CLIPAttention": "CLIPAttention"}
+
+
+def counted_layers(net: torch.nn.Module, classes: list[str]) -> list[torch.nn.Linear]:
+    """The linear layers inside modules of these classes, in PyTorch's order of modules.
+
+    A block's modules come in another order today than in the diffusers of early 2023, where the feed-forward part was
+    made between the two attentions; and the middle was, and is, made after the way up.
+    """
+    known = {CHANGED[name] for name in classes}
+    blocks = [m for m in net.modules() if type(m).__name__ == "BasicTransformerBlock"]
+    roots = [[m.attn1, m.ff, m.attn2] for m in blocks] or [[net]]
+    return [
+        layer
+        for parts in roots
+        for part in parts
+        for module in part.modules()
+        if type(module).__name__ in known
+        for layer in module.modules()
+        if isinstance(layer, torch.nn.Linear)
+    ]
+
+
+@pytest.mark.parametrize("classes", [["CrossAttention", "Attention", "GEGLU"], ["CrossAttention", "Attention"]])
+def test_the_first_dialect_counts_layers_in_pytorchs_order(classes: list[str], folder: Path, tmp_path: Path) -> None:
+    net, state = torch_unet(folder), {}
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for i, layer in enumerate(counted_layers(net, classes)):
+            up, down = (0.3 * torch.randn(shape, generator=generator) for shape in
+                        ((layer.out_features, 2), (2, layer.in_features)))  # fmt: skip
+            layer.weight += up @ down
+            state |= {f"unet:{i}:up": up, f"unet:{i}:down": down}
+    save_file(state, tmp_path / "a.safetensors", {"unet": json.dumps(classes)})
+    check(folder, tmp_path / "a.safetensors", theirs(net, folder))
+
+
+def test_the_first_dialect_counts_a_text_encoders_layers_in_pytorchs_order(folder: Path, tmp_path: Path) -> None:
+    net, state = CLIPTextModel.from_pretrained(folder / "text_encoder"), {}
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for i, layer in enumerate(counted_layers(net, ["CLIPAttention"])):
+            up, down = (0.3 * torch.randn(16, 2, generator=generator), 0.3 * torch.randn(2, 16, generator=generator))
+            layer.weight += up @ down
+            state |= {f"text_encoder:{i}:up": up, f"text_encoder:{i}:down": down}
+    save_file(state, tmp_path / "a.safetensors", {"text_encoder": '["CLIPAttention"]'})
+    sd = StableDiffusion(str(folder), float16=False, loras=[tmp_path / "a.safetensors"])
+    ids = np.arange(77)[None] % 50
+    with torch.no_grad():
+        wanted = net(torch.from_numpy(ids)).last_hidden_state.numpy()
+    assert relative_error(np.array(sd.text_encoder(mx.array(ids)).last_hidden_state), wanted) < 1e-5
 
 
 # lycoris

@@ -25,6 +25,7 @@ from families import FAMILIES, sd1
 from PIL import Image
 
 from stable_diffusion import Settings, StableDiffusion
+from stable_diffusion.diffusion.denoiser import Denoiser
 from stable_diffusion.diffusion.schedule import NoiseSchedule
 from tests.nets import relative_error
 
@@ -59,8 +60,8 @@ def theirs(pipeline: Any, settings: Settings, noise: np.ndarray, **more: Any) ->
     return output.images.permute(0, 2, 3, 1).numpy()
 
 
-def ours(folder: Path, settings: Settings, noise: np.ndarray, **more: Any) -> np.ndarray:
-    sd = StableDiffusion(str(folder), float16=False)
+def ours(folder: Path, settings: Settings, noise: np.ndarray, predicts: str | None = None, **more: Any) -> np.ndarray:
+    sd = StableDiffusion(str(folder), float16=False, prediction=predicts)
     return np.array(list(sd.sample(replace(settings, n_images=len(noise)), noise=mx.array(noise), **more))[-1].x)
 
 
@@ -93,6 +94,42 @@ def test_text_to_image_ends_where_diffusers_ends(solver: str, family: str, tmp_p
     start = noise * (sigma / (1 + sigma**2) ** 0.5 if pipeline.scheduler.init_noise_sigma == 1 else 1)
     error = relative_error(ours(folder, settings, noise), theirs(pipeline, settings, start.astype(np.float32)))
     assert error < 1e-4, error
+
+
+@pytest.mark.parametrize(("family", "steps"), [("sd1", 5), ("sd1", 1), ("xl", 5), ("xl", 1)])
+@pytest.mark.parametrize("solver", ["euler", "ddim"])
+def test_a_net_that_predicts_the_clean_picture_ends_where_diffusers_ends(
+    solver: str, family: str, steps: int, tmp_path: Path
+) -> None:
+    """As the one-step SDXL-Lightning does, with the level of the last step as its start."""
+    choice, scheduler, options = SOLVERS[solver]
+    folder, noise = FAMILIES[family](tmp_path / family, 27), noise_for()
+    kind = StableDiffusionXLPipeline if family == "xl" else StableDiffusionPipeline
+    more: dict[str, Any] = {} if family == "xl" else {"safety_checker": None}
+    pipeline = quiet(kind.from_pretrained(folder, **more))
+    options = {**options, "prediction_type": "sample"} | ({"clip_sample": False} if solver == "ddim" else {})
+    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **options)
+    settings = replace(SETTINGS, **choice, steps=steps)
+    sigma = StableDiffusion(str(folder), float16=False).schedule.sigma_max
+    start = noise * (sigma / (1 + sigma**2) ** 0.5 if solver == "ddim" else 1)
+    wanted = theirs(pipeline, settings, start.astype(np.float32))
+    assert relative_error(ours(folder, settings, noise, predicts="sample"), wanted) < 1e-5
+
+
+@pytest.mark.parametrize("t", [999, 749, 500, 21, 0])
+def test_the_clean_picture_that_is_predicted_is_diffusers_number_by_number(t: int) -> None:
+    """pred_original_sample of both schedulers, elementwise, at the net's own input."""
+    rng = np.random.default_rng(t)
+    x, said = (rng.normal(size=(2, 4, 6, 8)).astype(np.float32) for _ in range(2))
+    schedule = NoiseSchedule(prediction_type="sample")
+    ours_ = Denoiser(lambda scaled, time: mx.array(said), schedule)(mx.array(x), schedule.sigmas[t])
+    betas = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "prediction_type": "sample"}
+    for scheduler in (EulerDiscreteScheduler(**betas), DDIMScheduler(**betas, clip_sample=False)):
+        scheduler.set_timesteps(1000)
+        if isinstance(scheduler, EulerDiscreteScheduler):
+            scheduler.scale_model_input(torch.from_numpy(x), torch.tensor(float(t)))
+        found = scheduler.step(torch.from_numpy(said), scheduler.timesteps[999 - t], torch.from_numpy(x))
+        assert np.array_equal(np.array(ours_), found.pred_original_sample.numpy())
 
 
 def test_guidance_rescale_is_diffusers(tmp_path: Path) -> None:
