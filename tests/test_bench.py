@@ -241,13 +241,13 @@ def test_the_page_of_approximations_is_a_table_whose_errors_grow_with_the_steps_
     small = UNetConfig(block_out_channels=(32, 32, 64, 64))
     monkeypatch.setattr(approximations, "UNetConfig", lambda: small)
     monkeypatch.setattr(approximations, "PROMPTS", approximations.PROMPTS[:1])
-    monkeypatch.setattr(approximations, "KINDS", ((2, 0.0), (5, 0.0), (2, 0.5)))
+    monkeypatch.setattr(approximations, "EVERY", (2, 5))
     assert bench.main(["approximations", "--steps", "5", "--rounds", "1", "--side", "16"]) == 0
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in capsys.readouterr().out.splitlines()]
-    assert [row[:2] for row in rows[2:]] == [["2", "0"], ["5", "0"], ["2", "0.5"]]
-    errors = [float(row[2]) for row in rows[2:]]
-    assert 0 < errors[0] < errors[1] and errors[0] < errors[2]
-    assert all(float(cell.removesuffix(" x")) > 0 for row in rows[2:] for cell in row[4:])
+    assert [row[0] for row in rows[2:]] == ["2", "5"]
+    errors = [float(row[1]) for row in rows[2:]]
+    assert 0 < errors[0] < errors[1]
+    assert all(float(cell.removesuffix(" x")) > 0 for row in rows[2:] for cell in row[3:])
 
 
 def test_what_is_said_of_memory_stands_beside_what_was_measured(

@@ -147,7 +147,6 @@ def test_the_size_of_weights_is_known_without_them(model: str, kind: int | str |
         (Fit(None, 4), 4, {}),
         (Fit(1, 1), 1, {}),
         (Fit(2, 3), 3, {"deep_cache": 2}),
-        (Fit(None, 1), 1, {"deep_cache": 2, "merge_tokens": 0.5}),
         (Fit(3, 1), 1, {"prompt": "a AND b", "prompt_syntax": "a1111"}),
     ],
 )

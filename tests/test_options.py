@@ -66,7 +66,6 @@ VALUES = {
     "--start-scale": "unit",
     "--of-batch": "2/4",
     "--step-noise-source": "nvidia",
-    "--merge-tokens": "0.5",
 }
 LISTED = {"--lora": "[('8', 1.0, 1.0, None)]", "--embedding": "[('8', None)]"}  # what 8 is to them
 

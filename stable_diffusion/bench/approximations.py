@@ -25,51 +25,49 @@ PROMPTS = (
     "a pencil sketch of a meadow in the fog, trees",
     "a poster of mountains in the snow by day",
 )
-KINDS: tuple[tuple[int, float], ...] = ((2, 0.0), (3, 0.0), (5, 0.0), (1, 0.25), (1, 0.5), (1, 0.75), (3, 0.5))
-Way = tuple[bool, float]  # of a call: is it of the whole net, and what share does it merge?
+EVERY = (2, 3, 5)  # steps, one of which is of the whole net
 
 
 def approximations_table(steps: int, rounds: int, side: int) -> Iterator[str]:
     """The lines of a table in markdown. rounds, side: of the large UNet, and of the latents that it is given."""
     sd = StableDiffusion("demo", float16=False)
     sd.ensure_models_are_loaded()
-    kinds, clock = ((1, 0.0), *KINDS), _clock()
-    taken: dict[tuple[int, float], list[float]] = {kind: [] for kind in kinds}
-    wrong: dict[tuple[int, float], list[float]] = {kind: [] for kind in kinds}
+    clock = _clock()
+    taken: dict[int, list[float]] = {every: [] for every in (1, *EVERY)}
+    wrong: dict[int, list[float]] = {every: [] for every in EVERY}
     for prompt in PROMPTS:
         exact = None
-        for every, merge in kinds:
-            asked = Settings(prompt=prompt, seed=1, steps=steps, deep_cache=every, merge_tokens=merge)
+        for every in taken:
             start = clock()
-            *_, last = sd.sample(asked)
-            taken[every, merge].append(clock() - start)
+            *_, last = sd.sample(Settings(prompt=prompt, seed=1, steps=steps, deep_cache=every))
+            taken[every].append(clock() - start)
             picture = sd.decode(last.x)
-            exact = picture if exact is None else exact
-            wrong[every, merge].append(float(mx.square(picture - exact).mean()))
+            if exact is None:
+                exact = picture
+            else:
+                wrong[every].append(float(mx.square(picture - exact).mean()))
     large = _seconds(_calls(side), rounds)
-    yield "| `deep_cache` | `merge_tokens` | error, of 255 | PSNR | the demo | SD 1.5 |"
-    yield "|---" * 6 + "|"
-    for every, merge in KINDS:
-        error = math.sqrt(sum(wrong[every, merge]) / len(PROMPTS))
-        demo = median(whole / near for whole, near in zip(taken[1, 0.0], taken[every, merge], strict=True))
-        step = (large[True, merge] + (every - 1) * large.get((False, merge), 0.0)) / every
-        faster = f"{demo:.2f} x | {large[True, 0.0] / step:.2f} x"
-        yield f"| {every} | {merge:g} | {255 * error:.1f} | {-20 * math.log10(error):.1f} dB | {faster} |"
+    yield "| `deep_cache` | error, of 255 | PSNR | the demo | SD 1.5 |"
+    yield "|---" * 5 + "|"
+    for every in EVERY:
+        error = math.sqrt(sum(wrong[every]) / len(PROMPTS))
+        demo = median(whole / near for whole, near in zip(taken[1], taken[every], strict=True))
+        step = (large["whole"] + (every - 1) * large["outermost"]) / every
+        faster = f"{demo:.2f} x | {large['whole'] / step:.2f} x"
+        yield f"| {every} | {255 * error:.1f} | {-20 * math.log10(error):.1f} dB | {faster} |"
 
 
-def _calls(side: int) -> dict[Way, Callable[[], Any]]:
-    """The calls of a guided step of one picture that the kinds are made of."""
+def _calls(side: int) -> dict[str, Callable[[], Any]]:
+    """The calls of a guided step of one picture: of the whole net, and of its outermost layer."""
     unet = UNet2DConditionModel(UNetConfig())
     x, context, t = mx.random.normal((2, side, side, 4)), mx.random.normal((2, 77, 768)), mx.array([500.0, 500.0])
     deep = spread(partial(unet.nearly, keep=True))(x, t, context=context)[..., 4:]
     mx.eval(deep)
 
-    def call(is_whole: bool, merge: float) -> None:
-        more = {"context": context} if is_whole else {"context": context, "deep": deep}
-        mx.eval(spread(partial(unet.nearly, merge=merge))(x, t, **more))
+    def call(**more: mx.array) -> None:
+        mx.eval(spread(unet.nearly)(x, t, context=context, **more))
 
-    ways = {(True, 0.0), *((True, merge) for _, merge in KINDS), *((False, merge) for n, merge in KINDS if n > 1)}
-    return {way: partial(call, *way) for way in sorted(ways)}
+    return {"whole": call, "outermost": partial(call, deep=deep)}
 
 
 def _seconds(works: Mapping[Any, Callable[[], Any]], rounds: int) -> dict[Any, float]:

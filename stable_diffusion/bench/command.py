@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     page.add_argument("kinds", nargs="*", type=kind, metavar="BITS", help="(default: all but 2 and 3)")
     about = "what each kind of layer costs, in the first of BITS (default: 4)"
     page.add_argument("--layers", action="store_true", help=about)
-    page = pages.add_parser("approximations", help="what --deep-cache and --merge-tokens do to pictures, and save")
+    page = pages.add_parser("approximations", help="what --deep-cache does to pictures, and saves")
     counts = {"steps": (20, "of the demo's pictures"), "rounds": (5, "to measure"), "side": (32, "of SD 1.5's latents")}
     for name, (count, about) in counts.items():
         page.add_argument(f"--{name}", type=COUNT, default=count, metavar="N", help=f"{about} (default: {count})")

@@ -11,7 +11,6 @@ from .attention import Attention
 from .convolution import Conv2d, Downsample2D, Upsample2D
 from .elementwise import geglu
 from .layers import ResnetBlock2D
-from .merging import merging
 from .norm import GroupNorm
 
 NUMBERS = 4096 * 320  # of tokens that a CPU takes through a transformer block at once
@@ -87,33 +86,19 @@ class BasicTransformerBlock(nn.Module):
         self.norm3 = nn.LayerNorm(dim)
         self.ff = FeedForward(dim)
 
-    def __call__(
-        self, x: mx.array, context: mx.array, picture: tuple[int, int] | None = None, merge: float = 0.0
-    ) -> mx.array:
-        """x (B, N, dim), context (B, M, context_dim) -> (B, N, dim).
-
-        merge: a share of the tokens, of a picture (H, W), that self-attention takes together: see `merging`.
-        """
+    def __call__(self, x: mx.array, context: mx.array) -> mx.array:
+        """x (B, N, dim), context (B, M, context_dim) -> (B, N, dim)."""
         y, told = rowwise(self.norm1, x), self.attn2.seen(context)
-        fewer = merging(x, picture, merge) if merge and picture is not None else None
-        if fewer is not None:
-            y = fewer.merged(y)
         own = self.attn1.seen(y)
 
-        def onwards(x: mx.array, found: mx.array) -> mx.array:
-            x = x + found
+        def tokens(x: mx.array, y: mx.array) -> mx.array:
+            x = x + self.attn1.look(y, *own)
             x = x + self.attn2.look(self.norm2(x), *told)
             return x + self.ff(self.norm3(x))
 
-        def tokens(x: mx.array, y: mx.array) -> mx.array:
-            return onwards(x, self.attn1.look(y, *own))
-
         N = x.shape[1]
         size = -(-N // even(max(len(lanes()), -(-x.size // NUMBERS)))) if on_cpu() else N
-        if fewer is None:
-            return rowwise(tokens, x, y, size=size)
-        found = rowwise(lambda piece: self.attn1.look(piece, *own), y, size=size)
-        return rowwise(onwards, x, fewer.unmerged(found), size=size)
+        return rowwise(tokens, x, y, size=size)
 
 
 class Transformer2DModel(nn.Module):
@@ -127,13 +112,13 @@ class Transformer2DModel(nn.Module):
         self.transformer_blocks = [BasicTransformerBlock(dim, heads, context_dim, upcast) for _ in range(layers)]
         self.proj_out = nn.Linear(dim, dim)
 
-    def __call__(self, x: mx.array, context: mx.array, merge: float = 0.0) -> mx.array:
-        """x (B, H, W, C), context (B, N, context_dim) -> (B, H, W, C); merge: as in the blocks."""
+    def __call__(self, x: mx.array, context: mx.array) -> mx.array:
+        """x (B, H, W, C), context (B, N, context_dim) -> (B, H, W, C)."""
         B, H, W, C = x.shape
         norm = self.norm.of(x)
         y = rowwise(lambda part: self.proj_in(norm(part)), x).reshape(B, H * W, C)
         for block in self.transformer_blocks:
-            y = block(y, context, (H, W), merge)
+            y = block(y, context)
         return rowwise(lambda x, y: x + self.proj_out(y), x, y.reshape(B, H, W, C))
 
 
@@ -150,10 +135,10 @@ class UNetBlock(nn.Module):
         if all(depths := config.depths(level, up)):
             self.attentions = [_transformer(level, depth, config) for depth in depths]
 
-    def layer(self, j: int, x: mx.array, time: mx.array, context: mx.array, merge: float) -> mx.array:
+    def layer(self, j: int, x: mx.array, time: mx.array, context: mx.array) -> mx.array:
         """The j-th residual block and its transformer: x (B, H, W, in) -> (B, H, W, out)."""
         x = self.resnets[j](x, time)
-        return self.attentions[j](x, context, merge) if "attentions" in self else x
+        return self.attentions[j](x, context) if "attentions" in self else x
 
 
 def _transformer(level: int, depth: int, config: UNetConfig) -> Transformer2DModel:
@@ -177,15 +162,13 @@ class DownBlock(UNetBlock):
         if level < len(config.block_out_channels) - 1:
             self.downsamplers = [Downsample2D(out, padding=1)]
 
-    def __call__(
-        self, x: mx.array, time: mx.array, context: mx.array, skips: list[mx.array], merge: float = 0.0
-    ) -> mx.array:
+    def __call__(self, x: mx.array, time: mx.array, context: mx.array, skips: list[mx.array]) -> mx.array:
         """x (B, H, W, in), time (B, D), context (B, N, context_dim) -> (B, ceil(H / 2), ceil(W / 2), out).
 
         Adds what it makes to skips; the last level keeps H and W.
         """
         for j in range(len(self.resnets)):
-            x = self.layer(j, x, time, context, merge)
+            x = self.layer(j, x, time, context)
             skips.append(x)
         if "downsamplers" in self:
             x = self.downsamplers[0](x)
@@ -234,7 +217,6 @@ class UpBlock(UNetBlock):
         time: mx.array,
         context: mx.array,
         skips: list[mx.array],
-        merge: float = 0.0,
         layers: slice = slice(None),
     ) -> mx.array:
         """x (B, H, W, in), time (B, D), context (B, N, context_dim) -> (B, 2 H or 2 H - 1, 2 W or 2 W - 1, out).
@@ -242,7 +224,7 @@ class UpBlock(UNetBlock):
         Takes what it needs from the end of skips; the first level keeps H and W. layers: those that are run.
         """
         for j in range(len(self.resnets))[layers]:
-            x = self.layer(j, mx.concatenate([x, skips.pop()], axis=-1), time, context, merge)
+            x = self.layer(j, mx.concatenate([x, skips.pop()], axis=-1), time, context)
         if "upsamplers" in self:
             _, H, W, _ = skips[-1].shape
             x = self.upsamplers[0](x, size=(H, W))
@@ -300,14 +282,12 @@ class UNet2DConditionModel(nn.Module):
         *,
         deep: mx.array | None = None,
         keep: bool = False,
-        merge: float = 0.0,
     ) -> mx.array:
-        """The same with two approximations; with neither it is the same to the bit.
+        """The same with an approximation; without it, it is the same to the bit.
 
         DeepCache (Ma et al. 2023, 2312.00858), at its outermost branch: with keep, the deep feature that the last layer
         is given stands behind the out_channels; with one of another time as deep (B, H, W, C), the first convolution
-        and the last layer alone are run. merge: the share of the tokens, from 0 to 0.75, that self-attention at the
-        widest level takes together with others; see `merging`.
+        and the last layer alone are run.
         """
         time = self.time_embedding(self._embed(t, self.config.block_out_channels[0], x.dtype), time_cond)
         if "add_embedding" in self:
@@ -320,20 +300,14 @@ class UNet2DConditionModel(nn.Module):
 
         x = self.conv_in(x)  # (B, H, W, C of the widest level)
         skips, last = [x], self.up_blocks[-1]
-        shares = [merge if level == self.widest else 0.0 for level in range(len(self.up_blocks))]
         if deep is None:
-            for down, share in zip(self.down_blocks, shares, strict=True):
-                x = down(x, time, context, skips, share)
+            for down in self.down_blocks:
+                x = down(x, time, context, skips)
             if "mid_block" in self:
                 x = self.mid_block(x, time, context)
-            for up, share in zip(self.up_blocks[:-1], reversed(shares[1:]), strict=True):
-                x = up(x, time, context, skips, share)
-            deep = last(x, time, context, skips, shares[0], slice(0, -1))
-        x = last(deep, time, context, skips, shares[0], slice(-1, None))
+            for up in self.up_blocks[:-1]:
+                x = up(x, time, context, skips)
+            deep = last(x, time, context, skips, slice(0, -1))
+        x = last(deep, time, context, skips, slice(-1, None))
         x = self.conv_out(x, self.conv_norm_out.with_silu(x))
         return mx.concatenate([x, deep], axis=-1) if keep else x
-
-    @property
-    def widest(self) -> int:
-        """The level of the widest picture in which places attend to each other; 0 is the widest of all."""
-        return next((i for i, block in enumerate(self.down_blocks) if "attentions" in block), 0)

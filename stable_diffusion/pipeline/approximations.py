@@ -1,4 +1,4 @@
-"""Runs that take less than the whole UNet in every step: deep features used again, and tokens merged.
+"""Runs that take less than the whole UNet in every step: deep features used again.
 
 Each row of a call keeps to its own run's settings, and finds what its own run kept, whoever else is in the call.
 """
@@ -45,7 +45,7 @@ class Approximations:
 
     @property
     def wanted(self) -> bool:
-        return any(run.settings.deep_cache > 1 or run.settings.merge_tokens for run in self.runs)
+        return any(run.settings.deep_cache > 1 for run in self.runs)
 
     def moved(self, which: int) -> None:
         """A run has taken a step."""
@@ -58,7 +58,7 @@ class Approximations:
 
         def predict(x: mx.array, t: mx.array, seat: mx.array, **told: mx.array) -> mx.array:
             places = _places(seat)
-            alike: dict[tuple[float, bool, bool], list[int]] = {}
+            alike: dict[tuple[bool, bool], list[int]] = {}
             for row, (number, _) in enumerate(places):
                 alike.setdefault(self._way(number // 2), []).append(row)
             parts = [self._part(unet, x, t, told, places, *group) for group in alike.items()]
@@ -69,11 +69,11 @@ class Approximations:
 
         return predict
 
-    def _way(self, which: int) -> tuple[float, bool, bool]:
-        """How a run's next call goes: the share that is merged, whether it reuses, and whether it keeps for later."""
+    def _way(self, which: int) -> tuple[bool, bool]:
+        """How a run's next call goes: whether it reuses, and whether it keeps for later."""
         s = self.runs[which].settings
         reuses = self._taken[which] % s.deep_cache > 0
-        return s.merge_tokens, reuses, s.deep_cache > 1 and not reuses
+        return reuses, s.deep_cache > 1 and not reuses
 
     def _part(
         self,
@@ -82,17 +82,17 @@ class Approximations:
         t: mx.array,
         told: Conditioning,
         places: Sequence[Place],
-        way: tuple[float, bool, bool],
+        way: tuple[bool, bool],
         rows: Sequence[int],
     ) -> mx.array:
         """What the rows of a call that go one way come to."""
-        merge, reuses, keeps = way
+        reuses, keeps = way
         if len(rows) < x.shape[0]:
             at = mx.array(list(rows))
             x, t, told = x[at], t[at], {name: array[at] for name, array in told.items()}
         if reuses:
             told = {**told, "deep": mx.concatenate([self._kept[places[row]] for row in rows])}
-        y = unet(x, t, merge=merge, keep=keeps, **told)
+        y = unet(x, t, keep=keeps, **told)
         if keeps:
             channels = self.runs[0].shape[2]
             for k, row in enumerate(rows):

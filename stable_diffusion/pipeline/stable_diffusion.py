@@ -289,8 +289,8 @@ class StableDiffusion(Nets):
             unet = spread(lambda x, t, **more: self._net(runs)(x.astype(self.dtype), t, **more))
             return estimate_of(runs, in_parts(unet, at_once), told, self.schedule, channels)
 
-        def net(x: mx.array, t: mx.array, merge: float, keep: bool, **more: mx.array) -> mx.array:
-            return done(lambda: self._net(runs).nearly(x.astype(self.dtype), t, keep=keep, merge=merge, **more))
+        def net(x: mx.array, t: mx.array, keep: bool, **more: mx.array) -> mx.array:
+            return done(lambda: self._net(runs).nearly(x.astype(self.dtype), t, keep=keep, **more))
 
         return estimate_of(runs, approximations.net(in_parts(net, at_once)), seated(told), self.schedule, channels)
 
