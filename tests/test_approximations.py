@@ -9,7 +9,8 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from stable_diffusion import Settings, StableDiffusion, parallel
+from stable_diffusion import Settings, StableDiffusion
+from stable_diffusion.compute.streams import _Here
 from stable_diffusion.diffusion.schedule import deviation
 from stable_diffusion.models.unet import UNet2DConditionModel
 from stable_diffusion.pipeline import Run
@@ -71,7 +72,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
         return nearly(self, x, *arrays, **more)
 
     monkeypatch.setattr(UNet2DConditionModel, "nearly", counted)
-    monkeypatch.setattr("stable_diffusion.parallel.lanes", lambda: (mx.default_stream(mx.default_device()),))
+    monkeypatch.setattr("stable_diffusion.compute.streams.lanes", lambda: (mx.default_stream(mx.default_device()),))
     return found
 
 
@@ -167,7 +168,7 @@ def test_prompts_that_change_and_several_at_once_keep_their_own(sd: StableDiffus
 def test_rows_on_streams_of_their_own_find_theirs(sd: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = [replace(SETTINGS, seed=k, deep_cache=2, cfg=4) for k in range(2)]
     alone = ends(sd, settings)
-    monkeypatch.setattr(parallel, "cores", lambda: 3)
-    monkeypatch.setattr(parallel, "_here", parallel._Here())
+    monkeypatch.setattr("stable_diffusion.compute.streams.cores", lambda: 3)
+    monkeypatch.setattr("stable_diffusion.compute.streams._here", _Here())
     for one, other in zip(ends(sd, settings), alone, strict=True):
         assert largest_difference(one, other) < 1e-4

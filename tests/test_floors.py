@@ -13,8 +13,8 @@ FILES = [*sorted(PACKAGE.rglob("*.py")), *SCRIPTS]
 # From the ground up; what stands on one floor is strangers to one another.
 FLOORS: list[set[str]] = [
     {"values"},
-    {"config", "settings", "backend", "cache", "devices", "parallel", "version"},
-    {"prompts", "diffusion", "pictures"},
+    {"config", "settings", "backend", "cache", "devices", "version"},
+    {"compute", "prompts", "diffusion", "pictures"},
     {"presets", "models"},
     {"weights", "exchange"},
     {"pipeline"},

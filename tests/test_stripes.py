@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stable_diffusion import StableDiffusion
+from stable_diffusion.compute.norm import GroupNorm
+from stable_diffusion.compute.streams import done, spread
 from stable_diffusion.config import TinyVAEConfig
 from stable_diffusion.models import stripes
-from stable_diffusion.models.norm import GroupNorm
 from stable_diffusion.models.stripes import Kept, Stripes, Tiling, through, whole
 from stable_diffusion.models.taesd import TinyAutoencoder
 from stable_diffusion.models.vae import AutoencoderKL
-from stable_diffusion.parallel import done, spread
 
 NETS: dict[str, Callable[[], AutoencoderKL | TinyAutoencoder]] = {
     "demo": lambda: StableDiffusion("demo", float16=False).autoencoder,

@@ -13,9 +13,9 @@ from typing import Any
 
 import mlx.core as mx
 
+from ..compute.streams import on_cpu, spread
 from ..config import UNetConfig
 from ..models.unet import UNet2DConditionModel
-from ..parallel import on_cpu, spread
 from ..pipeline import StableDiffusion
 from ..settings import Settings
 

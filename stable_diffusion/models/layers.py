@@ -3,9 +3,9 @@
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..parallel import rowwise
-from .convolution import Conv2d
-from .norm import GroupNorm
+from ..compute.convolution import Conv2d
+from ..compute.norm import GroupNorm
+from ..compute.streams import rowwise
 
 
 class ResnetBlock2D(nn.Module):

@@ -11,9 +11,9 @@ from typing import Protocol
 
 import mlx.core as mx
 
-from ..parallel import joined
+from ..compute.norm import GroupNorm
+from ..compute.streams import joined
 from .layers import ResnetBlock2D
-from .norm import GroupNorm
 
 Net = Callable[[mx.array], mx.array]
 

@@ -3,8 +3,8 @@
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..compute.convolution import Conv2d, doubled
 from ..config import TinyVAEConfig
-from .convolution import Conv2d, doubled
 from .stripes import Stripes, Tiling, made, through, whole
 
 CERTAIN = -30.0  # log variance of latents that have none; the least that Stable Diffusion's own encoder gives

@@ -5,13 +5,13 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..compute.attention import Attention
+from ..compute.convolution import Conv2d, Downsample2D, Upsample2D
+from ..compute.elementwise import geglu
+from ..compute.norm import GroupNorm
+from ..compute.streams import even, lanes, on_cpu, rowwise
 from ..config import UNetConfig
-from ..parallel import even, lanes, on_cpu, rowwise
-from .attention import Attention
-from .convolution import Conv2d, Downsample2D, Upsample2D
-from .elementwise import geglu
 from .layers import ResnetBlock2D
-from .norm import GroupNorm
 
 NUMBERS = 4096 * 320  # of tokens that a CPU takes through a transformer block at once
 

@@ -6,11 +6,11 @@ from typing import Any, cast
 
 import mlx.core as mx
 
+from ..compute.streams import joined
 from ..diffusion.denoiser import Denoiser, Estimate, masked
 from ..diffusion.guidance import ChangingGuide, Guide, guided
 from ..diffusion.schedule import NoiseSchedule
 from ..diffusion.walk import DenoiseRows
-from ..parallel import joined
 from .run import Run
 
 

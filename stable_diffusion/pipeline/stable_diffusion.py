@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..compute.streams import done, one_at_a_time, spread, step_by_step
 from ..config import TILES
 from ..diffusion.noising import Inversion, NoisingKind
 from ..diffusion.plan import Plan
@@ -17,7 +18,6 @@ from ..diffusion.steps import FrameKind
 from ..diffusion.walk import DenoiseRows, lockstep
 from ..models.taesd import TinyAutoencoder
 from ..models.unet import UNet2DConditionModel
-from ..parallel import done, one_at_a_time, spread, step_by_step
 from ..pictures.images import Picture, enlarged, to_picture
 from ..presets import DEFAULT_MODEL
 from ..settings import CompleteSettings, Settings

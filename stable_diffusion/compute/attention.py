@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..parallel import cut, each, joined, on_cpu, rowwise, shared_out
 from .elementwise import LOG2_E, exp2
+from .streams import cut, each, joined, on_cpu, rowwise, shared_out
 
 # Widths of a head that MLX's fused attention takes on Metal in every version from 0.31 on (from its sources; a narrower
 # one is filled up with zeros), and on CUDA, where it is cuDNN's, up to the last of them.

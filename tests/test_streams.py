@@ -6,14 +6,26 @@ import threading
 import mlx.core as mx
 import pytest
 
-from stable_diffusion import Settings, StableDiffusion, parallel
-from stable_diffusion.parallel import cores, cut, done, each, even, joined, lanes, rowwise, shared_out, spread
+from stable_diffusion import Settings, StableDiffusion
+from stable_diffusion.compute.streams import (
+    _Here,
+    cores,
+    cut,
+    done,
+    each,
+    even,
+    joined,
+    lanes,
+    rowwise,
+    shared_out,
+    spread,
+)
 
 
 @pytest.fixture(params=[1, 2, 5])
 def streams(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(parallel, "cores", lambda: request.param)
-    monkeypatch.setattr(parallel, "_here", parallel._Here())
+    monkeypatch.setattr("stable_diffusion.compute.streams.cores", lambda: request.param)
+    monkeypatch.setattr("stable_diffusion.compute.streams._here", _Here())
     return int(request.param)
 
 
@@ -122,7 +134,7 @@ def test_a_run_is_the_same_on_any_number_of_streams(monkeypatch: pytest.MonkeyPa
     asked = Settings(prompt="a house in the hills, photo", seed=3, n_images=3, steps=1)
     pictures = []
     for streams in (1, 2, 5):
-        monkeypatch.setattr(parallel, "cores", lambda streams=streams: streams)
-        monkeypatch.setattr(parallel, "_here", parallel._Here())
+        monkeypatch.setattr("stable_diffusion.compute.streams.cores", lambda streams=streams: streams)
+        monkeypatch.setattr("stable_diffusion.compute.streams._here", _Here())
         pictures.append(sd.txt2img(asked))
     assert all(float(mx.abs(other - pictures[0]).max()) < 1e-4 for other in pictures[1:])

@@ -6,7 +6,7 @@ from itertools import pairwise
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..parallel import each, even, joined, lanes, on_cpu
+from .streams import each, even, joined, lanes, on_cpu
 
 # On a CPU: the numbers that a stripe of the picture may be unrolled to, and those that are worth a thread of their own,
 # where a stripe is a few operations, and where it is eighty.
