@@ -9,6 +9,7 @@ import pytest
 from stable_diffusion import Settings, StableDiffusion
 from stable_diffusion.compute.streams import (
     _Here,
+    by_rows,
     cores,
     cut,
     done,
@@ -16,7 +17,6 @@ from stable_diffusion.compute.streams import (
     even,
     joined,
     lanes,
-    rowwise,
     shared_out,
     spread,
 )
@@ -58,11 +58,21 @@ def test_pieces_share_the_streams_and_leave_them_as_they_were(streams: int, coun
         assert all(len(mine) == 1 for mine in seen)
 
 
-@pytest.mark.parametrize("size", [None, 1, 3, 100])
-@pytest.mark.parametrize("numbers", [1, 2**15])
-def test_rows_are_worked_on_in_pieces_and_put_together(streams: int, size: int | None, numbers: int) -> None:
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize(("numbers", "at_once"), [(1, 100), (2**15, 2**20), (2**15, 2**15), (1, 1)])
+def test_rows_are_worked_on_in_pieces_and_put_together(
+    streams: int, long: bool, numbers: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stable_diffusion.compute.streams.AT_ONCE", at_once)
     x = mx.arange(2 * 7 * numbers).reshape(2, 7, numbers)
-    assert mx.array_equal(rowwise(lambda a, b: a + 2 * b, x, x, size=size), 3 * x)
+    most: list[int] = []
+
+    def work(a: mx.array, b: mx.array) -> mx.array:
+        most.append(a.size)
+        return a + 2 * b
+
+    assert mx.array_equal(by_rows(work, x, x, long=long), 3 * x)
+    assert max(most) <= max(at_once, 2 * numbers) or not (long or numbers > 1)
 
 
 def test_much_is_shared_out_among_all_streams_and_little_is_left_together(streams: int) -> None:

@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import mlx.core as mx
 
 SHARED = 2**15  # numbers from which on rows are shared out
+AT_ONCE = 4096 * 320  # and that a piece of them has at the most
 
 # What sets the number of a BLAS's threads, and what tells it.
 _BLAS = (
@@ -202,10 +203,15 @@ def shared_out(x: mx.array) -> list[mx.array]:
     return cut(x, -(-x.shape[1] // len(lanes())) if x.size >= SHARED else x.shape[1])
 
 
-def rowwise(work: Callable[..., mx.array], *arrays: mx.array, size: int | None = None) -> mx.array:
-    """`work` that takes every row of arrays (B, N, ...) by itself, done in pieces of size rows, or shared out."""
-    if size is None:
-        size = shared_out(arrays[0])[0].shape[1]
+def by_rows(work: Callable[..., mx.array], *arrays: mx.array, long: bool = False) -> mx.array:
+    """What `work` makes of arrays (B, N, ...), of which it takes every row by itself.
+
+    On a CPU the rows are shared out, and many of them are taken in pieces: what `work` holds on its way is of one.
+    long: it is worth sharing out a few rows too.
+    """
+    x, size = arrays[0], arrays[0].shape[1]
+    if on_cpu() and (long or x.size >= SHARED):
+        size = -(-size // even(max(len(lanes()), -(-x.size // AT_ONCE))))
     return joined(each(work, *(cut(y, size) for y in arrays)), axis=1)
 
 

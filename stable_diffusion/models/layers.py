@@ -3,9 +3,10 @@
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..compute.attention import Function, attention_to
 from ..compute.convolution import Conv2d
 from ..compute.norm import GroupNorm
-from ..compute.streams import rowwise
+from ..compute.streams import by_rows
 
 
 class ResnetBlock2D(nn.Module):
@@ -30,11 +31,45 @@ class ResnetBlock2D(nn.Module):
         if time is not None:
             h = h + self.time_emb_proj(time)[:, None, None, :]
         h = self.conv2(h, self.norm2.with_silu(h))
-        return rowwise(lambda h, x: h + self.shortcut(x), h, x)
+        return by_rows(lambda h, x: h + self.shortcut(x), h, x)
 
     def shortcut(self, x: mx.array) -> mx.array:
         """What is added at the end: x, in out_channels."""
         return self.conv_shortcut(x) if "conv_shortcut" in self else x
+
+
+class Attention(nn.Module):
+    """Multi-head attention (Vaswani et al. 2017), of x to itself or to a context."""
+
+    def __init__(
+        self, dim: int, heads: int, context_dim: int | None = None, bias: bool = False, upcast: bool = False
+    ) -> None:
+        super().__init__()
+        self.to_q = nn.Linear(dim, dim, bias=bias)
+        self.to_k = nn.Linear(context_dim or dim, dim, bias=bias)
+        self.to_v = nn.Linear(context_dim or dim, dim, bias=bias)
+        self.to_out = [nn.Linear(dim, dim)]
+        self._heads = heads
+        self._upcast = upcast
+
+    def _apart(self, y: mx.array) -> mx.array:
+        """(B, N, D) -> (B, heads, N, D / heads)."""
+        y = y.reshape(*y.shape[:2], self._heads, -1).transpose(0, 2, 1, 3)
+        return y.astype(mx.float32) if self._upcast else y  # SD 2.1's scores overflow half precision
+
+    def to(self, context: mx.array) -> Function:
+        """Attention to a context (B, M, context_dim), as a function of any rows of x (B, N, D)."""
+        found = attention_to(context, lambda y: self._apart(self.to_k(y)), lambda y: self._apart(self.to_v(y)))
+
+        def look(x: mx.array) -> mx.array:
+            y = found(self._apart(self.to_q(x)))  # (B, heads, N, D / heads)
+            return self.to_out[0](y.transpose(0, 2, 1, 3).reshape(x.shape).astype(x.dtype))
+
+        return look
+
+    def __call__(self, x: mx.array, context: mx.array | None = None) -> mx.array:
+        """x (B, N, D), context (B, M, context_dim) or None for x itself -> (B, N, D)."""
+        return by_rows(self.to(x if context is None else context), x)
 
 
 class Beside(nn.Module):

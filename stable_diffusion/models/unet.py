@@ -5,15 +5,12 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..compute.attention import Attention
 from ..compute.convolution import Conv2d, Downsample2D, Upsample2D
 from ..compute.elementwise import geglu
 from ..compute.norm import GroupNorm
-from ..compute.streams import even, lanes, on_cpu, rowwise
+from ..compute.streams import by_rows
 from ..config import UNetConfig
-from .layers import ResnetBlock2D
-
-NUMBERS = 4096 * 320  # of tokens that a CPU takes through a transformer block at once
+from .layers import Attention, ResnetBlock2D
 
 
 def sinusoids(t: mx.array, dim: int, flip_sin_to_cos: bool = True, freq_shift: float = 0.0) -> mx.array:
@@ -88,17 +85,15 @@ class BasicTransformerBlock(nn.Module):
 
     def __call__(self, x: mx.array, context: mx.array) -> mx.array:
         """x (B, N, dim), context (B, M, context_dim) -> (B, N, dim)."""
-        y, told = rowwise(self.norm1, x), self.attn2.seen(context)
-        own = self.attn1.seen(y)
+        y = by_rows(self.norm1, x)
+        to_itself, to_text = self.attn1.to(y), self.attn2.to(context)
 
         def tokens(x: mx.array, y: mx.array) -> mx.array:
-            x = x + self.attn1.look(y, *own)
-            x = x + self.attn2.look(self.norm2(x), *told)
+            x = x + to_itself(y)
+            x = x + to_text(self.norm2(x))
             return x + self.ff(self.norm3(x))
 
-        N = x.shape[1]
-        size = -(-N // even(max(len(lanes()), -(-x.size // NUMBERS)))) if on_cpu() else N
-        return rowwise(tokens, x, y, size=size)
+        return by_rows(tokens, x, y, long=True)
 
 
 class Transformer2DModel(nn.Module):
@@ -116,10 +111,10 @@ class Transformer2DModel(nn.Module):
         """x (B, H, W, C), context (B, N, context_dim) -> (B, H, W, C)."""
         B, H, W, C = x.shape
         norm = self.norm.of(x)
-        y = rowwise(lambda part: self.proj_in(norm(part)), x).reshape(B, H * W, C)
+        y = by_rows(lambda part: self.proj_in(norm(part)), x).reshape(B, H * W, C)
         for block in self.transformer_blocks:
             y = block(y, context)
-        return rowwise(lambda x, y: x + self.proj_out(y), x, y.reshape(B, H, W, C))
+        return by_rows(lambda x, y: x + self.proj_out(y), x, y.reshape(B, H, W, C))
 
 
 class UNetBlock(nn.Module):

@@ -5,11 +5,10 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..compute.attention import Attention
 from ..compute.convolution import Conv2d, Downsample2D, Upsample2D
 from ..compute.norm import GroupNorm
 from ..config import VAEConfig
-from .layers import ResnetBlock2D
+from .layers import Attention, ResnetBlock2D
 from .stripes import Rows, Stripes, Tiling, made, through, whole
 
 EPS = 1e-6  # of every norm in the autoencoder
