@@ -4,12 +4,14 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..compute.attention import Function, attention_to
+from ..compute.chain import Chain, Layer, Residual, Window
 from ..compute.convolution import Conv2d
+from ..compute.elementwise import silu
 from ..compute.norm import GroupNorm
 from ..compute.streams import by_rows
 
 
-class ResnetBlock2D(nn.Module):
+class ResnetBlock2D(Chain):
     """norm, silu, conv, + time, norm, silu, conv, + x (He et al. 2015, as in Ho et al. 2020, appendix B)."""
 
     def __init__(
@@ -25,17 +27,43 @@ class ResnetBlock2D(nn.Module):
         if in_channels != out_channels:
             self.conv_shortcut = nn.Linear(in_channels, out_channels)  # a 1x1 convolution
 
-    def __call__(self, x: mx.array, time: mx.array | None = None) -> mx.array:
-        """x (B, H, W, C), time (B, D) already through silu -> (B, H, W, out_channels)."""
-        h = self.conv1(x, self.norm1.with_silu(x))  # (B, H, W, out_channels)
-        if time is not None:
-            h = h + self.time_emb_proj(time)[:, None, None, :]
-        h = self.conv2(h, self.norm2.with_silu(h))
-        return by_rows(lambda h, x: h + self.shortcut(x), h, x)
+    def links(self, time: mx.array | None = None) -> list[Layer]:
+        """time (B, D), already through silu."""
+        told: list[Layer] = [] if time is None else [lambda h: h + self.time_emb_proj(time)[:, None, None]]
+        return [Residual([self.norm1, silu, self.conv1, *told, self.norm2, silu, self.conv2], self.shortcut)]
 
     def shortcut(self, x: mx.array) -> mx.array:
         """What is added at the end: x, in out_channels."""
         return self.conv_shortcut(x) if "conv_shortcut" in self else x
+
+
+class Downsample2D(nn.Module):
+    """Halve H and W (rounding up) with a strided convolution."""
+
+    window = Window(1, down=2)
+
+    def __init__(self, channels: int, around: bool = True) -> None:
+        """around: the picture is filled up on all sides; else at the right and at the bottom only."""
+        super().__init__()
+        self.conv = Conv2d(channels, channels, 3, stride=2, padding=int(around))
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """x (B, H, W, C) -> (B, ceil(H / 2), ceil(W / 2), C)."""
+        return self.conv(x if self.conv.padding[0] else mx.pad(x, [(0, 0), (0, 1), (0, 1), (0, 0)]))
+
+
+class Upsample2D(nn.Module):
+    """Double H and W by repetition, cut to `size` where a level of odd size is on its way back, and convolve."""
+
+    window = Window(1, up=2)
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = Conv2d(channels, channels, 3, padding=1)
+
+    def __call__(self, x: mx.array, size: tuple[int, int] | None = None) -> mx.array:
+        """x (B, H, W, C), size (2H or 2H - 1, 2W or 2W - 1) -> (B, *size, C)."""
+        return self.conv.of_doubled(x, size)
 
 
 class Attention(nn.Module):

@@ -5,12 +5,13 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..compute.convolution import Conv2d, Downsample2D, Upsample2D
-from ..compute.elementwise import geglu
+from ..compute.chain import run
+from ..compute.convolution import Conv2d
+from ..compute.elementwise import geglu, silu
 from ..compute.norm import GroupNorm
 from ..compute.streams import by_rows
 from ..config import UNetConfig
-from .layers import Attention, ResnetBlock2D
+from .layers import Attention, Downsample2D, ResnetBlock2D, Upsample2D
 
 
 def sinusoids(t: mx.array, dim: int, flip_sin_to_cos: bool = True, freq_shift: float = 0.0) -> mx.array:
@@ -155,7 +156,7 @@ class DownBlock(UNetBlock):
         channels = [(out if j else in_channels, out) for j in range(config.layers_per_block[level])]
         super().__init__(channels, level, False, config)
         if level < len(config.block_out_channels) - 1:
-            self.downsamplers = [Downsample2D(out, padding=1)]
+            self.downsamplers = [Downsample2D(out)]
 
     def __call__(self, x: mx.array, time: mx.array, context: mx.array, skips: list[mx.array]) -> mx.array:
         """x (B, H, W, in), time (B, D), context (B, N, context_dim) -> (B, ceil(H / 2), ceil(W / 2), out).
@@ -304,5 +305,5 @@ class UNet2DConditionModel(nn.Module):
                 x = up(x, time, context, skips)
             deep = last(x, time, context, skips, slice(0, -1))
         x = last(deep, time, context, skips, slice(-1, None))
-        x = self.conv_out(x, self.conv_norm_out.with_silu(x))
+        x = run([self.conv_norm_out, silu, self.conv_out], x)
         return mx.concatenate([x, deep], axis=-1) if keep else x

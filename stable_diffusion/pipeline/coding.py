@@ -8,7 +8,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from ..compute.streams import done, joined
-from ..models.stripes import Tiling
+from ..compute.stripes import Tiling
 from ..models.taesd import TinyAutoencoder
 from ..models.vae import AutoencoderKL
 from .frames import FULL, finite

@@ -10,8 +10,8 @@ from mlx.utils import tree_flatten
 
 from ..backend import memory, trim
 from ..compute.streams import lanes, on_cpu
+from ..compute.stripes import Tiling
 from ..config import TILE, TinyVAEConfig, UNetConfig, VAEConfig
-from ..models.stripes import Tiling
 from ..weights.nets import Description
 from .run import Run
 
