@@ -14,6 +14,7 @@ from stable_diffusion.compute.streams import _Here
 from stable_diffusion.diffusion.schedule import deviation
 from stable_diffusion.models.unet import UNet2DConditionModel
 from stable_diffusion.pipeline import Run
+from stable_diffusion.pipeline.approximations import shallow
 from tests.commands import SD1, made, pixels, same, txt
 from tests.oracles import largest_difference
 
@@ -38,10 +39,8 @@ def by_hand(sd: StableDiffusion, run: Run, every: int) -> mx.array:
     for i, (s, t) in enumerate(pairwise(run.plan.sigmas)):
         given = None if i % every == 0 else deep
         time = mx.array([sd.schedule.t(float(mx.array(s)))])
-        y = sd.unet.nearly(x / deviation(s), time, text.context, deep=given, keep=given is None)
-        if given is None:
-            deep = y[..., 4:]
-        clean = x - s * y[..., :4]
+        y, deep = shallow(sd.unet, x / deviation(s), time, text.context, given)
+        clean = x - s * y
         x = clean + (t / s) * (x - clean)
     return x
 
@@ -56,22 +55,27 @@ def test_a_run_is_the_same_as_by_hand(sd: StableDiffusion, every: int) -> None:
 
 def test_a_feature_of_the_same_moment_is_exact(sd: StableDiffusion) -> None:
     x, t, context = mx.random.normal((2, 8, 8, 4)), mx.array([500.0, 20.0]), mx.random.normal((2, 77, 16))
-    exact, kept = sd.unet(x, t, context), sd.unet.nearly(x, t, context, keep=True)
-    assert mx.array_equal(kept[..., :4], exact)
-    assert mx.array_equal(sd.unet.nearly(x, t, context, deep=kept[..., 4:]), exact)
+    exact, (y, deep) = sd.unet(x, t, context), shallow(sd.unet, x, t, context)
+    assert mx.array_equal(y, exact)
+    assert mx.array_equal(shallow(sd.unet, x, t, context, deep)[0], exact)
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
     """(rows, whole) of every call of the UNet, on one stream."""
     found: list[tuple[int, bool]] = []
-    nearly = UNet2DConditionModel.nearly
+    embed, deep = UNet2DConditionModel.embed, UNet2DConditionModel.deep
 
-    def counted(self: UNet2DConditionModel, x: mx.array, *arrays: Any, **more: Any) -> mx.array:
-        found.append((x.shape[0], more.get("deep") is None))
-        return nearly(self, x, *arrays, **more)
+    def counted(self: UNet2DConditionModel, x: mx.array, *arrays: Any, **more: Any) -> tuple[mx.array, mx.array]:
+        found.append((x.shape[0], False))
+        return embed(self, x, *arrays, **more)
 
-    monkeypatch.setattr(UNet2DConditionModel, "nearly", counted)
+    def whole(self: UNet2DConditionModel, x: mx.array, *arrays: mx.array) -> mx.array:
+        found[-1] = (x.shape[0], True)
+        return deep(self, x, *arrays)
+
+    monkeypatch.setattr(UNet2DConditionModel, "embed", counted)
+    monkeypatch.setattr(UNet2DConditionModel, "deep", whole)
     monkeypatch.setattr("stable_diffusion.compute.streams.lanes", lambda: (mx.default_stream(mx.default_device()),))
     return found
 

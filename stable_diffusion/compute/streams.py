@@ -215,8 +215,11 @@ def by_rows(work: Callable[..., mx.array], *arrays: mx.array, long: bool = False
     return joined(each(work, *(cut(y, size) for y in arrays)), axis=1)
 
 
-def done(make: Callable[[], mx.array]) -> mx.array:
-    """What `make` gives; on a CPU it is calculated here, on all streams, with one thread of the BLAS for each."""
+def done(make: Callable[[], T]) -> T:
+    """What `make` gives, an array or several.
+
+    On a CPU it is calculated here, on all streams, with one thread of the BLAS for each.
+    """
     if not on_cpu():
         return make()
     with _lock, _blas_threads(1):

@@ -207,20 +207,17 @@ class UpBlock(UNetBlock):
         if level > 0:
             self.upsamplers = [Upsample2D(out)]
 
-    def __call__(
-        self,
-        x: mx.array,
-        time: mx.array,
-        context: mx.array,
-        skips: list[mx.array],
-        layers: slice = slice(None),
-    ) -> mx.array:
+    def joined_layer(self, j: int, x: mx.array, skip: mx.array, time: mx.array, context: mx.array) -> mx.array:
+        """The j-th layer, of x (B, H, W, in) beside what the way down kept of its size."""
+        return self.layer(j, mx.concatenate([x, skip], axis=-1), time, context)
+
+    def __call__(self, x: mx.array, time: mx.array, context: mx.array, skips: list[mx.array]) -> mx.array:
         """x (B, H, W, in), time (B, D), context (B, N, context_dim) -> (B, 2 H or 2 H - 1, 2 W or 2 W - 1, out).
 
-        Takes what it needs from the end of skips; the first level keeps H and W. layers: those that are run.
+        Takes what it needs from the end of skips; the first level keeps H and W.
         """
-        for j in range(len(self.resnets))[layers]:
-            x = self.layer(j, mx.concatenate([x, skips.pop()], axis=-1), time, context)
+        for j in range(len(self.resnets)):
+            x = self.joined_layer(j, x, skips.pop(), time, context)
         if "upsamplers" in self:
             _, H, W, _ = skips[-1].shape
             x = self.upsamplers[0](x, size=(H, W))
@@ -247,10 +244,6 @@ class UNet2DConditionModel(nn.Module):
         self.conv_norm_out = GroupNorm(config.norm_num_groups, widths[0], config.norm_eps)
         self.conv_out = Conv2d(widths[0], config.out_channels, 3, padding=1)
 
-    def _embed(self, t: mx.array, dim: int, dtype: mx.Dtype) -> mx.array:
-        # Angles up to 999 need float32: half precision has no fractions above 1024, and few above 512.
-        return sinusoids(t, dim, self.config.flip_sin_to_cos, self.config.freq_shift).astype(dtype)
-
     def __call__(
         self,
         x: mx.array,
@@ -265,45 +258,48 @@ class UNet2DConditionModel(nn.Module):
         XL also takes text_embeds (B, D), the pooled text, and time_ids (B, 6): the original size (H, W), the crop's
         corner (y, x) and the target size (H, W), in pixels. An LCM takes time_cond (B, time_cond_proj_dim).
         """
-        return self.nearly(x, t, context, text_embeds, time_ids, time_cond)
+        x, time = self.embed(x, t, text_embeds, time_ids, time_cond)
+        return self.last(self.deep(x, time, context), x, time, context)
 
-    def nearly(
+    # The three parts of a call. DeepCache (Ma et al. 2023, 2312.00858) takes the second from another time.
+
+    def embed(
         self,
         x: mx.array,
         t: mx.array,
-        context: mx.array,
         text_embeds: mx.array | None = None,
         time_ids: mx.array | None = None,
         time_cond: mx.array | None = None,
-        *,
-        deep: mx.array | None = None,
-        keep: bool = False,
-    ) -> mx.array:
-        """The same with an approximation; without it, it is the same to the bit.
-
-        DeepCache (Ma et al. 2023, 2312.00858), at its outermost branch: with keep, the deep feature that the last layer
-        is given stands behind the out_channels; with one of another time as deep (B, H, W, C), the first convolution
-        and the last layer alone are run.
-        """
-        time = self.time_embedding(self._embed(t, self.config.block_out_channels[0], x.dtype), time_cond)
+    ) -> tuple[mx.array, mx.array]:
+        """The latents after the first convolution (B, H, W, C), and the time and what stands beside it (B, D)."""
+        time = self.time_embedding(self._sinusoids(t, self.config.block_out_channels[0], x.dtype), time_cond)
         if "add_embedding" in self:
             if text_embeds is None or time_ids is None:
                 raise ValueError("this UNet also needs text_embeds and time_ids")
-            sizes = self._embed(time_ids, self.config.addition_time_embed_dim, x.dtype)  # (B, 6, D)
+            sizes = self._sinusoids(time_ids, self.config.addition_time_embed_dim, x.dtype)  # (B, 6, D)
             added = mx.concatenate([text_embeds, sizes.reshape(sizes.shape[0], -1)], axis=-1)
             time = time + self.add_embedding(added)
-        time = nn.silu(time)  # every residual block would do it for itself
+        return self.conv_in(x), nn.silu(time)  # which every residual block would do for itself
 
-        x = self.conv_in(x)  # (B, H, W, C of the widest level)
-        skips, last = [x], self.up_blocks[-1]
-        if deep is None:
-            for down in self.down_blocks:
-                x = down(x, time, context, skips)
-            if "mid_block" in self:
-                x = self.mid_block(x, time, context)
-            for up in self.up_blocks[:-1]:
-                x = up(x, time, context, skips)
-            deep = last(x, time, context, skips, slice(0, -1))
-        x = last(deep, time, context, skips, slice(-1, None))
-        x = run([self.conv_norm_out, silu, self.conv_out], x)
-        return mx.concatenate([x, deep], axis=-1) if keep else x
+    def _sinusoids(self, t: mx.array, dim: int, dtype: mx.Dtype) -> mx.array:
+        # Angles up to 999 need float32: half precision has no fractions above 1024, and few above 512.
+        return sinusoids(t, dim, self.config.flip_sin_to_cos, self.config.freq_shift).astype(dtype)
+
+    def deep(self, x: mx.array, time: mx.array, context: mx.array) -> mx.array:
+        """All layers but the last one: x (B, H, W, C) -> the feature that the last one is given, (B, H, W, C')."""
+        skips: list[mx.array] = []
+        for down in self.down_blocks:
+            x = down(x, time, context, skips)
+        if "mid_block" in self:
+            x = self.mid_block(x, time, context)
+        *ups, widest = self.up_blocks
+        for up in ups:
+            x = up(x, time, context, skips)
+        for j in range(len(widest.resnets) - 1):
+            x = widest.joined_layer(j, x, skips.pop(), time, context)
+        return x
+
+    def last(self, deep: mx.array, x: mx.array, time: mx.array, context: mx.array) -> mx.array:
+        """The last layer, on the deep feature and x (B, H, W, C), and the last convolution: (B, H, W, out_channels)."""
+        x = self.up_blocks[-1].joined_layer(-1, deep, x, time, context)
+        return run([self.conv_norm_out, silu, self.conv_out], x)

@@ -27,7 +27,7 @@ from ..weights.identity import checkpoint_hash
 from ..weights.locate import locate_extra
 from ..weights.nets import open_autoencoder
 from ..weights.parts import Checkpoint
-from .approximations import Approximations, seated
+from .approximations import Approximations, seated, shallow
 from .coding import decoded, encoded
 from .conditioning import guides
 from .estimate import estimate_of, in_parts, repaint_channels
@@ -289,8 +289,8 @@ class StableDiffusion(Nets):
             unet = spread(lambda x, t, **more: self._net(runs)(x.astype(self.dtype), t, **more))
             return estimate_of(runs, in_parts(unet, at_once), told, self.schedule, channels)
 
-        def net(x: mx.array, t: mx.array, keep: bool, **more: mx.array) -> mx.array:
-            return done(lambda: self._net(runs).nearly(x.astype(self.dtype), t, keep=keep, **more))
+        def net(x: mx.array, t: mx.array, **more: mx.array) -> tuple[mx.array, mx.array]:
+            return done(lambda: shallow(self._net(runs), x.astype(self.dtype), t, **more))
 
         return estimate_of(runs, approximations.net(in_parts(net, at_once)), seated(told), self.schedule, channels)
 
