@@ -1,38 +1,13 @@
 #!/usr/bin/env python3
 """Pictures of a prompt that start from a picture."""
 
-import os
-import signal
 import sys
-from contextlib import suppress
-from typing import Any
+
+from txt2image import started
 
 
 def main(argv: list[str] | None = None) -> int:
-    before = signal.getsignal(signal.SIGINT)
-    with suppress(ValueError):  # outside of the main thread, where signals do not come
-        if before is signal.default_int_handler:  # which Python's imports may swallow: they take a second
-            signal.signal(signal.SIGINT, stopped)
-
-    def ready() -> None:
-        with suppress(ValueError):
-            signal.signal(signal.SIGINT, before)
-
-    try:
-        from stable_diffusion.cli.command import image2image
-
-        return image2image(argv, ready)
-    except ImportError as error:  # of what MLX runs on, most likely
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    finally:
-        ready()
-
-
-def stopped(*_: Any) -> None:
-    """End at once: nothing has been begun."""
-    os.write(2, b"stopped\n")
-    os._exit(130)
+    return started("image2image", argv)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,11 @@ from typing import Any
 
 
 def main(argv: list[str] | None = None) -> int:
+    return started("txt2image", argv)
+
+
+def started(name: str, argv: list[str] | None) -> int:
+    """Run a command of the package. It is imported here, so that Ctrl-C and a missing MLX are one line each."""
     before = signal.getsignal(signal.SIGINT)
     with suppress(ValueError):  # outside of the main thread, where signals do not come
         if before is signal.default_int_handler:  # which Python's imports may swallow: they take a second
@@ -19,9 +24,9 @@ def main(argv: list[str] | None = None) -> int:
             signal.signal(signal.SIGINT, before)
 
     try:
-        from stable_diffusion.cli.command import txt2image
+        from stable_diffusion.cli.command import COMMANDS
 
-        return txt2image(argv, ready)
+        return COMMANDS[name](argv, ready)
     except ImportError as error:  # of what MLX runs on, most likely
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from .cli.command import image2image, txt2image
+from .cli import command
 
 
 def _bench(words: list[str]) -> int:
@@ -13,8 +13,7 @@ def _bench(words: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    "txt2image": txt2image,
-    "image2image": image2image,
+    **command.COMMANDS,
     "bench": _bench,
 }
 

@@ -43,6 +43,7 @@ HOMES = {
     # One program that other people's nets are measured by: see test_nothing_imports_the_program_that_knows_torch.
     **dict.fromkeys(("torch", "diffusers", "transformers", "resident"), ("stable_diffusion/bench/torch_side.py",)),
     "mlx": ("stable_diffusion/",),
+    "txt2image": ("image2image.py",),  # how a command is started stands outside of the package, whose import takes long
 }
 
 
