@@ -12,11 +12,20 @@ import pytest
 from mlx.utils import tree_flatten
 
 from stable_diffusion import StableDiffusion, bench
-from stable_diffusion.bench import approximations, command, quantized, resident, samplers, workers
+from stable_diffusion.bench import command, resident, workers
 from stable_diffusion.bench.families import FAMILIES, Family
 from stable_diffusion.bench.figures import Figure, table
 from stable_diffusion.bench.nets import WHAT, Bench, random_checkpoint
-from stable_diffusion.bench.samplers import MEANS, STDS, STEPS, WEIGHTS, errors_table, mixture_estimate, samplers_error
+from stable_diffusion.bench.tables import PAGES, approximations, quantized, samplers
+from stable_diffusion.bench.tables.samplers import (
+    MEANS,
+    STDS,
+    STEPS,
+    WEIGHTS,
+    errors_table,
+    mixture_estimate,
+    samplers_error,
+)
 from stable_diffusion.bench.workers import Measured
 from stable_diffusion.config import UNetConfig
 from stable_diffusion.models.unet import UNet2DConditionModel
@@ -228,6 +237,23 @@ def test_the_page_of_nets_is_measured(capsys: pytest.CaptureFixture[str]) -> Non
     words = ["--family", "demo", "--only", "text", "--runs", "2", "--json"]
     (figure,) = json.loads(printed(words, capsys))["figures"]
     assert len(figure["seconds"]) == 2 and 0 < figure["median"] < 60 and figure["peak_bytes"] > 2**20
+
+
+def test_a_page_that_is_not_installed_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "TABLES", False)
+    for page in command.ON_TABLES:
+        with pytest.raises(SystemExit):
+            bench.main([page, "--size", "64"])
+        assert f"the page {page} is not installed: run it in a checkout" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        bench.main(["--help"])
+    assert "nets" in (said := capsys.readouterr().out) and "samplers" not in said
+
+
+def test_all_pages_of_tables_are_known_without_them() -> None:
+    assert tuple(PAGES) == command.ON_TABLES
 
 
 def test_a_page_can_be_left_out() -> None:

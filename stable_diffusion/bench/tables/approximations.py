@@ -13,12 +13,12 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..compute.streams import done, on_cpu
-from ..config import UNetConfig
-from ..models.unet import UNet2DConditionModel
-from ..pipeline import StableDiffusion
-from ..pipeline.approximations import shallow
-from ..settings import Settings
+from ...compute.streams import done, on_cpu
+from ...config import UNetConfig
+from ...models.unet import UNet2DConditionModel
+from ...pipeline import StableDiffusion
+from ...pipeline.approximations import shallow
+from ...settings import Settings
 
 PROMPTS = (
     "a photo of a house by a river at sunset, mountains",
