@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import mlx.core as mx
 
 SHARED = 2**15  # numbers from which on rows are shared out
-AT_ONCE = 4096 * 320  # and that a piece of them has at the most
+AT_ONCE = 4096 * 320  # and that a piece of long work has at the most
 
 # What sets the number of a BLAS's threads, and what tells it.
 _BLAS = (
@@ -206,12 +206,13 @@ def shared_out(x: mx.array) -> list[mx.array]:
 def by_rows(work: Callable[..., mx.array], *arrays: mx.array, long: bool = False) -> mx.array:
     """What `work` makes of arrays (B, N, ...), of which it takes every row by itself.
 
-    On a CPU the rows are shared out, and many of them are taken in pieces: what `work` holds on its way is of one.
-    long: it is worth sharing out a few rows too.
+    On a CPU the rows are shared out. long: it is worth it for a few rows too, and many are taken in smaller pieces, so
+    that what `work` holds on its way is of one.
     """
-    x, size = arrays[0], arrays[0].shape[1]
-    if on_cpu() and (long or x.size >= SHARED):
-        size = -(-size // even(max(len(lanes()), -(-x.size // AT_ONCE))))
+    x = arrays[0]
+    size = shared_out(x)[0].shape[1]
+    if long and on_cpu():
+        size = -(-x.shape[1] // even(max(len(lanes()), -(-x.size // AT_ONCE))))
     return joined(each(work, *(cut(y, size) for y in arrays)), axis=1)
 
 
