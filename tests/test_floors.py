@@ -115,6 +115,16 @@ def test_prompts_are_read_without_nets() -> None:
         assert not [module for module in imports(path) if module.startswith("mlx")], named(path)
 
 
+def test_nets_are_architecture_alone() -> None:
+    """How arrays are computed, on which device and in what pieces, is compute's: a net names the rows, and no more."""
+    for path in (PACKAGE / "models").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").endswith("compute.streams"):
+                assert {alias.name for alias in node.names} == {"by_rows"}, named(path)
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "mx":
+                assert node.attr not in {"cpu", "gpu", "cuda", "metal", "stream", "eval", "compile"}, named(path)
+
+
 def test_nothing_imports_the_program_that_knows_torch() -> None:
     """It is run by its path, in a process of its own, where somebody asks for a comparison."""
     program = PACKAGE / "bench" / "torch_side.py"
