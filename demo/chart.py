@@ -4,7 +4,7 @@ import sys
 
 import matplotlib.pyplot as plt
 
-from stable_diffusion.bench.samplers import samplers_error
+from stable_diffusion.bench.tables.samplers import samplers_error
 
 
 def main(path: str, spacing: str = "karras") -> None:

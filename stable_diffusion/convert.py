@@ -2,7 +2,14 @@
 
 import sys
 
-from .cli.converting import convert
+from .start import Command, started
+
+
+def _load() -> Command:
+    from .cli.converting import convert
+
+    return convert
+
 
 if __name__ == "__main__":
-    sys.exit(convert(None))
+    sys.exit(started(_load))

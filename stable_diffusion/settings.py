@@ -57,6 +57,16 @@ def _is_perturbation(entry: object) -> bool:
     return fine and all(isinstance(code, str) and len(code) <= 10**6 for code in mask)
 
 
+class Outdated(ValueError):
+    """An older version merged tokens to make a picture, which this one can't."""
+
+    def __init__(self, merged: object) -> None:
+        super().__init__(
+            f"merge_tokens {str(merged)[:40]} was used for it, and tokens are no longer merged here: for a picture "
+            "like it, give its prompt and its other settings anew"
+        )
+
+
 def random_seed() -> int:
     """A seed that nobody chose, small enough to be typed again."""
     return random.randrange(2**31)
@@ -217,13 +227,6 @@ class Settings:
         "what the deep ones gave last (default: 1, exact)",
         "N",
     )
-    merge_tokens: float = declared(
-        0.0,
-        number(0, 0.75).strictly(),
-        "an approximation: self-attention at the widest level takes this share of the places, from 0 to 0.75, together "
-        "with others that are alike (default: 0, exact)",
-        "SHARE",
-    )
     clip_skip: int = declared(  # from the end; for the negative prompt too, unlike diffusers
         0, whole(0), "leave out the last N layers of the text encoder (default: 0)", "N"
     )
@@ -266,7 +269,14 @@ class Settings:
 
     @classmethod
     def from_json(cls: type[Own], values: Mapping[str, Any]) -> Own:
-        """The settings that `as_json` wrote down. Raises ValueError for what is unknown, missing or impossible."""
+        """The settings that `as_json` wrote down. Raises ValueError for what is unknown, missing or impossible.
+
+        Raises Outdated where tokens were merged, which older versions could do.
+        """
+        if isinstance(values, Mapping) and "merge_tokens" in values:
+            if values["merge_tokens"]:
+                raise Outdated(values["merge_tokens"])
+            values = {name: value for name, value in values.items() if name != "merge_tokens"}
         return cls(**thawed(values, ROWS))
 
 

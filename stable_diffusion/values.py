@@ -215,12 +215,6 @@ def several(kind: Kind, wanted: str, most: int = 10_000) -> Kind:
     return Kind(read, ((wanted, fine),))
 
 
-def one_number_of(*numbers: int) -> Kind:
-    """One of a few whole numbers."""
-    wanted = f"{', '.join(map(str, numbers[:-1]))} or {numbers[-1]}"
-    return Kind(_read_whole, (("a whole number", is_whole), (wanted, lambda value: value in numbers)))
-
-
 def flag() -> Kind:
     """Yes or no."""
     return Kind(lambda word: word == "true", (("true or false", lambda value: isinstance(value, bool)),))

@@ -52,11 +52,11 @@ def net_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     from stable_diffusion.models.unet import UNet2DConditionModel
 
     calls: list[int] = []
-    whole = UNet2DConditionModel.nearly
+    embed = UNet2DConditionModel.embed
 
     def counting(self: UNet2DConditionModel, x: Any, *args: Any, **more: Any) -> Any:
         calls.append(x.shape[0])
-        return whole(self, x, *args, **more)
+        return embed(self, x, *args, **more)
 
-    monkeypatch.setattr(UNet2DConditionModel, "nearly", counting)
+    monkeypatch.setattr(UNet2DConditionModel, "embed", counting)
     return calls

@@ -49,9 +49,6 @@ def line(k: int, way_in: bool = True, row: int = 0, column: int = 0, size: tuple
     )
 
 
-ORIGINAL = picture(0, 250)
-
-
 def page(kind: str, strengths: Sequence[int] = (2, 4, 6, 8, 10), size: tuple[int, int] = (W, H)) -> Page:
     """A page of a kind, with a line for each strength."""
     chunks = {"sdIm": b"\x89PNG of the source", "sdXx": bytes(range(256))}

@@ -21,7 +21,7 @@ ONE = CompleteSettings(
     strength=0.6, strength_mode="skip", image_weight=0.5, start="inversion", source_prompt="a pencil sketch",
     perturb=((1, 0.5), (2**62, 1 / 3, MASK), (3, 0.0)), clip_skip=1, noise_source="torch", start_scale="unit",
     of_batch="2/4", step_noise_source="nvidia", step_seed_delta=31337,
-    cut_prompt=True, variation_seed=2**62, variation_strength=0.25, deep_cache=3, merge_tokens=0.5,
+    cut_prompt=True, variation_seed=2**62, variation_strength=0.25, deep_cache=3,
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Deep features used again, and tokens merged: each run by itself, whoever shares its calls."""
+"""Deep features used again: each run by itself, whoever shares its calls."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,10 +9,12 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from stable_diffusion import Settings, StableDiffusion, parallel
+from stable_diffusion import Settings, StableDiffusion
+from stable_diffusion.compute.streams import _Here
 from stable_diffusion.diffusion.schedule import deviation
 from stable_diffusion.models.unet import UNet2DConditionModel
 from stable_diffusion.pipeline import Run
+from stable_diffusion.pipeline.approximations import shallow
 from tests.commands import SD1, made, pixels, same, txt
 from tests.oracles import largest_difference
 
@@ -30,48 +32,51 @@ def ends(sd: StableDiffusion, all_settings: Sequence[Settings], batch_size: int 
     return [last for _, last in sorted({which: step.x for which, step in sd.walk(runs, batch_size)}.items())]
 
 
-def by_hand(sd: StableDiffusion, run: Run, every: int, merge: float = 0.0) -> mx.array:
+def by_hand(sd: StableDiffusion, run: Run, every: int) -> mx.array:
     """Euler's steps, the whole UNet in each every-th of them."""
     text, _ = sd.texts.encode(run.settings.prompt, 0, "plain", False)
     x, deep = run.start, None
     for i, (s, t) in enumerate(pairwise(run.plan.sigmas)):
         given = None if i % every == 0 else deep
         time = mx.array([sd.schedule.t(float(mx.array(s)))])
-        y = sd.unet.nearly(x / deviation(s), time, text.context, deep=given, keep=given is None, merge=merge)
-        if given is None:
-            deep = y[..., 4:]
-        clean = x - s * y[..., :4]
+        y, deep = shallow(sd.unet, x / deviation(s), time, text.context, given)
+        clean = x - s * y
         x = clean + (t / s) * (x - clean)
     return x
 
 
-@pytest.mark.parametrize(("every", "merge"), [(1, 0.5), (2, 0.0), (3, 0.25), (100, 0.0)])
-def test_a_run_is_the_same_as_by_hand(sd: StableDiffusion, every: int, merge: float) -> None:
-    settings = replace(SETTINGS, deep_cache=every, merge_tokens=merge)
+@pytest.mark.parametrize("every", [2, 3, 100])
+def test_a_run_is_the_same_as_by_hand(sd: StableDiffusion, every: int) -> None:
+    settings = replace(SETTINGS, deep_cache=every)
     (found,) = ends(sd, [settings])
-    assert largest_difference(found, by_hand(sd, sd.planner.run(settings), every, merge)) < 1e-4
+    assert largest_difference(found, by_hand(sd, sd.planner.run(settings), every)) < 1e-4
     assert largest_difference(found, ends(sd, [SETTINGS])[0]) > 1e-3
 
 
 def test_a_feature_of_the_same_moment_is_exact(sd: StableDiffusion) -> None:
     x, t, context = mx.random.normal((2, 8, 8, 4)), mx.array([500.0, 20.0]), mx.random.normal((2, 77, 16))
-    exact, kept = sd.unet(x, t, context), sd.unet.nearly(x, t, context, keep=True)
-    assert mx.array_equal(kept[..., :4], exact)
-    assert mx.array_equal(sd.unet.nearly(x, t, context, deep=kept[..., 4:]), exact)
+    exact, (y, deep) = sd.unet(x, t, context), shallow(sd.unet, x, t, context)
+    assert mx.array_equal(y, exact)
+    assert mx.array_equal(shallow(sd.unet, x, t, context, deep)[0], exact)
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
     """(rows, whole) of every call of the UNet, on one stream."""
     found: list[tuple[int, bool]] = []
-    nearly = UNet2DConditionModel.nearly
+    embed, deep = UNet2DConditionModel.embed, UNet2DConditionModel.deep
 
-    def counted(self: UNet2DConditionModel, x: mx.array, *arrays: Any, **more: Any) -> mx.array:
-        found.append((x.shape[0], more.get("deep") is None))
-        return nearly(self, x, *arrays, **more)
+    def counted(self: UNet2DConditionModel, x: mx.array, *arrays: Any, **more: Any) -> tuple[mx.array, mx.array]:
+        found.append((x.shape[0], False))
+        return embed(self, x, *arrays, **more)
 
-    monkeypatch.setattr(UNet2DConditionModel, "nearly", counted)
-    monkeypatch.setattr("stable_diffusion.parallel.lanes", lambda: (mx.default_stream(mx.default_device()),))
+    def whole(self: UNet2DConditionModel, x: mx.array, *arrays: mx.array) -> mx.array:
+        found[-1] = (x.shape[0], True)
+        return deep(self, x, *arrays)
+
+    monkeypatch.setattr(UNet2DConditionModel, "embed", counted)
+    monkeypatch.setattr(UNet2DConditionModel, "deep", whole)
+    monkeypatch.setattr("stable_diffusion.compute.streams.lanes", lambda: (mx.default_stream(mx.default_device()),))
     return found
 
 
@@ -91,7 +96,7 @@ def test_runs_that_share_calls_do_not_share_features(sd: StableDiffusion) -> Non
     """Of other lengths, samplers, and rates; some guided, one exact; with places for all, or for a few."""
     all_settings = [
         replace(SETTINGS, deep_cache=2, cfg=5),
-        replace(SETTINGS, seed=4, steps=3, deep_cache=3, merge_tokens=0.5),
+        replace(SETTINGS, seed=4, steps=3, deep_cache=3),
         replace(SETTINGS, seed=5),
         replace(SETTINGS, seed=6, sampler="heun", deep_cache=2, n_images=2, cfg=3),
         replace(SETTINGS, seed=8, steps=2, deep_cache=2, prompt="a dog, " * 40),
@@ -118,13 +123,13 @@ def test_rows_that_wait_begin_with_a_whole_step(sd: StableDiffusion, calls: list
 def test_an_inversion_is_exact(sd: StableDiffusion) -> None:
     image = mx.random.uniform(-1, 1, (64, 64, 3))
     exact = sd.inversion(replace(SETTINGS, strength=0.5), image)
-    found = sd.inversion(replace(SETTINGS, strength=0.5, deep_cache=4, merge_tokens=0.5), image)
+    found = sd.inversion(replace(SETTINGS, strength=0.5, deep_cache=4), image)
     assert mx.array_equal(found.latents[-1], exact.latents[-1])
 
 
 @pytest.mark.parametrize(
     ("name", "value", "wrong"),
-    [("deep_cache", 0, "from 1 to 1000"), ("deep_cache", 1.5, "a whole number"), ("merge_tokens", 0.8, "0 to 0.75")],
+    [("deep_cache", 0, "from 1 to 1000"), ("deep_cache", 1.5, "a whole number")],
 )
 def test_what_cannot_be_is_said(name: str, value: object, wrong: str) -> None:
     with pytest.raises(ValueError, match=wrong):
@@ -138,12 +143,12 @@ def test_commands_take_them_and_files_remember_them(
     words = ("a cat", "--seed", "1", "--width", "64", "--height", "64")
     assert txt(*words, "-o", "exact.png") == 0
     assert "approximation" not in capsys.readouterr().err
-    assert txt(*words, "--deep-cache", "2", "--merge-tokens", "0.5", "-o", "near.png") == 0
-    assert "deep_cache 2 and merge_tokens 0.5 are approximations" in capsys.readouterr().err
+    assert txt(*words, "--deep-cache", "2", "-o", "near.png") == 0
+    assert "deep_cache 2 is an approximation" in capsys.readouterr().err
     assert not same("exact.png", "near.png")
     assert txt("--from", "near.png", "--width", "64", "--height", "64", "-o", "again.png") == 0
     assert same("near.png", "again.png")
-    assert txt(*words, "--grid", "deep_cache=1,2", "merge_tokens=0,0.5", "-o", "grid.png") == 0
+    assert txt(*words, "--grid", "deep_cache=1,2", "cfg=2,3", "-o", "grid.png") == 0
     assert len([name for name in made() if name.startswith("grid-row")]) == 4
     assert pixels("grid-row1-column1.png").shape == (64, 64, 3)
     assert txt(*words, "--deep-cache", "2", "--steps", "1") == 0
@@ -165,9 +170,9 @@ def test_prompts_that_change_and_several_at_once_keep_their_own(sd: StableDiffus
 
 
 def test_rows_on_streams_of_their_own_find_theirs(sd: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = [replace(SETTINGS, seed=k, deep_cache=2, merge_tokens=0.5, cfg=4) for k in range(2)]
+    settings = [replace(SETTINGS, seed=k, deep_cache=2, cfg=4) for k in range(2)]
     alone = ends(sd, settings)
-    monkeypatch.setattr(parallel, "cores", lambda: 3)
-    monkeypatch.setattr(parallel, "_here", parallel._Here())
+    monkeypatch.setattr("stable_diffusion.compute.streams.cores", lambda: 3)
+    monkeypatch.setattr("stable_diffusion.compute.streams._here", _Here())
     for one, other in zip(ends(sd, settings), alone, strict=True):
         assert largest_difference(one, other) < 1e-4

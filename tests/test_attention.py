@@ -4,9 +4,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from stable_diffusion.models import attention
-from stable_diffusion.models.attention import Attention, as_keys, as_values, attend
-from stable_diffusion.parallel import cut
+from stable_diffusion.compute import attention
+from stable_diffusion.compute.attention import as_keys, as_values, attend
+from stable_diffusion.compute.streams import cut
+from stable_diffusion.models.layers import Attention
 
 
 def arrays(B: int, H: int, N: int, M: int, d: int, scale: float = 1.0) -> tuple[mx.array, mx.array, mx.array]:

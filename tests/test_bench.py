@@ -12,11 +12,20 @@ import pytest
 from mlx.utils import tree_flatten
 
 from stable_diffusion import StableDiffusion, bench
-from stable_diffusion.bench import approximations, command, quantized, resident, samplers, workers
+from stable_diffusion.bench import command, resident, workers
 from stable_diffusion.bench.families import FAMILIES, Family
 from stable_diffusion.bench.figures import Figure, table
 from stable_diffusion.bench.nets import WHAT, Bench, random_checkpoint
-from stable_diffusion.bench.samplers import MEANS, STDS, STEPS, WEIGHTS, errors_table, mixture_estimate, samplers_error
+from stable_diffusion.bench.tables import PAGES, approximations, quantized, samplers
+from stable_diffusion.bench.tables.samplers import (
+    MEANS,
+    STDS,
+    STEPS,
+    WEIGHTS,
+    errors_table,
+    mixture_estimate,
+    samplers_error,
+)
 from stable_diffusion.bench.workers import Measured
 from stable_diffusion.config import UNetConfig
 from stable_diffusion.models.unet import UNet2DConditionModel
@@ -230,6 +239,23 @@ def test_the_page_of_nets_is_measured(capsys: pytest.CaptureFixture[str]) -> Non
     assert len(figure["seconds"]) == 2 and 0 < figure["median"] < 60 and figure["peak_bytes"] > 2**20
 
 
+def test_a_page_that_is_not_installed_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "TABLES", False)
+    for page in command.ON_TABLES:
+        with pytest.raises(SystemExit):
+            bench.main([page, "--size", "64"])
+        assert f"the page {page} is not installed: run it in a checkout" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        bench.main(["--help"])
+    assert "nets" in (said := capsys.readouterr().out) and "samplers" not in said
+
+
+def test_all_pages_of_tables_are_known_without_them() -> None:
+    assert tuple(PAGES) == command.ON_TABLES
+
+
 def test_a_page_can_be_left_out() -> None:
     assert command._with_page([]) == ["nets"] and command._with_page(["--runs", "1"]) == ["nets", "--runs", "1"]
     assert command._with_page(["samplers"]) == ["samplers"] and command._with_page(["--help"]) == ["--help"]
@@ -241,13 +267,13 @@ def test_the_page_of_approximations_is_a_table_whose_errors_grow_with_the_steps_
     small = UNetConfig(block_out_channels=(32, 32, 64, 64))
     monkeypatch.setattr(approximations, "UNetConfig", lambda: small)
     monkeypatch.setattr(approximations, "PROMPTS", approximations.PROMPTS[:1])
-    monkeypatch.setattr(approximations, "KINDS", ((2, 0.0), (5, 0.0), (2, 0.5)))
+    monkeypatch.setattr(approximations, "EVERY", (2, 5))
     assert bench.main(["approximations", "--steps", "5", "--rounds", "1", "--side", "16"]) == 0
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in capsys.readouterr().out.splitlines()]
-    assert [row[:2] for row in rows[2:]] == [["2", "0"], ["5", "0"], ["2", "0.5"]]
-    errors = [float(row[2]) for row in rows[2:]]
-    assert 0 < errors[0] < errors[1] and errors[0] < errors[2]
-    assert all(float(cell.removesuffix(" x")) > 0 for row in rows[2:] for cell in row[4:])
+    assert [row[0] for row in rows[2:]] == ["2", "5"]
+    errors = [float(row[1]) for row in rows[2:]]
+    assert 0 < errors[0] < errors[1]
+    assert all(float(cell.removesuffix(" x")) > 0 for row in rows[2:] for cell in row[3:])
 
 
 def test_what_is_said_of_memory_stands_beside_what_was_measured(

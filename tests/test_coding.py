@@ -13,8 +13,8 @@ from PIL import Image
 import image2image
 import txt2image
 from stable_diffusion import Settings, StableDiffusion
+from stable_diffusion.compute.stripes import Tiling
 from stable_diffusion.config import TILE, TinyVAEConfig
-from stable_diffusion.models.stripes import Tiling
 from stable_diffusion.models.taesd import TinyAutoencoder
 from stable_diffusion.models.vae import AutoencoderKL
 from stable_diffusion.pipeline import memory

@@ -6,10 +6,11 @@ import mlx.core as mx
 import mlx.nn as nn
 import pytest
 
-from stable_diffusion import parallel
-from stable_diffusion.models import convolution
-from stable_diffusion.models.convolution import Conv2d, Downsample2D, Upsample2D, doubled
-from stable_diffusion.models.norm import GroupNorm
+from stable_diffusion.compute import convolution
+from stable_diffusion.compute.convolution import Conv2d, doubled
+from stable_diffusion.compute.norm import GroupNorm
+from stable_diffusion.compute.streams import _Here
+from stable_diffusion.models.layers import Upsample2D
 
 SIZES = [(1, 33, 47, 64, 64), (2, 32, 32, 70, 66), (1, 40, 64, 64, 96), (3, 9, 8, 4, 5), (1, 1, 1, 3, 2)]
 
@@ -17,8 +18,8 @@ SIZES = [(1, 33, 47, 64, 64), (2, 32, 32, 70, 66), (1, 40, 64, 64, 96), (3, 9, 8
 @pytest.fixture(params=[(1, 2**23), (2, 2**16), (3, 1)], autouse=True)
 def _striped(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     streams, unrolled = request.param
-    monkeypatch.setattr(parallel, "cores", lambda: streams)
-    monkeypatch.setattr(parallel, "_here", parallel._Here())
+    monkeypatch.setattr("stable_diffusion.compute.streams.cores", lambda: streams)
+    monkeypatch.setattr("stable_diffusion.compute.streams._here", _Here())
     monkeypatch.setattr(convolution, "UNROLLED", unrolled)
     monkeypatch.setattr(convolution, "WORTH", 2**10)
     monkeypatch.setattr(convolution, "WORTH_MANY", 2**10)
@@ -48,8 +49,8 @@ def test_a_convolution_is_the_same(
 def test_half_the_size_is_the_same(B: int, H: int, W: int, C: int, out: int, padding: int) -> None:
     if H + 2 * padding < 3:
         pytest.skip("smaller than the kernel")
-    net, x = Downsample2D(C, padding), picture(B, H, W, C)
-    assert apart(net(x), nn.Conv2d.__call__(net.conv, x)) < 1e-5
+    net, x = Conv2d(C, C, 3, stride=2, padding=padding), picture(B, H, W, C)
+    assert apart(net(x), nn.Conv2d.__call__(net, x)) < 1e-5
 
 
 @pytest.mark.parametrize(("B", "H", "W", "C", "out"), SIZES)
@@ -75,7 +76,7 @@ def test_fewer_products_are_taken_where_they_pay() -> None:
 @pytest.mark.parametrize("shape", [(1, 1, 1, 32), (2, 5, 7, 64), (1, 64, 96, 32), (3, 33, 20, 96)])
 @pytest.mark.parametrize("offset", [0.0, 100.0])
 def test_group_norm_is_right(shape: tuple[int, ...], offset: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stable_diffusion.models.norm.NUMBERS", 1000)
+    monkeypatch.setattr("stable_diffusion.compute.norm.NUMBERS", 1000)
     net = GroupNorm(32, shape[-1])
     net.weight, net.bias = (mx.random.normal((shape[-1],), key=mx.random.key(k)) for k in (8, 9))
     x = picture(*shape) + offset

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stable_diffusion import backend
-from stable_diffusion.models.elementwise import exp2, geglu, silu
+from stable_diffusion.compute.elementwise import exp2, geglu, silu
 
 X = mx.concatenate([mx.linspace(-200, 90, 100_001), mx.linspace(-1, 1, 100_001), mx.array([0.0, -0.0, 1e-30, -1e-30])])
 vectorised = pytest.mark.skipif(not backend.compiles, reason="MLX compiles nothing here")

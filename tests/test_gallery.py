@@ -14,8 +14,8 @@ from PIL import Image
 import image2image
 import txt2image
 from stable_diffusion import StableDiffusion, Step
+from stable_diffusion.compute.stripes import Tiling
 from stable_diffusion.jobs.record import load_record
-from stable_diffusion.models.stripes import Tiling
 from stable_diffusion.models.unet import UNet2DConditionModel
 from stable_diffusion.models.vae import AutoencoderKL
 from stable_diffusion.presets import DEMO

@@ -15,14 +15,15 @@ from PIL import Image
 
 import image2image
 import txt2image
-from stable_diffusion import Settings, StableDiffusion, parallel
+from stable_diffusion import Settings, StableDiffusion
 from stable_diffusion.bench.families import FAMILIES
 from stable_diffusion.bench.nets import Bench
-from stable_diffusion.models import attention
-from stable_diffusion.models.attention import as_keys, as_values, attend
-from stable_diffusion.models.convolution import Conv2d, Downsample2D, Upsample2D
-from stable_diffusion.models.elementwise import exp2, geglu, silu
-from stable_diffusion.models.norm import GroupNorm
+from stable_diffusion.compute import attention, streams
+from stable_diffusion.compute.attention import as_keys, as_values, attend
+from stable_diffusion.compute.convolution import Conv2d
+from stable_diffusion.compute.elementwise import exp2, geglu, silu
+from stable_diffusion.compute.norm import GroupNorm
+from stable_diffusion.models.layers import Downsample2D, Upsample2D
 from tests.commands import pixels
 
 GPU = mx.default_device() == mx.gpu
@@ -44,7 +45,7 @@ def on_the_cpu() -> Iterator[None]:
 def reference(make: Callable[[], mx.array]) -> mx.array:
     """What the CPU makes of it."""
     with on_the_cpu():
-        y = parallel.done(make)
+        y = streams.done(make)
         mx.eval(y)
     return y
 
@@ -149,7 +150,7 @@ def test_group_norm_is_the_cpus(shape: tuple[int, ...], offset: float, dtype: mx
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: Conv2d(64, 96, 3, padding=1), lambda: Downsample2D(64, 1), lambda: Upsample2D(64)]
+    "make", [lambda: Conv2d(64, 96, 3, padding=1), lambda: Downsample2D(64), lambda: Upsample2D(64)]
 )
 @pytest.mark.parametrize("dtype", [mx.float32, mx.float16])
 def test_convolutions_are_the_cpus(make: Callable[[], nn.Module], dtype: mx.Dtype) -> None:
@@ -167,7 +168,7 @@ def test_functions_are_the_cpus(function: Callable[[mx.array], mx.array]) -> Non
 
 
 def test_work_is_not_spread_where_there_is_one_stream() -> None:
-    assert not parallel.on_cpu() and len(parallel.lanes()) == 1
+    assert not streams.on_cpu() and len(streams.lanes()) == 1
 
 
 # The same bits

@@ -66,7 +66,6 @@ VALUES = {
     "--start-scale": "unit",
     "--of-batch": "2/4",
     "--step-noise-source": "nvidia",
-    "--merge-tokens": "0.5",
 }
 LISTED = {"--lora": "[('8', 1.0, 1.0, None)]", "--embedding": "[('8', None)]"}  # what 8 is to them
 
@@ -256,7 +255,10 @@ def test_completion_without_its_library_is_a_sentence(
 
 def test_the_package_itself_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert package([]) == 2 and package(["paint"]) == 2 and package(["--help"]) == 0
-    assert capsys.readouterr().err.count("usage: python -m stable_diffusion {txt2image,image2image,bench} ...") == 3
+    assert (
+        capsys.readouterr().err.count("usage: python -m stable_diffusion {txt2image,image2image,convert,bench} ...")
+        == 3
+    )
     with pytest.raises(SystemExit) as caught:
         package(["image2image", "--version"])
     assert caught.value.code == 0

@@ -240,6 +240,7 @@ def test_every_number_lands_in_its_setting(pair: str, settings: dict[str, Any]) 
         "RNG: dice",
         "ENSD: 1.5",
         "ENSD: -6",
+        "Token merging ratio: 0.5",
     ],
 )
 def test_what_is_not_understood_is_named_and_not_taken_over(pair: str) -> None:

@@ -33,7 +33,7 @@ GOOD = {
     "height": "40", "sampler": "heun", "spacing": "karras", "sigmas": "5,3,1", "times": "900,500,100",
     "discretize": "timestep", "eta": "0.5", "s_churn": "2", "s_tmin": "0.1", "s_tmax": "9", "s_noise": "1.01",
     "cfg_rescale": "0.5", "clip_skip": "1", "output": "b.png", "n_rows": "2", "quantize": "4", "batch_size": "3",
-    "deep_cache": "2", "merge_tokens": "0.5",
+    "deep_cache": "2",
     "decoding_batch_size": "2", "strength": "0.4", "start_step": "1", "start_time": "500", "strength_mode": "full",
     "mask": "mask.png", "feather": "2", "start": "inversion", "source_prompt": "a barn", "replay": "made.png",
     "perturb": "0.3", "variation": "12:0.2", "show_denoising": "2", "save_last_N": "1", "frames": "clean",

@@ -11,7 +11,7 @@ import pytest
 import image2image
 import txt2image
 from stable_diffusion import StableDiffusion, bench
-from stable_diffusion.bench import samplers
+from stable_diffusion.bench.tables import samplers
 from stable_diffusion.cli.converting import convert
 from stable_diffusion.jobs.recipe import RECIPE, Recipe
 from stable_diffusion.pictures.metadata import read_attached

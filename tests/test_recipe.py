@@ -14,6 +14,7 @@ from stable_diffusion.jobs.kinds import Grid
 from stable_diffusion.jobs.model import Model
 from stable_diffusion.jobs.recipe import VERSION, Batch, Recipe, differences
 from stable_diffusion.jobs.view import View
+from stable_diffusion.settings import Outdated
 from tests.recipes import ONE, OTHER, PLAIN, strict
 
 RECIPE = Recipe(
@@ -148,6 +149,15 @@ def test_a_wrong_value_is_named(path: tuple[str | int, ...], value: Any, words: 
     sentence = refusal(changed(*path, to=value))
     assert sentence.startswith("its settings are damaged (")
     assert words in sentence
+
+
+def test_a_picture_of_merged_tokens_is_refused_and_one_of_none_is_read_as_ever() -> None:
+    for place in (("settings", "merge_tokens"), ("together", "differences", 0, "merge_tokens")):
+        assert Recipe.from_json(changed(*place, to=0.0)) == RECIPE
+        with pytest.raises(Outdated, match=r"^merge_tokens 0\.5 was used for it, and tokens are no longer merged here"):
+            Recipe.from_json(changed(*place, to=0.5))
+    with pytest.raises(Outdated, match=r"^merge_tokens .* was used"):
+        Recipe.from_json(changed("view", "grid", to=[["merge_tokens", [0, 0.5]]]))
 
 
 def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stable_diffusion import StableDiffusion
+from stable_diffusion.compute import stripes
+from stable_diffusion.compute.chain import Window
+from stable_diffusion.compute.norm import GroupNorm
+from stable_diffusion.compute.streams import done, spread
+from stable_diffusion.compute.stripes import Kept, Stripes, Tiling, through, whole
 from stable_diffusion.config import TinyVAEConfig
-from stable_diffusion.models import stripes
-from stable_diffusion.models.norm import GroupNorm
-from stable_diffusion.models.stripes import Kept, Stripes, Tiling, through, whole
 from stable_diffusion.models.taesd import TinyAutoencoder
 from stable_diffusion.models.vae import AutoencoderKL
-from stable_diffusion.parallel import done, spread
 
 NETS: dict[str, Callable[[], AutoencoderKL | TinyAutoencoder]] = {
     "demo": lambda: StableDiffusion("demo", float16=False).autoencoder,
@@ -151,7 +152,7 @@ def test_a_net_sees_what_it_needs_and_no_more(up: int, down: int, halo: int) -> 
         return summed[:, ::down]
 
     wanted = net(x)
-    rows = through(net, whole(x), 1, halo, up, down)
+    rows = through(net, whole(x), Window(halo, up, down))
     assert rows.shape[0] == wanted.shape[1] == H * up // down
     for a in range(rows.shape[0]):
         for b in range(a + 1, rows.shape[0] + 1):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from stable_diffusion import Settings, StableDiffusion
+from stable_diffusion.compute.streams import exclusive, one_at_a_time, step_by_step
 from stable_diffusion.diffusion.samplers import Step
-from stable_diffusion.parallel import exclusive, one_at_a_time, step_by_step
 
 IMAGE = mx.zeros((64, 64, 3))
 

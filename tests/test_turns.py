@@ -133,9 +133,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
 
         return call
 
-    ways = {"unet": ["nearly"], "text_encoder": ["__call__"], "autoencoder": ["encode", "decode"]}
+    ways = {"unet": ["embed"], "text_encoder": ["__call__"], "autoencoder": ["encode", "decode"]}
     for net, kind in NETS.items():
-        for way in ways[net]:  # nearly: as the UNet is called, be it whole or not
+        for way in ways[net]:  # embed: what every call of the UNet begins with, be it whole or not
             monkeypatch.setattr(kind, way, watched(net, getattr(kind, way)))
     return found
 

@@ -3,56 +3,53 @@
 import argparse
 import json
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import mlx.core as mx
 
 from ..cli.parser import reading
 from ..cli.terminal import run
-from ..diffusion.spacing import SPACINGS
 from ..jobs.events import Answer, Event, Note, Progress
-from ..jobs.model import QUANTIZE
 from ..values import whole
-from .approximations import approximations_table
-from .estimates import PHASES, Compared, comparison, said
 from .families import FAMILIES
 from .figures import Figure, block, table
 from .machine import machine
 from .nets import WHAT
-from .quantized import KINDS, layers_table, quantized_table
-from .samplers import errors_table, samplers_error
+from .sizes import COUNT, check_sizes
 from .workers import PROGRAMS, Measured, Work, check_there, measure
 
-PAGES = ("nets", "memory", "samplers", "quantized", "approximations")
+ON_TABLES = ("memory", "samplers", "quantized", "approximations")  # pages that come with a checkout alone
+TABLES = find_spec(f"{__package__}.tables") is not None
 OURS_ALONE = ("triangle",)  # what torch's side has no counterpart of
-SIDES = [512, 768, 1024]
-COUNT = reading(whole(1).strictly().read)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, and print tables. Returns the exit status."""
-    args = _parser().parse_args(_with_page(argv))
-    pages = {
-        "nets": _nets,
-        "memory": _memory,
-        "samplers": _samplers,
-        "quantized": _quantized,
-        "approximations": _approximations,
-    }
-    return run(lambda: pages[args.page](args))
+def main(argv: Sequence[str] | None = None, ready: Callable[[], None] = lambda: None) -> int:
+    """Measure, and print tables. Returns the exit status; ready: called before the work begins."""
+    words = _with_page(sys.argv[1:] if argv is None else argv)
+    parser = _parser()
+    if not TABLES and words[0] in ON_TABLES:
+        parser.error(f"the page {words[0]} is not installed: run it in a checkout of the repository")
+    args = parser.parse_args(words)
+    ready()
+    if args.page == "nets":
+        return run(lambda: _nets(args))
+    from .tables import PAGES
+
+    return run(lambda: PAGES[args.page](args))
 
 
-def _with_page(argv: Sequence[str] | None) -> list[str]:
+def _with_page(argv: Sequence[str]) -> list[str]:
     """The words, with the first page where none is named."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    return words if words[:1] and words[0] in (*PAGES, "-h", "--help") else ["nets", *words]
+    words = list(argv)
+    return words if words[:1] and words[0] in ("nets", *ON_TABLES, "-h", "--help") else ["nets", *words]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m stable_diffusion.bench",
-        description="What nets, samplers and fewer bits cost, measured. Without a page it is nets.",
+        description="What nets cost, measured, and more in a checkout. Without a page it is nets.",
         allow_abbrev=False,
     )
     pages = parser.add_subparsers(dest="page", required=True)
@@ -70,67 +67,18 @@ def _parser() -> argparse.ArgumentParser:
     form = page.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON instead of a table")
     form.add_argument("--report", action="store_true", help="print what to paste into a bug report")
-    page = pages.add_parser("memory", help="what is said of memory before work, beside what it takes")
-    add = page.add_argument
-    full_size = [name for name in FAMILIES if name != "demo"]
-    add("--family", nargs="+", choices=list(FAMILIES), default=full_size, help=f"(default: {', '.join(full_size)})")
-    side = reading(whole(64).strictly().read)
-    add("--size", nargs="+", type=side, default=SIDES, metavar="PIXELS", help="sides (default: 512 768 1024)")
-    add("--float16", action="store_true", help="half precision, which is slow on a CPU")
-    about = f"some of {', '.join(PHASES)}, the last of which is a step with all weights there (default: all)"
-    add("--only", nargs="+", choices=list(PHASES), default=list(PHASES), metavar="WHAT", help=about)
-    page = pages.add_parser("samplers", help="error against network calls, of all samplers that add no noise")
-    page.add_argument("--spacing", choices=sorted(SPACINGS), default="karras", help="(default: %(default)s)")
-    page.add_argument("--points", type=COUNT, default=1000, metavar="N", help="walks to average (default: 1000)")
-    page = pages.add_parser("quantized", help="what fewer bits do to a net's output, and to latents")
-    kind = reading(QUANTIZE.read)
-    page.add_argument("kinds", nargs="*", type=kind, metavar="BITS", help="(default: all but 2 and 3)")
-    about = "what each kind of layer costs, in the first of BITS (default: 4)"
-    page.add_argument("--layers", action="store_true", help=about)
-    page = pages.add_parser("approximations", help="what --deep-cache and --merge-tokens do to pictures, and save")
-    counts = {"steps": (20, "of the demo's pictures"), "rounds": (5, "to measure"), "side": (32, "of SD 1.5's latents")}
-    for name, (count, about) in counts.items():
-        page.add_argument(f"--{name}", type=COUNT, default=count, metavar="N", help=f"{about} (default: {count})")
+    if TABLES:
+        from .tables import add_pages
+
+        add_pages(pages)
     return parser
-
-
-def _samplers(args: argparse.Namespace) -> Generator[Event, None, None]:
-    yield Answer(errors_table(samplers_error(args.spacing, args.points)))
-
-
-def _quantized(args: argparse.Namespace) -> Generator[Event, None, None]:
-    yield Answer(layers_table((*args.kinds, 4)[0]) if args.layers else quantized_table(args.kinds or KINDS))
-
-
-def _approximations(args: argparse.Namespace) -> Generator[Event, None, None]:
-    yield from map(Answer, approximations_table(args.steps, args.rounds, args.side))
-
-
-def _check_sizes(*sizes: int) -> None:
-    for size in sizes:
-        if size % 64:
-            raise ValueError(f"size is {size}: it must be a multiple of 64, so that every level has whole pixels")
-
-
-def _memory(args: argparse.Namespace) -> Generator[Event, None, None]:
-    """Each family at each size, one process after the other."""
-    _check_sizes(*args.size)
-    places = [(family, size, what) for family in args.family for size in args.size for what in args.only]
-    yield Progress(0, len(places))
-    rows = []
-    for done, (name, size, what) in enumerate(places, start=1):
-        family = FAMILIES[name]
-        work = Work.of(family, what=what, size=size, float16=args.float16, steps=1, runs=1, threads=None)
-        rows.append(Compared(name, size, what, said(family, what, size, args.float16), measure("mlx", work).peak))
-        yield Progress(done, len(places))
-    yield Answer(comparison(rows))
 
 
 def _nets(args: argparse.Namespace) -> Generator[Event, None, None]:
     """Each piece of work in turns with torch's, round by round; by itself, all runs in one process."""
     family = FAMILIES[args.family]
     size, half = args.size or family.side, args.float16
-    _check_sizes(size)
+    check_sizes(size)
     half = mx.default_device() == mx.gpu if half is None else half
     sides = ["mlx"] if args.against is None else ["mlx", args.against]
     for side in sides:

@@ -12,7 +12,7 @@ from pathlib import Path
 import mlx.core as mx
 
 from .. import backend
-from ..parallel import cores
+from ..compute.streams import cores
 from ..version import __version__
 
 

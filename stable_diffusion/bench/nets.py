@@ -12,11 +12,11 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from ..compute.streams import spread
 from ..config import CLIPTextConfig, UNetConfig, VAEConfig
 from ..models.clip import CLIPTextModel
 from ..models.unet import UNet2DConditionModel
 from ..models.vae import AutoencoderKL
-from ..parallel import spread
 from ..pipeline import StableDiffusion
 from ..settings import Settings
 from ..weights.checkpoint import TokenizerFiles

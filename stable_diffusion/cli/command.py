@@ -56,6 +56,9 @@ def image2image(argv: Sequence[str] | None, ready: Callable[[], None] = _nothing
     return _main(parser, argv, ready)
 
 
+COMMANDS = {"txt2image": txt2image, "image2image": image2image}
+
+
 def _main(parser: Parser, argv: Sequence[str] | None, ready: Callable[[], None]) -> int:
     args = parser.parse_args(argv)
     # Pictures, bars and nets take most of a start, and --help has ended by now.

@@ -2,7 +2,7 @@
 
 import argparse
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 
 
-def convert(argv: Sequence[str] | None) -> int:
-    """A model, or an embedding, in another form. Returns the exit status."""
+def convert(argv: Sequence[str] | None, ready: Callable[[], None] = lambda: None) -> int:
+    """A model, or an embedding, in another form. Returns the exit status; ready: called before the work begins."""
     parser = argparse.ArgumentParser(
         prog="python -m stable_diffusion.convert",
         description="Make a folder in the diffusers layout, or one .safetensors file, of a model in any form.",
@@ -44,6 +44,7 @@ def convert(argv: Sequence[str] | None) -> int:
     add("-q", "--quantize", nargs="?", const=8, type=reading(quantize.kind.read), metavar="BITS", help=quantize.about)
     add("--prediction", choices=MODEL_ROWS["prediction"].kind.words, help=MODEL_ROWS["prediction"].about)
     args = parser.parse_args(argv)
+    ready()
     return run(lambda: _converted(args))
 
 

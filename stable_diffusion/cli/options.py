@@ -121,9 +121,8 @@ def add_common(parser: Parser) -> None:
         const=False,
         help="calculate in full precision (32 bits) on a GPU too",
     )
-    for flag in ("--batch-size", "--deep-cache", "--merge-tokens"):
+    for flag in ("--batch-size", "--deep-cache", "--decoding_batch_size"):
         _add(group, flag)
-    _add(group, "--decoding_batch_size")
     group.add_argument(
         "--low-memory",
         action="store_true",

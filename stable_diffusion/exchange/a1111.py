@@ -59,8 +59,6 @@ def parameters(settings: CompleteSettings, origin: Origin) -> str:
     if s.variation_seed is not None:
         pairs["Variation seed"] = s.variation_seed
         pairs["Variation seed strength"] = f"{s.variation_strength:g}"
-    if s.merge_tokens:
-        pairs["Token merging ratio"] = f"{s.merge_tokens:g}"
     if s.start_scale == "unit":
         pairs["SGM noise multiplier"] = True
     if s.perturb:

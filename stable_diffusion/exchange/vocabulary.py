@@ -50,7 +50,7 @@ READERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "Sigma noise": lambda v: {"s_noise": float(v)},
     "RNG": lambda v: {"noise_source": _RANDOM[v.lower()]},
     "ENSD": lambda v: {"step_seed_delta": int(v)},
-    "Token merging ratio": lambda v: {"merge_tokens": min(float(v), 0.75)},  # theirs ends there too
+    "Token merging ratio": lambda v: {0.0: {}}[float(v)],  # nothing is merged here
     "SGM noise multiplier": lambda v: {"start_scale": {"true": "unit", "false": "sigma"}[v.lower()]},
 }
 # The spacing that "Automatic" stands for: the sampler's own, since version 1.9.

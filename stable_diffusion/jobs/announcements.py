@@ -70,9 +70,8 @@ def cautions(request: Request, layout: Layout) -> Iterator[str]:
             "--model names one that knows more"
         )
     yield from (f"note: {text}" for text in _unused(request, layout))
-    near = [f"{name} {_values(layout, name)}" for name in ("deep_cache", "merge_tokens") if _is_set(layout, name)]
-    if near:
-        yield f"note: {' and '.join(near)} {'are approximations' if len(near) > 1 else 'is an approximation'}"
+    if _is_set(layout, "deep_cache"):
+        yield f"note: deep_cache {_values(layout, 'deep_cache')} is an approximation"
     if layout.kind == "triangle" and not request.view.show_denoising:
         every = columns_of([run.plan.steps_run for run in layout.runs], request.view).every
         if every > 1:

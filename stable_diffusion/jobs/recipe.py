@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..exchange.a1111 import Origin
-from ..settings import CompleteSettings, Settings
+from ..settings import CompleteSettings, Outdated, Settings
 from ..values import check, declared, plain, rows, text, texts, thawed, whole
 from ..version import __version__
 from .model import Model
@@ -121,9 +121,11 @@ class Recipe:
                 image=values.get("image"),
                 mask=values.get("mask"),
                 batch=None if batch is None else Batch.from_json(batch, settings),
-                view=View.from_json(values.get("view", {})),
+                view=_view(values.get("view", {})),
                 made_by=values["made_by"],
             )
+        except Outdated:
+            raise
         except KeyError as error:
             raise ValueError(f"its settings are damaged (there is no {error})") from None
         except (ValueError, TypeError, AttributeError) as error:
@@ -137,6 +139,14 @@ def differences(settings: Settings, other: Settings) -> dict[str, Any]:
     """What the other settings have otherwise, as JSON."""
     ours, theirs = settings.as_json(), other.as_json()
     return {name: value for name, value in theirs.items() if value != ours[name]}
+
+
+def _view(values: Any) -> View:
+    """Raises ValueError, and Outdated for a grid over a setting that is gone."""
+    for axis in _object(values).get("grid", ()):
+        if axis[:1] == ["merge_tokens"]:
+            raise Outdated(axis[1:])
+    return View.from_json(values)
 
 
 def _object(value: Any) -> dict[str, Any]:

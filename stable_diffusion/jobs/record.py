@@ -13,7 +13,7 @@ from ..devices import DEVICE, is_device
 from ..diffusion.samplers import Step
 from ..diffusion.steps import FrameKind
 from ..pictures.images import Picture, from_bytes, to_bytes
-from ..settings import AMOUNT, CompleteSettings
+from ..settings import AMOUNT, CompleteSettings, Outdated
 from ..values import is_finite, is_whole, text
 from ..weights.tensors import open_tensors
 from .kinds import MOST_PLACES
@@ -170,6 +170,8 @@ def load_record(path: Path) -> Record:
         )
     try:
         return _record(arrays, about, Recipe.from_json(metadata.get("stable-diffusion-mlx", "")))
+    except Outdated as error:
+        raise ValueError(f"{str(path)!r} can't be drawn: {error}") from None
     except ValueError as error:
         raise ValueError(f"{str(path)!r} is damaged ({error})") from None
 

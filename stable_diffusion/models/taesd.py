@@ -3,68 +3,45 @@
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..compute.chain import Chain, Layer, Residual, Window
+from ..compute.convolution import Conv2d, doubled
+from ..compute.stripes import Tiling, made
 from ..config import TinyVAEConfig
-from .convolution import Conv2d, doubled
-from .stripes import Stripes, Tiling, made, through, whole
 
 CERTAIN = -30.0  # log variance of latents that have none; the least that Stable Diffusion's own encoder gives
 
 
-class TinyBlock(nn.Module):
+class TinyBlock(Chain):
     """Three convolutions, and the input added."""
-
-    HALO = 3  # pixels around its own that it sees
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         # The places between them are activations, as in the files' names.
         self.conv = [Conv2d(channels, channels, 3, padding=1) if i % 2 == 0 else nn.ReLU() for i in range(5)]
 
-    def __call__(self, x: mx.array) -> mx.array:
-        """x (B, H, W, C) -> (B, H, W, C)."""
-        y = x
-        for layer in self.conv:
-            y = layer(y)
-        return nn.relu(x + y)
+    def links(self) -> list[Layer]:
+        return [Residual(self.conv), nn.ReLU()]
 
 
 class Upsample(nn.Module):
     """Each pixel twice, along both sides."""
+
+    window = Window(up=2)
 
     def __call__(self, x: mx.array) -> mx.array:
         """x (B, H, W, C) -> (B, 2 H, 2 W, C)."""
         return doubled(x)
 
 
-class Layers(nn.Module):
+class Layers(Chain):
     """One layer after the other."""
 
     def __init__(self, layers: list[nn.Module]) -> None:
         super().__init__()
         self.layers = layers
 
-    def __call__(self, x: mx.array) -> mx.array:
-        for layer in self.layers:
-            x = layer(x)
-        return x
-
-    def striped(self, x: mx.array, walk: Stripes) -> mx.array:
-        """The same of one array, in stripes; kept is what each level but the largest ends with."""
-        rows = whole(x)
-        for layer in self.layers:
-            channels = rows.shape[2]
-            if isinstance(layer, Upsample):
-                rows = through(layer, walk.keep(rows, spending=True), channels, halo=0, up=2)
-            elif isinstance(layer, TinyBlock):
-                rows = through(layer, rows, channels, halo=TinyBlock.HALO)
-            elif isinstance(layer, Conv2d) and layer.stride == (2, 2):
-                rows = walk.keep(through(layer, rows, layer.weight.shape[0], halo=1, down=2), spending=True)
-            elif isinstance(layer, Conv2d):
-                rows = through(layer, rows, layer.weight.shape[0], halo=1)
-            else:
-                rows = through(layer, rows, channels, halo=0)
-        rows = walk.keep(rows, spending=True)
-        return rows.take(0, rows.shape[0])
+    def links(self) -> list[Layer]:
+        return list(self.layers)
 
 
 class TinyAutoencoder(nn.Module):

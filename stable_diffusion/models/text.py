@@ -28,9 +28,6 @@ class EncodedPrompt:
         return EncodedPrompt(mx.zeros_like(self.context), None if self.pooled is None else mx.zeros_like(self.pooled))
 
 
-Encode = Callable[[mx.array], mx.array]  # ids (K, 77) -> (K, 77, D)
-
-
 Weigh = Callable[[mx.array, mx.array, Callable[[], mx.array], Sequence[int]], mx.array]
 
 

@@ -5,16 +5,13 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..compute.chain import run
+from ..compute.convolution import Conv2d
+from ..compute.elementwise import geglu, silu
+from ..compute.norm import GroupNorm
+from ..compute.streams import by_rows
 from ..config import UNetConfig
-from ..parallel import even, lanes, on_cpu, rowwise
-from .attention import Attention
-from .convolution import Conv2d, Downsample2D, Upsample2D
-from .elementwise import geglu
-from .layers import ResnetBlock2D
-from .merging import merging
-from .norm import GroupNorm
-
-NUMBERS = 4096 * 320  # of tokens that a CPU takes through a transformer block at once
+from .layers import Attention, Downsample2D, ResnetBlock2D, Upsample2D
 
 
 def sinusoids(t: mx.array, dim: int, flip_sin_to_cos: bool = True, freq_shift: float = 0.0) -> mx.array:
@@ -87,33 +84,17 @@ class BasicTransformerBlock(nn.Module):
         self.norm3 = nn.LayerNorm(dim)
         self.ff = FeedForward(dim)
 
-    def __call__(
-        self, x: mx.array, context: mx.array, picture: tuple[int, int] | None = None, merge: float = 0.0
-    ) -> mx.array:
-        """x (B, N, dim), context (B, M, context_dim) -> (B, N, dim).
-
-        merge: a share of the tokens, of a picture (H, W), that self-attention takes together: see `merging`.
-        """
-        y, told = rowwise(self.norm1, x), self.attn2.seen(context)
-        fewer = merging(x, picture, merge) if merge and picture is not None else None
-        if fewer is not None:
-            y = fewer.merged(y)
-        own = self.attn1.seen(y)
-
-        def onwards(x: mx.array, found: mx.array) -> mx.array:
-            x = x + found
-            x = x + self.attn2.look(self.norm2(x), *told)
-            return x + self.ff(self.norm3(x))
+    def __call__(self, x: mx.array, context: mx.array) -> mx.array:
+        """x (B, N, dim), context (B, M, context_dim) -> (B, N, dim)."""
+        y = by_rows(self.norm1, x)
+        to_itself, to_text = self.attn1.to(y), self.attn2.to(context)
 
         def tokens(x: mx.array, y: mx.array) -> mx.array:
-            return onwards(x, self.attn1.look(y, *own))
+            x = x + to_itself(y)
+            x = x + to_text(self.norm2(x))
+            return x + self.ff(self.norm3(x))
 
-        N = x.shape[1]
-        size = -(-N // even(max(len(lanes()), -(-x.size // NUMBERS)))) if on_cpu() else N
-        if fewer is None:
-            return rowwise(tokens, x, y, size=size)
-        found = rowwise(lambda piece: self.attn1.look(piece, *own), y, size=size)
-        return rowwise(onwards, x, fewer.unmerged(found), size=size)
+        return by_rows(tokens, x, y, long=True)
 
 
 class Transformer2DModel(nn.Module):
@@ -127,14 +108,14 @@ class Transformer2DModel(nn.Module):
         self.transformer_blocks = [BasicTransformerBlock(dim, heads, context_dim, upcast) for _ in range(layers)]
         self.proj_out = nn.Linear(dim, dim)
 
-    def __call__(self, x: mx.array, context: mx.array, merge: float = 0.0) -> mx.array:
-        """x (B, H, W, C), context (B, N, context_dim) -> (B, H, W, C); merge: as in the blocks."""
+    def __call__(self, x: mx.array, context: mx.array) -> mx.array:
+        """x (B, H, W, C), context (B, N, context_dim) -> (B, H, W, C)."""
         B, H, W, C = x.shape
         norm = self.norm.of(x)
-        y = rowwise(lambda part: self.proj_in(norm(part)), x).reshape(B, H * W, C)
+        y = by_rows(lambda part: self.proj_in(norm(part)), x).reshape(B, H * W, C)
         for block in self.transformer_blocks:
-            y = block(y, context, (H, W), merge)
-        return rowwise(lambda x, y: x + self.proj_out(y), x, y.reshape(B, H, W, C))
+            y = block(y, context)
+        return by_rows(lambda x, y: x + self.proj_out(y), x, y.reshape(B, H, W, C))
 
 
 class UNetBlock(nn.Module):
@@ -150,10 +131,10 @@ class UNetBlock(nn.Module):
         if all(depths := config.depths(level, up)):
             self.attentions = [_transformer(level, depth, config) for depth in depths]
 
-    def layer(self, j: int, x: mx.array, time: mx.array, context: mx.array, merge: float) -> mx.array:
+    def layer(self, j: int, x: mx.array, time: mx.array, context: mx.array) -> mx.array:
         """The j-th residual block and its transformer: x (B, H, W, in) -> (B, H, W, out)."""
         x = self.resnets[j](x, time)
-        return self.attentions[j](x, context, merge) if "attentions" in self else x
+        return self.attentions[j](x, context) if "attentions" in self else x
 
 
 def _transformer(level: int, depth: int, config: UNetConfig) -> Transformer2DModel:
@@ -175,17 +156,15 @@ class DownBlock(UNetBlock):
         channels = [(out if j else in_channels, out) for j in range(config.layers_per_block[level])]
         super().__init__(channels, level, False, config)
         if level < len(config.block_out_channels) - 1:
-            self.downsamplers = [Downsample2D(out, padding=1)]
+            self.downsamplers = [Downsample2D(out)]
 
-    def __call__(
-        self, x: mx.array, time: mx.array, context: mx.array, skips: list[mx.array], merge: float = 0.0
-    ) -> mx.array:
+    def __call__(self, x: mx.array, time: mx.array, context: mx.array, skips: list[mx.array]) -> mx.array:
         """x (B, H, W, in), time (B, D), context (B, N, context_dim) -> (B, ceil(H / 2), ceil(W / 2), out).
 
         Adds what it makes to skips; the last level keeps H and W.
         """
         for j in range(len(self.resnets)):
-            x = self.layer(j, x, time, context, merge)
+            x = self.layer(j, x, time, context)
             skips.append(x)
         if "downsamplers" in self:
             x = self.downsamplers[0](x)
@@ -228,21 +207,17 @@ class UpBlock(UNetBlock):
         if level > 0:
             self.upsamplers = [Upsample2D(out)]
 
-    def __call__(
-        self,
-        x: mx.array,
-        time: mx.array,
-        context: mx.array,
-        skips: list[mx.array],
-        merge: float = 0.0,
-        layers: slice = slice(None),
-    ) -> mx.array:
+    def joined_layer(self, j: int, x: mx.array, skip: mx.array, time: mx.array, context: mx.array) -> mx.array:
+        """The j-th layer, of x (B, H, W, in) beside what the way down kept of its size."""
+        return self.layer(j, mx.concatenate([x, skip], axis=-1), time, context)
+
+    def __call__(self, x: mx.array, time: mx.array, context: mx.array, skips: list[mx.array]) -> mx.array:
         """x (B, H, W, in), time (B, D), context (B, N, context_dim) -> (B, 2 H or 2 H - 1, 2 W or 2 W - 1, out).
 
-        Takes what it needs from the end of skips; the first level keeps H and W. layers: those that are run.
+        Takes what it needs from the end of skips; the first level keeps H and W.
         """
-        for j in range(len(self.resnets))[layers]:
-            x = self.layer(j, mx.concatenate([x, skips.pop()], axis=-1), time, context, merge)
+        for j in range(len(self.resnets)):
+            x = self.joined_layer(j, x, skips.pop(), time, context)
         if "upsamplers" in self:
             _, H, W, _ = skips[-1].shape
             x = self.upsamplers[0](x, size=(H, W))
@@ -269,10 +244,6 @@ class UNet2DConditionModel(nn.Module):
         self.conv_norm_out = GroupNorm(config.norm_num_groups, widths[0], config.norm_eps)
         self.conv_out = Conv2d(widths[0], config.out_channels, 3, padding=1)
 
-    def _embed(self, t: mx.array, dim: int, dtype: mx.Dtype) -> mx.array:
-        # Angles up to 999 need float32: half precision has no fractions above 1024, and few above 512.
-        return sinusoids(t, dim, self.config.flip_sin_to_cos, self.config.freq_shift).astype(dtype)
-
     def __call__(
         self,
         x: mx.array,
@@ -287,53 +258,48 @@ class UNet2DConditionModel(nn.Module):
         XL also takes text_embeds (B, D), the pooled text, and time_ids (B, 6): the original size (H, W), the crop's
         corner (y, x) and the target size (H, W), in pixels. An LCM takes time_cond (B, time_cond_proj_dim).
         """
-        return self.nearly(x, t, context, text_embeds, time_ids, time_cond)
+        x, time = self.embed(x, t, text_embeds, time_ids, time_cond)
+        return self.last(self.deep(x, time, context), x, time, context)
 
-    def nearly(
+    # The three parts of a call. DeepCache (Ma et al. 2023, 2312.00858) takes the second from another time.
+
+    def embed(
         self,
         x: mx.array,
         t: mx.array,
-        context: mx.array,
         text_embeds: mx.array | None = None,
         time_ids: mx.array | None = None,
         time_cond: mx.array | None = None,
-        *,
-        deep: mx.array | None = None,
-        keep: bool = False,
-        merge: float = 0.0,
-    ) -> mx.array:
-        """The same with two approximations; with neither it is the same to the bit.
-
-        DeepCache (Ma et al. 2023, 2312.00858), at its outermost branch: with keep, the deep feature that the last layer
-        is given stands behind the out_channels; with one of another time as deep (B, H, W, C), the first convolution
-        and the last layer alone are run. merge: the share of the tokens, from 0 to 0.75, that self-attention at the
-        widest level takes together with others; see `merging`.
-        """
-        time = self.time_embedding(self._embed(t, self.config.block_out_channels[0], x.dtype), time_cond)
+    ) -> tuple[mx.array, mx.array]:
+        """The latents after the first convolution (B, H, W, C), and the time and what stands beside it (B, D)."""
+        time = self.time_embedding(self._sinusoids(t, self.config.block_out_channels[0], x.dtype), time_cond)
         if "add_embedding" in self:
             if text_embeds is None or time_ids is None:
                 raise ValueError("this UNet also needs text_embeds and time_ids")
-            sizes = self._embed(time_ids, self.config.addition_time_embed_dim, x.dtype)  # (B, 6, D)
+            sizes = self._sinusoids(time_ids, self.config.addition_time_embed_dim, x.dtype)  # (B, 6, D)
             added = mx.concatenate([text_embeds, sizes.reshape(sizes.shape[0], -1)], axis=-1)
             time = time + self.add_embedding(added)
-        time = nn.silu(time)  # every residual block would do it for itself
+        return self.conv_in(x), nn.silu(time)  # which every residual block would do for itself
 
-        x = self.conv_in(x)  # (B, H, W, C of the widest level)
-        skips, last = [x], self.up_blocks[-1]
-        shares = [merge if level == self.widest else 0.0 for level in range(len(self.up_blocks))]
-        if deep is None:
-            for down, share in zip(self.down_blocks, shares, strict=True):
-                x = down(x, time, context, skips, share)
-            if "mid_block" in self:
-                x = self.mid_block(x, time, context)
-            for up, share in zip(self.up_blocks[:-1], reversed(shares[1:]), strict=True):
-                x = up(x, time, context, skips, share)
-            deep = last(x, time, context, skips, shares[0], slice(0, -1))
-        x = last(deep, time, context, skips, shares[0], slice(-1, None))
-        x = self.conv_out(x, self.conv_norm_out.with_silu(x))
-        return mx.concatenate([x, deep], axis=-1) if keep else x
+    def _sinusoids(self, t: mx.array, dim: int, dtype: mx.Dtype) -> mx.array:
+        # Angles up to 999 need float32: half precision has no fractions above 1024, and few above 512.
+        return sinusoids(t, dim, self.config.flip_sin_to_cos, self.config.freq_shift).astype(dtype)
 
-    @property
-    def widest(self) -> int:
-        """The level of the widest picture in which places attend to each other; 0 is the widest of all."""
-        return next((i for i, block in enumerate(self.down_blocks) if "attentions" in block), 0)
+    def deep(self, x: mx.array, time: mx.array, context: mx.array) -> mx.array:
+        """All layers but the last one: x (B, H, W, C) -> the feature that the last one is given, (B, H, W, C')."""
+        skips: list[mx.array] = []
+        for down in self.down_blocks:
+            x = down(x, time, context, skips)
+        if "mid_block" in self:
+            x = self.mid_block(x, time, context)
+        *ups, widest = self.up_blocks
+        for up in ups:
+            x = up(x, time, context, skips)
+        for j in range(len(widest.resnets) - 1):
+            x = widest.joined_layer(j, x, skips.pop(), time, context)
+        return x
+
+    def last(self, deep: mx.array, x: mx.array, time: mx.array, context: mx.array) -> mx.array:
+        """The last layer, on the deep feature and x (B, H, W, C), and the last convolution: (B, H, W, out_channels)."""
+        x = self.up_blocks[-1].joined_layer(-1, deep, x, time, context)
+        return run([self.conv_norm_out, silu, self.conv_out], x)

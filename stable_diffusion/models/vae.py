@@ -5,12 +5,13 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..compute.chain import Chain, Layer, Whole
+from ..compute.convolution import Conv2d
+from ..compute.elementwise import silu
+from ..compute.norm import GroupNorm
+from ..compute.stripes import Tiling, made
 from ..config import VAEConfig
-from .attention import Attention
-from .convolution import Conv2d, Downsample2D, Upsample2D
-from .layers import ResnetBlock2D
-from .norm import GroupNorm
-from .stripes import Rows, Stripes, Tiling, made, through, whole
+from .layers import Attention, Downsample2D, ResnetBlock2D, Upsample2D
 
 EPS = 1e-6  # of every norm in the autoencoder
 
@@ -28,7 +29,7 @@ class VAEAttention(Attention):
         return x + super().__call__(self.group_norm(x).reshape(B, H * W, C)).reshape(B, H, W, C)
 
 
-class VAEMidBlock(nn.Module):
+class VAEMidBlock(Chain):
     """Residual block, attention, residual block."""
 
     def __init__(self, dim: int, config: VAEConfig) -> None:
@@ -37,16 +38,12 @@ class VAEMidBlock(nn.Module):
             self.attentions = [VAEAttention(dim, config.norm_num_groups)]
         self.resnets = [ResnetBlock2D(dim, dim, config.norm_num_groups, EPS) for _ in range(2)]
 
-    def __call__(self, x: mx.array) -> mx.array:
-        """x (B, H, W, C) -> (B, H, W, C)."""
-        x = self.resnets[0](x)
-        if "attentions" in self:
-            x = self.attentions[0](x)
-        return self.resnets[1](x)
+    def links(self) -> list[Layer]:
+        return [self.resnets[0], *self.get("attentions", []), self.resnets[1]]
 
 
-class VAEBlock(nn.Module):
-    """One level: residual blocks, then a smaller or a larger picture."""
+class VAEBlock(Chain):
+    """One level: residual blocks, then half or double the size, or the same at the ends."""
 
     def __init__(self, in_channels: int, out_channels: int, layers: int, groups: int) -> None:
         super().__init__()
@@ -54,35 +51,12 @@ class VAEBlock(nn.Module):
             ResnetBlock2D(out_channels if j else in_channels, out_channels, groups, EPS) for j in range(layers)
         ]
 
-    def __call__(self, x: mx.array) -> mx.array:
-        """x (B, H, W, in_channels) -> (B, H', W', out_channels): half or double the size, or the same at the ends."""
-        for resnet in self.resnets:
-            x = resnet(x)
-        if "downsamplers" in self:
-            x = self._halved(x)
-        if "upsamplers" in self:
-            x = self.upsamplers[0](x)
-        return x
-
-    def _halved(self, x: mx.array) -> mx.array:
-        # Filled up at the right and at the bottom only, as it was trained.
-        y: mx.array = self.downsamplers[0](mx.pad(x, [(0, 0), (0, 1), (0, 1), (0, 0)]))
-        return y
-
-    def striped(self, x: Rows, walk: Stripes) -> Rows:
-        """The same in stripes. x is spent."""
-        for resnet in self.resnets:
-            x = walk.resnet(resnet, x)
-        if "downsamplers" in self:
-            return walk.keep(through(self._halved, x, x.shape[2], halo=1, down=2), spending=True)
-        if "upsamplers" in self:
-            x = through(self.upsamplers[0], x, x.shape[2], halo=1, up=2)
-            return walk.keep(x, spending=True) if walk.fits(x) else x
-        return x
+    def links(self) -> list[Layer]:
+        return [*self.resnets, *self.get("downsamplers", []), *self.get("upsamplers", [])]
 
 
-class Encoder(nn.Module):
-    """Pictures to the moments of their latents."""
+class Encoder(Chain):
+    """Pictures (B, H, W, 3) to their latents' mean and log variance, side by side: (B, H / f, W / f, 2 z)."""
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
@@ -92,32 +66,18 @@ class Encoder(nn.Module):
             VAEBlock(widths[max(i - 1, 0)], w, config.layers_per_block, groups) for i, w in enumerate(widths)
         ]
         for block, w in zip(self.down_blocks[:-1], widths, strict=False):
-            block.downsamplers = [Downsample2D(w, padding=0)]
+            block.downsamplers = [Downsample2D(w, around=False)]
         self.mid_block = VAEMidBlock(widths[-1], config)
         self.conv_norm_out = GroupNorm(groups, widths[-1], EPS)
         self.conv_out = Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
 
-    def __call__(self, x: mx.array) -> mx.array:
-        """Pictures (B, H, W, 3) -> mean and log-variance, side by side: (B, H / f, W / f, 2 * latent_channels)."""
-        x = self.conv_in(x)
-        for block in self.down_blocks:
-            x = block(x)
-        return self._moments(x)
-
-    def _moments(self, x: mx.array) -> mx.array:
-        x = self.mid_block(x)
-        return self.conv_out(x, self.conv_norm_out.with_silu(x))
-
-    def striped(self, x: mx.array, walk: Stripes) -> mx.array:
-        """The same of one picture, in stripes."""
-        rows = through(self.conv_in, whole(x), self.conv_in.weight.shape[0], halo=1)
-        for block in self.down_blocks:
-            rows = block.striped(rows, walk)
-        return self._moments(rows.take(0, rows.shape[0]))
+    def links(self) -> list[Layer]:
+        end = Whole([self.mid_block, self.conv_norm_out, silu, self.conv_out])
+        return [self.conv_in, *self.down_blocks, end]
 
 
-class Decoder(nn.Module):
-    """Latents to pictures."""
+class Decoder(Chain):
+    """Unscaled latents (B, h, w, z) to pictures (B, f h, f w, 3), about [-1, 1]."""
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
@@ -132,22 +92,9 @@ class Decoder(nn.Module):
         self.conv_norm_out = GroupNorm(groups, widths[-1], EPS)
         self.conv_out = Conv2d(widths[-1], config.out_channels, 3, padding=1)
 
-    def __call__(self, x: mx.array) -> mx.array:
-        """Latents (B, h, w, latent_channels), unscaled -> pictures (B, f h, f w, 3), about [-1, 1]."""
-        x = self.mid_block(self.conv_in(x))
-        for block in self.up_blocks:
-            x = block(x)
-        return self.conv_out(x, self.conv_norm_out.with_silu(x))
-
-    def striped(self, x: mx.array, walk: Stripes) -> mx.array:
-        """The same of one latent, in stripes."""
-        rows = whole(self.mid_block(self.conv_in(x)))
-        for block in self.up_blocks:
-            rows = block.striped(rows, walk)
-        norm = walk.norm(self.conv_norm_out, rows)
-        picture = through(lambda part: self.conv_out(part, norm), rows, self.conv_out.weight.shape[0], halo=1)
-        picture = walk.keep(picture, spending=True)
-        return picture.take(0, picture.shape[0])
+    def links(self) -> list[Layer]:
+        start = Whole([self.conv_in, self.mid_block])
+        return [start, *self.up_blocks, self.conv_norm_out, silu, self.conv_out]
 
 
 class AutoencoderKL(nn.Module):

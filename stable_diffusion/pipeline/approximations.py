@@ -1,4 +1,4 @@
-"""Runs that take less than the whole UNet in every step: deep features used again, and tokens merged.
+"""Runs that take less than the whole UNet in every step: deep features used again.
 
 Each row of a call keeps to its own run's settings, and finds what its own run kept, whoever else is in the call.
 """
@@ -6,10 +6,12 @@ Each row of a call keeps to its own run's settings, and finds what its own run k
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import mlx.core as mx
 
 from ..diffusion.guidance import ChangingGuide, Conditioning, Guide
+from ..models.unet import UNet2DConditionModel
 from .run import Run
 
 SEAT = "seat"  # what rows are told besides, (B, 1): twice the number of the run, and 1 more for the negative prompt
@@ -45,7 +47,7 @@ class Approximations:
 
     @property
     def wanted(self) -> bool:
-        return any(run.settings.deep_cache > 1 or run.settings.merge_tokens for run in self.runs)
+        return any(run.settings.deep_cache > 1 for run in self.runs)
 
     def moved(self, which: int) -> None:
         """A run has taken a step."""
@@ -53,12 +55,12 @@ class Approximations:
         if self._taken[which] == self.runs[which].plan.steps_run:
             self._kept = {place: deep for place, deep in self._kept.items() if place[0] // 2 != which}
 
-    def net(self, unet: Callable[..., mx.array]) -> Callable[..., mx.array]:
-        """A net of rows that are told their seats, around `UNet2DConditionModel.nearly`."""
+    def net(self, unet: Callable[..., tuple[mx.array, mx.array]]) -> Callable[..., mx.array]:
+        """A net of rows that are told their seats, around a UNet that is called as in `shallow`."""
 
         def predict(x: mx.array, t: mx.array, seat: mx.array, **told: mx.array) -> mx.array:
             places = _places(seat)
-            alike: dict[tuple[float, bool, bool], list[int]] = {}
+            alike: dict[tuple[bool, bool], list[int]] = {}
             for row, (number, _) in enumerate(places):
                 alike.setdefault(self._way(number // 2), []).append(row)
             parts = [self._part(unet, x, t, told, places, *group) for group in alike.items()]
@@ -69,36 +71,44 @@ class Approximations:
 
         return predict
 
-    def _way(self, which: int) -> tuple[float, bool, bool]:
-        """How a run's next call goes: the share that is merged, whether it reuses, and whether it keeps for later."""
+    def _way(self, which: int) -> tuple[bool, bool]:
+        """How a run's next call goes: whether it reuses, and whether it keeps for later."""
         s = self.runs[which].settings
         reuses = self._taken[which] % s.deep_cache > 0
-        return s.merge_tokens, reuses, s.deep_cache > 1 and not reuses
+        return reuses, s.deep_cache > 1 and not reuses
 
     def _part(
         self,
-        unet: Callable[..., mx.array],
+        unet: Callable[..., tuple[mx.array, mx.array]],
         x: mx.array,
         t: mx.array,
         told: Conditioning,
         places: Sequence[Place],
-        way: tuple[float, bool, bool],
+        way: tuple[bool, bool],
         rows: Sequence[int],
     ) -> mx.array:
         """What the rows of a call that go one way come to."""
-        merge, reuses, keeps = way
+        reuses, keeps = way
         if len(rows) < x.shape[0]:
             at = mx.array(list(rows))
             x, t, told = x[at], t[at], {name: array[at] for name, array in told.items()}
         if reuses:
             told = {**told, "deep": mx.concatenate([self._kept[places[row]] for row in rows])}
-        y = unet(x, t, merge=merge, keep=keeps, **told)
+        y, deep = unet(x, t, **told)
         if keeps:
-            channels = self.runs[0].shape[2]
             for k, row in enumerate(rows):
-                self._kept[places[row]] = y[k : k + 1, ..., channels:]
-            y = y[..., :channels]
+                self._kept[places[row]] = deep[k : k + 1]
         return y
+
+
+def shallow(
+    unet: UNet2DConditionModel, x: mx.array, t: mx.array, context: mx.array, deep: mx.array | None = None, **told: Any
+) -> tuple[mx.array, mx.array]:
+    """What the UNet predicts, and the deep feature that it does so from: its own, or one of another time."""
+    x, time = unet.embed(x, t, **told)
+    if deep is None:
+        deep = unet.deep(x, time, context)
+    return unet.last(deep, x, time, context), deep
 
 
 def _places(seat: mx.array) -> list[Place]:

@@ -7,10 +7,10 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from ..models.stripes import Tiling
+from ..compute.streams import done, joined
+from ..compute.stripes import Tiling
 from ..models.taesd import TinyAutoencoder
 from ..models.vae import AutoencoderKL
-from ..parallel import done, joined
 from .frames import FULL, finite
 from .memory import fits_whole, tiling_for
 

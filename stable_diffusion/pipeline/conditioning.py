@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import mlx.core as mx
 
+from ..compute.streams import settled
 from ..diffusion.guidance import ChangingGuide, Conditioning, Guide
 from ..diffusion.samplers import sampler_named
 from ..models.text import EncodedPrompt, TextNets
 from ..models.unet import guidance_embedding
-from ..parallel import settled
 from ..prompts.editing import NEGATIVE_PROMPTS, PROMPTS, Part
 from ..prompts.loras import LORA_TAGS
 from ..settings import CompleteSettings

@@ -2,15 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar
 
 import mlx.core as mx
 
+from ..compute.streams import joined
 from ..diffusion.denoiser import Denoiser, Estimate, masked
 from ..diffusion.guidance import ChangingGuide, Guide, guided
 from ..diffusion.schedule import NoiseSchedule
 from ..diffusion.walk import DenoiseRows
-from ..parallel import joined
 from .run import Run
 
 
@@ -48,22 +48,24 @@ def estimate_of(
     return estimate
 
 
-def in_parts(unet: Callable[..., mx.array], at_once: int | None) -> Callable[..., mx.array]:
+Made = TypeVar("Made", mx.array, tuple[mx.array, mx.array])
+
+
+def in_parts(unet: Callable[..., Made], at_once: int | None) -> Callable[..., Made]:
     """A UNet of (x, t, and what it is told, a row of each) that is given so many rows at once, at the most.
 
-    What goes besides is passed on as it is. The parts follow each other strictly, so that one alone takes memory.
+    The parts follow each other strictly, so that one alone takes memory.
     """
     if at_once is None:
         return unet
 
-    def parts(x: mx.array, t: mx.array, **told: Any) -> mx.array:
-        made: list[mx.array] = []
+    def parts(x: mx.array, t: mx.array, **told: mx.array) -> Any:
+        made: list[Any] = []
         for k in range(0, x.shape[0], at_once):
             rows = slice(k, k + at_once)
-            part = x[rows] if not made else cast(mx.array, mx.depends(x[rows], made[-1]))
-            own = {name: value[rows] if isinstance(value, mx.array) else value for name, value in told.items()}
-            made.append(unet(part, t[rows], **own))
-        return joined(made)
+            part = x[rows] if not made else mx.depends(x[rows], made[-1])
+            made.append(unet(part, t[rows], **{name: value[rows] for name, value in told.items()}))
+        return joined(made) if isinstance(made[0], mx.array) else tuple(map(joined, zip(*made, strict=True)))
 
     return parts
 

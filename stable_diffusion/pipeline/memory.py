@@ -9,9 +9,9 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from ..backend import memory, trim
+from ..compute.streams import lanes, on_cpu
+from ..compute.stripes import Tiling
 from ..config import TILE, TinyVAEConfig, UNetConfig, VAEConfig
-from ..models.stripes import Tiling
-from ..parallel import lanes, on_cpu
 from ..weights.nets import Description
 from .run import Run
 

@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..compute.streams import done, one_at_a_time, spread, step_by_step
 from ..config import TILES
 from ..diffusion.noising import Inversion, NoisingKind
 from ..diffusion.plan import Plan
@@ -17,7 +18,6 @@ from ..diffusion.steps import FrameKind
 from ..diffusion.walk import DenoiseRows, lockstep
 from ..models.taesd import TinyAutoencoder
 from ..models.unet import UNet2DConditionModel
-from ..parallel import done, one_at_a_time, spread, step_by_step
 from ..pictures.images import Picture, enlarged, to_picture
 from ..presets import DEFAULT_MODEL
 from ..settings import CompleteSettings, Settings
@@ -27,7 +27,7 @@ from ..weights.identity import checkpoint_hash
 from ..weights.locate import locate_extra
 from ..weights.nets import open_autoencoder
 from ..weights.parts import Checkpoint
-from .approximations import Approximations, seated
+from .approximations import Approximations, seated, shallow
 from .coding import decoded, encoded
 from .conditioning import guides
 from .estimate import estimate_of, in_parts, repaint_channels
@@ -290,8 +290,8 @@ class StableDiffusion(Nets):
             unet = spread(lambda x, t, **more: self._net(runs)(x.astype(self.dtype), t, **more))
             return estimate_of(runs, in_parts(unet, at_once), told, self.schedule, channels)
 
-        def net(x: mx.array, t: mx.array, merge: float, keep: bool, **more: mx.array) -> mx.array:
-            return done(lambda: self._net(runs).nearly(x.astype(self.dtype), t, keep=keep, merge=merge, **more))
+        def net(x: mx.array, t: mx.array, **more: mx.array) -> tuple[mx.array, mx.array]:
+            return done(lambda: shallow(self._net(runs), x.astype(self.dtype), t, **more))
 
         return estimate_of(runs, approximations.net(in_parts(net, at_once)), seated(told), self.schedule, channels)
 

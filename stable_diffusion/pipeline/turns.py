@@ -8,12 +8,12 @@ from typing import Any, Literal
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..compute.streams import one_at_a_time
 from ..models.clip import CLIPTextModel
 from ..models.taesd import TinyAutoencoder
 from ..models.text import TextNets
 from ..models.unet import UNet2DConditionModel
 from ..models.vae import AutoencoderKL
-from ..parallel import one_at_a_time
 from ..prompts.tokenizer import CLIPTokenizer
 from ..weights.checkpoint import CheckpointError
 from ..weights.extras import LoRAUse, put_on, read_fitting

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import mlx.core as mx
-import numpy as np
+
+if TYPE_CHECKING:  # not at every start: few files have what it reads
+    import numpy as np
 
 E4M3, E5M2, DOUBLE = "F8_E4M3", "F8_E5M2", "F64"
 _NAMES = {"F16": "fp16", "F32": "fp32", "BF16": "bf16", DOUBLE: "fp64", E4M3: "fp8", E5M2: "fp8"}
@@ -20,7 +22,7 @@ class _Stored(NamedTuple):
     """How NumPy calls the bytes of a kind of numbers, and what makes these numbers of them."""
 
     dtype: str
-    made: Callable[[np.ndarray], mx.array] = mx.array
+    made: "Callable[[np.ndarray], mx.array]" = mx.array
 
 
 _STORED: Mapping[str, _Stored] = {
@@ -35,7 +37,9 @@ _STORED: Mapping[str, _Stored] = {
 }
 
 
-def _rounded(doubles: np.ndarray) -> mx.array:
+def _rounded(doubles: "np.ndarray") -> mx.array:
+    import numpy as np
+
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and is found as that
         return mx.array(doubles.astype(np.float32))
 
@@ -63,6 +67,8 @@ def load_tensors(file: Path, entries: Mapping[str, Mapping[str, Any]], under: st
 
 def _read(file: Path, begins: int, entry: Mapping[str, Any]) -> mx.array:
     """One tensor of a file whose numbers begin at this byte."""
+    import numpy as np
+
     dtype, made = _STORED[entry["dtype"]]
     start, end = entry["data_offsets"]
     count = (end - start) // np.dtype(dtype).itemsize

@@ -6,14 +6,14 @@ from all stripes first. What is between two norms is kept where there is room fo
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from typing import Protocol
 
 import mlx.core as mx
 
-from ..parallel import joined
-from .layers import ResnetBlock2D
+from .chain import Chain, Layer, Residual, Whole, Window, normed, window_of
 from .norm import GroupNorm
+from .streams import joined
 
 Net = Callable[[mx.array], mx.array]
 
@@ -66,6 +66,11 @@ class Rows:
     of: tuple[Kept, ...]  # what they are made of
 
     @property
+    def kept(self) -> bool:
+        """Is all of it in memory?"""
+        return len(self.of) == 1 and self.take == self.of[0].take
+
+    @property
     def numbers(self) -> int:
         H, W, C = self.shape
         return H * W * C
@@ -78,21 +83,21 @@ def whole(x: mx.array) -> Rows:
     return Rows((x.shape[1], x.shape[2], x.shape[3]), kept.take, (kept,))
 
 
-def through(net: Net, x: Rows, channels: int, halo: int, up: int = 1, down: int = 1) -> Rows:
-    """What a net makes of x, which sees so many rows of x beyond its own, and makes `up` rows of `down`.
+def through(net: Net, x: Rows, window: Window) -> Rows:
+    """What a net makes of x through a window.
 
     The net may fill up what is beyond the rows that it is given: what it makes of that is cut off, but at the edges.
     """
-    H, W, _ = x.shape
+    (H, W, C), up, down = x.shape, window.up, window.down
 
     def take(a: int, b: int) -> mx.array:
-        first = max(a * down // up - halo, 0) // down * down
-        last = min(-(-(-(-b * down // up) + halo) // down) * down, H)
+        first = max(a * down // up - window.halo, 0) // down * down
+        last = min(-(-(-(-b * down // up) + window.halo) // down) * down, H)
         y = net(x.take(first, last))
         cut = first * up // down
         return y[:, a - cut : b - cut]
 
-    return Rows((-(-H * up // down), -(-W * up // down), channels), take, x.of)
+    return Rows((-(-H * up // down), -(-W * up // down), window.channels or C), take, x.of)
 
 
 class Stripes:
@@ -111,6 +116,8 @@ class Stripes:
 
     def keep(self, x: Rows, spending: bool = False) -> Rows:
         """All of x, made now; spending: what it is made of is not needed any more, and goes while this comes."""
+        if x.kept:
+            return x
         kept = Kept()
         for a, b in self._spans(x):
             stripe = x.take(a, b)
@@ -135,33 +142,38 @@ class Stripes:
             parts.append(part)
         return norm.by_moments(parts)
 
-    def resnet(self, net: ResnetBlock2D, x: Rows) -> Rows:
-        """A residual block without a time. x is spent."""
-        before = self.norm(net.norm1, x)
-        channels = net.conv1.weight.shape[0]
-        h = through(lambda part: net.conv1(part, before), x, channels, halo=1)
-        if self.fits(h, x.of):
-            h = self.keep(h)
-        between = self.norm(net.norm2, h)
-        deep = through(lambda part: net.conv2(part, between), h, channels, halo=1)
+    def run(self, links: Sequence[Layer], x: Rows) -> Rows:
+        """What the links make of x, one after the other. x is spent."""
+        y = x
+        for norm, link in normed(links):
+            if norm is not None and y is not x and self.fits(y, x.of):
+                y = self.keep(y)  # it is taken for the norm, and once more for what comes after
+            y = self._through(link if norm is None else partial(link, before=self.norm(norm, y)), window_of(link), y)
+        return y
+
+    def _through(self, link: Layer, window: Window | None, x: Rows) -> Rows:
+        if isinstance(link, Whole):
+            return whole(link(x.take(0, x.shape[0])))
+        if window is None:
+            assert isinstance(link, Chain | Residual), f"stripes of {link} are not known"
+            return self.run(link.links(), x) if isinstance(link, Chain) else self._added(link, x)
+        if window.up > 1:
+            x = self.keep(x, spending=True)
+        y = through(link, x, window)
+        # What is enlarged by more than repetition is dear to make anew.
+        dear = window.down > 1 or (window.up > 1 and window.halo > 0 and self.fits(y))
+        return self.keep(y, spending=True) if dear else y
+
+    def _added(self, link: Residual, x: Rows) -> Rows:
+        y = self.run(link.links, x)
 
         def take(a: int, b: int) -> mx.array:
-            return deep.take(a, b) + net.shortcut(x.take(a, b))
+            return y.take(a, b) + link.shortcut(x.take(a, b))
 
-        return self.keep(Rows(deep.shape, take, tuple(dict.fromkeys((*h.of, *x.of)))), spending=True)
-
-
-class Striped(Protocol):
-    """A net that can be walked in stripes."""
-
-    def __call__(self, x: mx.array) -> mx.array: ...
-
-    def striped(self, x: mx.array, walk: Stripes) -> mx.array:
-        """The same of one picture or latent, in stripes."""
-        ...
+        return self.keep(Rows(y.shape, take, tuple(dict.fromkeys((*y.of, *x.of)))), spending=True)
 
 
-def made(net: Striped, x: mx.array, scale: int, tiling: Tiling | None, channels: int) -> mx.array:
+def made(net: Chain, x: mx.array, scale: int, tiling: Tiling | None, channels: int) -> mx.array:
     """What a net makes of x (B, H, W, C); tiling: in stripes, one picture after the other, if they are larger.
 
     scale: the sides of the pictures for one of x; channels: of the net at that size.
@@ -170,4 +182,9 @@ def made(net: Striped, x: mx.array, scale: int, tiling: Tiling | None, channels:
     if tiling is None or pixels <= tiling.side**2:
         return net(x)
     walk = Stripes(tiling.side**2 * channels, channels, pixels * (tiling.room * channels + 3))
-    return joined([net.striped(one, walk) for one in mx.split(x, x.shape[0])])
+
+    def one(x: mx.array) -> mx.array:
+        y = walk.keep(walk.run(net.links(), whole(x)), spending=True)
+        return y.take(0, y.shape[0])
+
+    return joined([one(picture) for picture in mx.split(x, x.shape[0])])

@@ -8,11 +8,11 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
-from ..config import UNetConfig
-from ..models.unet import UNet2DConditionModel
-from ..pipeline import StableDiffusion
-from ..settings import Settings
-from ..weights.quantize import WHOLE, in_bits, quantisable, quantize
+from ...config import UNetConfig
+from ...models.unet import UNet2DConditionModel
+from ...pipeline import StableDiffusion
+from ...settings import Settings
+from ...weights.quantize import WHOLE, in_bits, quantisable, quantize
 
 KINDS: tuple[int | str, ...] = (8, "mxfp8", 6, 4, "nvfp4", "mxfp4")
 STEPS_OF_LATENTS = 10

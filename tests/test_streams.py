@@ -6,14 +6,26 @@ import threading
 import mlx.core as mx
 import pytest
 
-from stable_diffusion import Settings, StableDiffusion, parallel
-from stable_diffusion.parallel import cores, cut, done, each, even, joined, lanes, rowwise, shared_out, spread
+from stable_diffusion import Settings, StableDiffusion
+from stable_diffusion.compute.streams import (
+    _Here,
+    by_rows,
+    cores,
+    cut,
+    done,
+    each,
+    even,
+    joined,
+    lanes,
+    shared_out,
+    spread,
+)
 
 
 @pytest.fixture(params=[1, 2, 5])
 def streams(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(parallel, "cores", lambda: request.param)
-    monkeypatch.setattr(parallel, "_here", parallel._Here())
+    monkeypatch.setattr("stable_diffusion.compute.streams.cores", lambda: request.param)
+    monkeypatch.setattr("stable_diffusion.compute.streams._here", _Here())
     return int(request.param)
 
 
@@ -46,11 +58,21 @@ def test_pieces_share_the_streams_and_leave_them_as_they_were(streams: int, coun
         assert all(len(mine) == 1 for mine in seen)
 
 
-@pytest.mark.parametrize("size", [None, 1, 3, 100])
-@pytest.mark.parametrize("numbers", [1, 2**15])
-def test_rows_are_worked_on_in_pieces_and_put_together(streams: int, size: int | None, numbers: int) -> None:
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize(("numbers", "at_once"), [(1, 100), (2**15, 2**20), (2**15, 2**15), (1, 1)])
+def test_rows_are_worked_on_in_pieces_and_put_together(
+    streams: int, long: bool, numbers: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stable_diffusion.compute.streams.AT_ONCE", at_once)
     x = mx.arange(2 * 7 * numbers).reshape(2, 7, numbers)
-    assert mx.array_equal(rowwise(lambda a, b: a + 2 * b, x, x, size=size), 3 * x)
+    most: list[int] = []
+
+    def work(a: mx.array, b: mx.array) -> mx.array:
+        most.append(a.size)
+        return a + 2 * b
+
+    assert mx.array_equal(by_rows(work, x, x, long=long), 3 * x)
+    assert max(most) <= max(at_once, 2 * numbers) or not long
 
 
 def test_much_is_shared_out_among_all_streams_and_little_is_left_together(streams: int) -> None:
@@ -122,7 +144,7 @@ def test_a_run_is_the_same_on_any_number_of_streams(monkeypatch: pytest.MonkeyPa
     asked = Settings(prompt="a house in the hills, photo", seed=3, n_images=3, steps=1)
     pictures = []
     for streams in (1, 2, 5):
-        monkeypatch.setattr(parallel, "cores", lambda streams=streams: streams)
-        monkeypatch.setattr(parallel, "_here", parallel._Here())
+        monkeypatch.setattr("stable_diffusion.compute.streams.cores", lambda streams=streams: streams)
+        monkeypatch.setattr("stable_diffusion.compute.streams._here", _Here())
         pictures.append(sd.txt2img(asked))
     assert all(float(mx.abs(other - pictures[0]).max()) < 1e-4 for other in pictures[1:])

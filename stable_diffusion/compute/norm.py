@@ -7,9 +7,9 @@ from functools import partial
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..parallel import cut, each, joined, on_cpu
 from .elementwise import silu
 from .kernels import group_lines
+from .streams import cut, each, joined, on_cpu
 
 NUMBERS = 2**18  # that a CPU takes the mean of at once
 

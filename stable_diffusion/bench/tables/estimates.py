@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..pipeline import StableDiffusion
-from ..pipeline.memory import PROCESS, needed, working
-from ..settings import Settings
-from .families import Family
-from .nets import PROMPT, random_checkpoint
+from ...pipeline import StableDiffusion
+from ...pipeline.memory import PROCESS, needed, working
+from ...settings import Settings
+from ..families import Family
+from ..nets import PROMPT, random_checkpoint
 
 # Pieces of the bench's work, and the net that each of them has read; None: a whole run, which has read all.
 PHASES = {"unet": "unet", "decode": "autoencoder", "txt2img": None}

@@ -9,7 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from .. import backend
-from ..parallel import on_cpu
+from .streams import on_cpu
 
 LOG2_E = 1.4426950408889634
 ROOM = 1.5 * 2**23  # float32s of this size are integers

@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import mlx.core as mx
 
 SHARED = 2**15  # numbers from which on rows are shared out
+AT_ONCE = 4096 * 320  # and that a piece of long work has at the most
 
 # What sets the number of a BLAS's threads, and what tells it.
 _BLAS = (
@@ -202,15 +203,24 @@ def shared_out(x: mx.array) -> list[mx.array]:
     return cut(x, -(-x.shape[1] // len(lanes())) if x.size >= SHARED else x.shape[1])
 
 
-def rowwise(work: Callable[..., mx.array], *arrays: mx.array, size: int | None = None) -> mx.array:
-    """`work` that takes every row of arrays (B, N, ...) by itself, done in pieces of size rows, or shared out."""
-    if size is None:
-        size = shared_out(arrays[0])[0].shape[1]
+def by_rows(work: Callable[..., mx.array], *arrays: mx.array, long: bool = False) -> mx.array:
+    """What `work` makes of arrays (B, N, ...), of which it takes every row by itself.
+
+    On a CPU the rows are shared out. long: it is worth it for a few rows too, and many are taken in smaller pieces, so
+    that what `work` holds on its way is of one.
+    """
+    x = arrays[0]
+    size = shared_out(x)[0].shape[1]
+    if long and on_cpu():
+        size = -(-x.shape[1] // even(max(len(lanes()), -(-x.size // AT_ONCE))))
     return joined(each(work, *(cut(y, size) for y in arrays)), axis=1)
 
 
-def done(make: Callable[[], mx.array]) -> mx.array:
-    """What `make` gives; on a CPU it is calculated here, on all streams, with one thread of the BLAS for each."""
+def done(make: Callable[[], T]) -> T:
+    """What `make` gives, an array or several.
+
+    On a CPU it is calculated here, on all streams, with one thread of the BLAS for each.
+    """
     if not on_cpu():
         return make()
     with _lock, _blas_threads(1):

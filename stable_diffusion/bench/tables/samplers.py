@@ -8,10 +8,10 @@ import math
 
 import mlx.core as mx
 
-from ..diffusion.samplers import SAMPLERS
-from ..diffusion.schedule import NoiseSchedule
-from ..diffusion.spacing import SPACINGS
-from ..diffusion.walk import walk
+from ...diffusion.samplers import SAMPLERS
+from ...diffusion.schedule import NoiseSchedule
+from ...diffusion.spacing import SPACINGS
+from ...diffusion.walk import walk
 
 MEANS, STDS, WEIGHTS = ((-1.0, 0.3), (0.8, -0.5)), (0.25, 0.4), (0.4, 0.6)
 STEPS = (4, 6, 8, 12, 16, 24, 32, 48, 64)

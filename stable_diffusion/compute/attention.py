@@ -1,12 +1,11 @@
 """Attention (Vaswani et al. 2017), without ever holding the scores of a whole picture where they would be too many."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import mlx.core as mx
-import mlx.nn as nn
 
-from ..parallel import cut, each, joined, on_cpu, rowwise, shared_out
 from .elementwise import LOG2_E, exp2
+from .streams import cut, each, joined, on_cpu, shared_out
 
 # Widths of a head that MLX's fused attention takes on Metal in every version from 0.31 on (from its sources; a narrower
 # one is filled up with zeros), and on CUDA, where it is cuDNN's, up to the last of them.
@@ -14,6 +13,19 @@ FUSED = (64, 80, 128)
 # Scores that are held at once. On a CPU as many as stay in its caches; on a GPU, where nothing is fused, 1 GiB of them.
 SCORES_ON_CPU, SCORES_ON_GPU = 2**20, 2**28
 COLUMNS = 64  # side by side that a CPU takes the largest of
+
+
+Function = Callable[[mx.array], mx.array]
+
+
+def attention_to(context: mx.array, keys: Function, values: Function) -> Function:
+    """Attention to a context (B, M, D), as a function of queries (B, H, N, d), all of them or some.
+
+    keys, values: make (B, H, M, d) of any rows of the context; they are made here, once.
+    """
+    rows = shared_out(context)
+    k, v = as_keys(each(keys, rows)), as_values(each(values, rows))
+    return lambda q: attend(q, k, v)
 
 
 def attend(q: mx.array, keys: mx.array, values: mx.array) -> mx.array:
@@ -86,40 +98,3 @@ def _largest(scores: mx.array) -> mx.array:
     if M % COLUMNS == 0:
         scores = scores.reshape(*scores.shape[:-1], M // COLUMNS, COLUMNS).max(axis=-2)
     return scores.max(axis=-1, keepdims=True)
-
-
-class Attention(nn.Module):
-    """Multi-head attention, of x to itself or to a context."""
-
-    def __init__(
-        self, dim: int, heads: int, context_dim: int | None = None, bias: bool = False, upcast: bool = False
-    ) -> None:
-        super().__init__()
-        self.to_q = nn.Linear(dim, dim, bias=bias)
-        self.to_k = nn.Linear(context_dim or dim, dim, bias=bias)
-        self.to_v = nn.Linear(context_dim or dim, dim, bias=bias)
-        self.to_out = [nn.Linear(dim, dim)]
-        self._heads = heads
-        self._upcast = upcast
-
-    def _apart(self, y: mx.array) -> mx.array:
-        """(B, N, D) -> (B, heads, N, D / heads)."""
-        y = y.reshape(*y.shape[:2], self._heads, -1).transpose(0, 2, 1, 3)
-        return y.astype(mx.float32) if self._upcast else y  # SD 2.1's scores overflow half precision
-
-    def seen(self, context: mx.array) -> tuple[mx.array, mx.array]:
-        """Keys and values of a context (B, M, context_dim), as `attend` takes them."""
-        pieces = shared_out(context)
-        keys = each(lambda piece: self._apart(self.to_k(piece)), pieces)
-        values = each(lambda piece: self._apart(self.to_v(piece)), pieces)
-        return as_keys(keys), as_values(values)
-
-    def look(self, x: mx.array, keys: mx.array, values: mx.array) -> mx.array:
-        """What x (B, N, D) finds in what was seen: (B, N, D)."""
-        y = attend(self._apart(self.to_q(x)), keys, values)
-        return self.to_out[0](y.transpose(0, 2, 1, 3).reshape(x.shape).astype(x.dtype))
-
-    def __call__(self, x: mx.array, context: mx.array | None = None) -> mx.array:
-        """x (B, N, D), context (B, M, context_dim) or None for x itself -> (B, N, D)."""
-        own = self.seen(x if context is None else context)
-        return rowwise(lambda part: self.look(part, *own), x)

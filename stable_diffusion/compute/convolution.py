@@ -6,7 +6,7 @@ from itertools import pairwise
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..parallel import each, even, joined, lanes, on_cpu
+from .streams import each, even, joined, lanes, on_cpu
 
 # On a CPU: the numbers that a stripe of the picture may be unrolled to, and those that are worth a thread of their own,
 # where a stripe is a few operations, and where it is eighty.
@@ -45,6 +45,35 @@ class Conv2d(nn.Conv2d):
         if on_cpu():
             return self._winograd(x, before) if self._fewer_products(x) else self._unrolled(x, before)
         return super().__call__(before(x))
+
+    def of_doubled(self, x: mx.array, size: tuple[int, int] | None = None) -> mx.array:
+        """The same of `doubled(x)`, cut to size: of a kernel of 3 x 3 with a bias."""
+        _, H, W, _ = x.shape
+        if on_cpu() and size in (None, (2 * H, 2 * W)):
+            return self._by_quarters(x)
+        x = doubled(x)
+        return self(x if size is None else x[:, : size[0], : size[1]])
+
+    def _by_quarters(self, x: mx.array) -> mx.array:
+        """The same in 16 products for four pixels instead of 36: of the nine that a pixel sees, only four differ.
+
+        One convolution of 2 x 2 for each of the four pixels that a pixel becomes.
+        """
+        B, H, W, C = x.shape
+        quarters = [_seen(half, axis=2) for half in _seen(self.weight, axis=1)]
+
+        def stripe(piece: mx.array, beyond: tuple[int, int]) -> mx.array:
+            piece = mx.pad(piece, [(0, 0), beyond, (1, 1), (0, 0)])
+            rows = piece.shape[1] - 2
+            return _woven(
+                [
+                    [mx.conv2d(piece[:, i : i + rows + 1, j : j + W + 1], quarters[i][j]) + self.bias for j in (0, 1)]
+                    for i in (0, 1)
+                ]
+            )
+
+        stripes = _stripes(H, B * W * 4 * C * 4, WORTH)
+        return _striped(stripe, x, stripes, [(a - 1, b + 1) for a, b in stripes])
 
     def _unrolled(self, x: mx.array, before: Callable[[mx.array], mx.array]) -> mx.array:
         B, H, W, C = x.shape
@@ -122,62 +151,10 @@ def _woven(quarters: Sequence[Sequence[mx.array]]) -> mx.array:
     return mx.concatenate(lines, axis=-1).reshape(B, 2 * H, 2 * W, C)
 
 
-class Downsample2D(nn.Module):
-    """Halve H and W (rounding up) with a strided convolution."""
-
-    def __init__(self, channels: int, padding: int) -> None:
-        super().__init__()
-        self.conv = Conv2d(channels, channels, 3, stride=2, padding=padding)
-
-    def __call__(self, x: mx.array) -> mx.array:
-        """x (B, H, W, C) -> (B, ceil(H / 2), ceil(W / 2), C)."""
-        return self.conv(x)
-
-
 def doubled(x: mx.array) -> mx.array:
     """Every pixel four times: (B, H, W, C) -> (B, 2 H, 2 W, C)."""
     B, H, W, C = x.shape
     return mx.broadcast_to(x[:, :, None, :, None, :], (B, H, 2, W, 2, C)).reshape(B, 2 * H, 2 * W, C)
-
-
-class Upsample2D(nn.Module):
-    """Double H and W by repetition, cut to `size` where a level of odd size is on its way back, and convolve."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = Conv2d(channels, channels, 3, padding=1)
-
-    def __call__(self, x: mx.array, size: tuple[int, int] | None = None) -> mx.array:
-        """x (B, H, W, C), size (2H or 2H - 1, 2W or 2W - 1) -> (B, *size, C)."""
-        _, H, W, _ = x.shape
-        if on_cpu() and size in (None, (2 * H, 2 * W)):
-            return self._by_quarters(x)
-        x = doubled(x)
-        if size is not None:
-            x = x[:, : size[0], : size[1]]
-        return self.conv(x)
-
-    def _by_quarters(self, x: mx.array) -> mx.array:
-        """The same in 16 products for four pixels instead of 36: of the nine that a pixel sees, only four differ.
-
-        One convolution of 2 x 2 for each of the four pixels that a pixel becomes.
-        """
-        B, H, W, C = x.shape
-        bias = self.conv.bias
-        quarters = [_seen(half, axis=2) for half in _seen(self.conv.weight, axis=1)]
-
-        def stripe(piece: mx.array, beyond: tuple[int, int]) -> mx.array:
-            piece = mx.pad(piece, [(0, 0), beyond, (1, 1), (0, 0)])
-            rows = piece.shape[1] - 2
-            return _woven(
-                [
-                    [mx.conv2d(piece[:, i : i + rows + 1, j : j + W + 1], quarters[i][j]) + bias for j in (0, 1)]
-                    for i in (0, 1)
-                ]
-            )
-
-        stripes = _stripes(H, B * W * 4 * C * 4, WORTH)
-        return _striped(stripe, x, stripes, [(a - 1, b + 1) for a, b in stripes])
 
 
 def _seen(w: mx.array, axis: int) -> list[mx.array]:
