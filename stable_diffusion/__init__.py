@@ -1,7 +1,13 @@
 """Stable Diffusion in MLX: pictures from a prompt, or from a picture and a prompt, step by step."""
 
+import signal
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# With python -m this comes before the command, which cannot take a stop yet: the stop waits until `start` lets it in.
+if sys.argv[:1] == ["-m"] and {__name__, f"{__name__}.bench", f"{__name__}.convert"} & {*sys.orig_argv}:
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
 
 from . import backend  # noqa: F401  before MLX is imported: see there
 from .version import __version__  # noqa: F401

@@ -13,7 +13,7 @@ FILES = [*sorted(PACKAGE.rglob("*.py")), *SCRIPTS]
 # From the ground up; what stands on one floor is strangers to one another.
 FLOORS: list[set[str]] = [
     {"values"},
-    {"config", "settings", "backend", "cache", "devices", "start", "version"},
+    {"config", "settings", "backend", "cache", "devices", "start", "version", "whole"},
     {"compute", "prompts", "diffusion", "pictures"},
     {"presets", "models"},
     {"weights", "exchange"},

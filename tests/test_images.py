@@ -16,7 +16,8 @@ from stable_diffusion.pictures import images
 from stable_diffusion.pictures.animation import save_animation
 from stable_diffusion.pictures.images import contact_sheet, fitted, to_array, to_picture
 from stable_diffusion.pictures.reading import read_mask, read_picture, read_transparency
-from stable_diffusion.pictures.writing import ENDINGS, check_writable, clear_unfinished, free_stem, save, written
+from stable_diffusion.pictures.writing import ENDINGS, check_writable, save
+from stable_diffusion.whole import clear_unfinished, free_stem, written
 
 RAMP = np.linspace(0, 255, 12 * 16).round().astype(np.uint8).reshape(12, 16)
 COLOURS = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], axis=-1)

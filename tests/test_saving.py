@@ -4,6 +4,7 @@ import json
 import os
 import zipfile
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,13 @@ from safetensors.numpy import load_file
 
 from stable_diffusion import CheckpointError, Settings, StableDiffusion
 from stable_diffusion.cli.converting import convert
-from stable_diffusion.weights import pickles
+from stable_diffusion.weights import pickles, saving
+from stable_diffusion.weights.manifest import KEY
 from stable_diffusion.weights.pickles import read_pickle
 from stable_diffusion.weights.quantize import FLOATS
+from stable_diffusion.weights.single import single_checkpoint
+from stable_diffusion.weights.tensors import read_header
+from stable_diffusion.whole import unfinished_name
 from tests.ldm_files import small, write
 from tests.torch_files import Module, Named, Storage, tensor, torch_file, whole_file
 
@@ -369,3 +374,64 @@ def test_an_embeddings_pickle_becomes_a_file_that_is_taught(files: dict[str, Pat
     assert convert([str(file), str(tmp_path / "easy.safetensors")]) == 0
     sd = opened(files["sd1"], embeddings=[tmp_path / "easy.safetensors"])
     assert sd.texts.tokenizers[0]("easy")[0][1:3] == [49408, 49409]
+
+
+# What one file does not say
+
+
+def test_one_file_says_what_no_other_tool_could_guess(tmp_path: Path) -> None:
+    sd = StableDiffusion(str(DATA / "sd1"), float16=False)
+    lost = sd.save(file := tmp_path / "one.safetensors")
+    assert any("num_attention_heads" in one for one in lost) and any("vocabulary" in one for one in lost)
+    again = StableDiffusion(str(file), float16=False)
+    was, now = sd.description, again.description
+    assert (was.unet, was.vae, was.texts, was.schedule) == (now.unet, now.vae, now.texts, now.schedule)
+    asked = Settings(prompt="a house by the sea", negative_prompt="fog", seed=1, steps=2, width=64, height=64)
+    asked = replace(asked, sampler="euler", spacing="trailing", cfg=3.0)
+    assert mx.array_equal(sd.txt2img(asked), again.txt2img(asked))
+
+
+def test_a_file_that_others_read_alike_says_nothing_more(tmp_path: Path) -> None:
+    source = write(tmp_path / "was.safetensors", small("sd1"))
+    sd = StableDiffusion(str(source), float16=False)
+    assert sd.save(file := tmp_path / "now.safetensors") == ()
+    assert KEY not in read_header(file).metadata
+
+
+@pytest.mark.parametrize("said", ["", "[]", "{}", '{"configs": 3}', '{"tokenizers": [{}], "configs": {}}', "[" * 9999])
+def test_a_damaged_description_is_one_sentence(tmp_path: Path, said: str) -> None:
+    file = tmp_path / "one.safetensors"
+    tensors = {name: mx.array(array) for name, array in small("sd1").items()}
+    mx.save_safetensors(str(file), tensors, {KEY: said})
+    with pytest.raises(CheckpointError, match="no description of a model"):
+        single_checkpoint(file)
+
+
+@pytest.mark.parametrize("target", ["one.safetensors", "folder"])
+def test_a_target_that_somebody_else_made_meanwhile_is_theirs(
+    tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, check = tmp_path / target, saving._differences
+
+    def meanwhile(was: Any, now: Any) -> Any:
+        if place.suffix:
+            place.write_bytes(b"theirs")
+        else:
+            place.mkdir(exist_ok=True)
+            (place / "theirs").write_bytes(b"theirs")
+        return check(now, now)
+
+    monkeypatch.setattr(saving, "_differences", meanwhile)
+    with pytest.raises(CheckpointError, match="is there already: name another"):
+        StableDiffusion(str(DATA / "sd1"), float16=False).save(place)
+    assert (place if place.suffix else place / "theirs").read_bytes() == b"theirs"
+    assert [path.name for path in tmp_path.iterdir()] == [target]
+
+
+def test_what_a_killed_process_left_is_cleared_by_the_next(tmp_path: Path) -> None:
+    gone = unfinished_name(tmp_path / "x.safetensors").name.replace(f"-{os.getpid()}-", "-999999-")
+    (tmp_path / gone).write_bytes(b"half")
+    (tmp_path / gone.replace(".safetensors", "")).mkdir()
+    (tmp_path / gone.replace(".safetensors", "") / "part").write_bytes(b"half")
+    StableDiffusion(str(DATA / "sd1"), float16=False).save(tmp_path / "one.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["one.safetensors"]

@@ -2,7 +2,14 @@
 
 import sys
 
-from .command import main
+from ..start import Command, started
+
+
+def _load() -> Command:
+    from .command import main
+
+    return main
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(started(_load))

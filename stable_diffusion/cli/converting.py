@@ -1,7 +1,6 @@
 """The command that makes another form of a model: python -m stable_diffusion.convert."""
 
 import argparse
-import tempfile
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from ..weights.pickles import read_pickle
 from ..weights.repo import ENDING
 from ..weights.saving import write_tensors
 from ..weights.tensors import read_header
+from ..whole import folder_beside
 from .parser import reading
 from .terminal import run
 
@@ -63,9 +63,8 @@ def _converted(args: argparse.Namespace) -> Generator[Event, None, None]:
     if not any(name.startswith(UNET) for name in tensors):
         yield from _extra(args, source, target, tensors)
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target.parent) as folder:
-        file = Path(folder) / f"{source.stem}{ENDING}"
+    with folder_beside(target) as folder:
+        file = folder / f"{source.stem}{ENDING}"
         write_tensors(file, tensors)
         del tensors
         yield from _saved(args, str(file), target)
@@ -100,5 +99,7 @@ def _saved(args: argparse.Namespace, source: str, target: Path) -> Generator[Eve
         prediction=args.prediction, lora_partial=args.lora_partial,
     )  # fmt: skip
     yield from (Note(f"note: {said}") for said in sd.notes)
-    sd.save(target, DTYPES[args.dtype] if args.dtype else "read")
+    if said := sd.save(target, DTYPES[args.dtype] if args.dtype else "read"):
+        some = ", ".join(said[:4]) + (f" and {len(said) - 4} more" if len(said) > 4 else "")
+        yield Note(f"note: other tools read this file as another model, since it is theirs to guess {some}")
     yield Written(target)

@@ -8,7 +8,8 @@ from pathlib import Path
 from ..exchange.a1111 import KEYWORD, parameters
 from ..pictures.images import Picture, digest
 from ..pictures.metadata import Attached
-from ..pictures.writing import CARRYING, check_writable, clear_unfinished, free_stem, save, written
+from ..pictures.writing import CARRYING, check_writable, save
+from ..whole import clear_unfinished, free_stem, written
 from .events import Written
 from .originals import Originals
 from .recipe import IMAGE, MASK, RECIPE, Recipe

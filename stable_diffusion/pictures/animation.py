@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..whole import written
 from .images import Picture
 from .sheet import INK
-from .writing import check_writable, written
+from .writing import check_writable
 
 ENDINGS = (".webp", ".gif", ".apng", ".mp4")
 FPS = 8.0

@@ -17,8 +17,9 @@ from typing import Any
 
 from PIL import Image
 
+from ..whole import written
 from .images import Picture
-from .writing import check_writable, written
+from .writing import check_writable
 
 ENDINGS = (".html", ".htm")
 LOSSLESS = 100  # a quality, after which pixels are what they were

@@ -1,17 +1,14 @@
-"""Pictures into files: whole or not at all, under names that are free."""
+"""Pictures into files."""
 
 import contextlib
-import hashlib
 import io
-import os
-import platform
-import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from ..whole import unfinished_name, written
 from .images import Picture
 from .metadata import Attached
 
@@ -36,69 +33,11 @@ def check_writable(path: Path, endings: Sequence[str] = ENDINGS) -> None:
     try:
         with contextlib.suppress(FileNotFoundError):
             path.lstat()  # finds a name that is too long
-        trial = _unfinished(there / path.name)
+        trial = unfinished_name(there / path.name)
         trial.touch()
         trial.unlink()
     except OSError as error:
         raise ValueError(f"{path} can't be written ({error.strerror})") from None
-
-
-class Unfinished:
-    """A file that is being written: beside its place, until it is whole."""
-
-    def __init__(self, wanted: Path) -> None:
-        self.at = _unfinished(wanted)  # where to write
-        self.path = wanted  # where it lies in the end
-
-    def put(self, data: bytes) -> None:
-        """Write all of it."""
-        self.at.write_bytes(data)
-
-
-@contextlib.contextmanager
-def written(path: Path, overwrite: bool = True) -> Iterator[Unfinished]:
-    """A file beside path to write to, which is moved there at the end: under its name is a whole file, or none.
-
-    Without overwrite it goes to the first name that is free at that moment, path, path-1, ..., and no other process can
-    take the same: `path` of what is yielded says which. Raises OSError that names the file where it can't be written.
-    """
-    unfinished = Unfinished(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield unfinished
-        with unfinished.at.open("rb+") as file:
-            os.fsync(file.fileno())  # a disk may be full, and say so only now
-        if overwrite:
-            unfinished.at.replace(path)
-        else:
-            unfinished.path = _claimed(unfinished.at, path)
-    except OSError as error:
-        unfinished.at.unlink(missing_ok=True)
-        raise OSError(f"{path} can't be written ({error.strerror or error})") from None
-    except BaseException:
-        unfinished.at.unlink(missing_ok=True)
-        raise
-
-
-def _claimed(unfinished: Path, path: Path) -> Path:
-    """Move a whole file to the first free name. A link is made or refused in one instant, whoever else wants it."""
-    while True:
-        free = free_stem(path)
-        try:
-            os.link(unfinished, free)
-        except FileExistsError:
-            if not free.exists():  # a link that leads nowhere: it is somebody's all the same
-                path = free.with_stem(free.stem + "-1")
-            continue
-        except OSError:  # a file system without links: the name is taken by an empty file first
-            try:
-                os.close(os.open(free, os.O_CREAT | os.O_EXCL))
-            except FileExistsError:
-                continue
-            unfinished.replace(free)
-            return free
-        unfinished.unlink()
-        return free
 
 
 def save(picture: Picture, path: Path, attached: Attached | None = None, overwrite: bool = True) -> Path:
@@ -120,39 +59,3 @@ def save(picture: Picture, path: Path, attached: Attached | None = None, overwri
     with written(path, overwrite) as unfinished:
         unfinished.put(data.getvalue())
     return unfinished.path
-
-
-_HERE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]  # a folder may be shared by machines
-
-
-def _unfinished(path: Path) -> Path:
-    return path.with_name(f".unfinished-{_HERE}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
-
-
-def clear_unfinished(folder: Path) -> None:
-    """Remove what processes of this machine that are gone have left behind unfinished."""
-    for path in folder.glob(f".unfinished-{_HERE}-*-*"):
-        number = path.name.split("-")[2]
-        if number.isdigit() and not _is_alive(int(number)):
-            with contextlib.suppress(OSError):
-                path.unlink()
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # somebody else's
-        pass
-    return True
-
-
-def free_stem(path: Path, endings: Iterable[str] = ()) -> Path:
-    """path, or the first of path-1, path-2, ... of which no file exists, nor one with an ending before the suffix."""
-    k = 0
-    while True:
-        candidate = path.with_stem(f"{path.stem}-{k}") if k else path
-        if not any(candidate.with_stem(candidate.stem + ending).exists() for ending in ("", *endings)):
-            return candidate
-        k += 1

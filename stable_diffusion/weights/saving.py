@@ -2,8 +2,8 @@
 
 import json
 import re
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,15 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from ..config import VAEConfig
+from ..whole import clear_unfinished, folder_beside, written
 from .checkpoint import CheckpointError, TokenizerFiles
 from .family import SD1, SD2, XL
 from .ldm import QKV, open_clip_prefixes, renamed, unet_prefixes, vae_prefixes
-from .nets import Description
+from .manifest import KEY, Manifest
+from .nets import Description, describe
 from .parts import Part
 from .quantize import said_of
+from .single import single_checkpoint
 from .tensors import read_header
 
 # 1x1 convolutions, which are matrices here; proj_in and proj_out are where the UNet's config does not say otherwise.
@@ -66,11 +69,17 @@ def save_folder(folder: Path, description: Description, nets: Nets, dtypes: Mapp
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CheckpointError(f"{folder} is there already: name a folder that is not, or is empty")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder.parent) as unfinished:
-        made = Path(unfinished) / folder.name
+    with folder_beside(folder) as unfinished:
+        made = unfinished / folder.name
         _write_folder(made, description, nets, dtypes)
-        made.replace(folder)
+        if lost := list(_differences(description, describe(made))):
+            raise CheckpointError(f"{folder} would not hold {', '.join(lost)}")
+        try:
+            made.replace(folder)
+        except OSError as error:
+            if folder.exists():  # by now
+                raise CheckpointError(f"{folder} is there already: name another") from None
+            raise OSError(f"{folder} can't be written ({error.strerror or error})") from None
 
 
 def _write_folder(folder: Path, description: Description, nets: Nets, dtypes: Mapping[str, Dtypes]) -> None:
@@ -128,8 +137,11 @@ def _write_tokenizer(folder: Path, files: TokenizerFiles) -> None:
     _json(folder / "special_tokens_map.json", special)
 
 
-def save_single(file: Path, description: Description, nets: Nets, dtypes: Mapping[str, Dtypes]) -> None:
-    """Write a checkpoint as one file in LDM's names. Raises CheckpointError for one that has no such form."""
+def save_single(file: Path, description: Description, nets: Nets, dtypes: Mapping[str, Dtypes]) -> tuple[str, ...]:
+    """Write a checkpoint as one file in LDM's names. Raises CheckpointError for one that has no such form.
+
+    Returns what such a file does not say of this model: there it stands in a form that this package alone reads.
+    """
     if file.exists():
         raise CheckpointError(f"{file} is there already: name another")
     if any(said_of(net) for net in nets.values()):
@@ -161,7 +173,54 @@ def save_single(file: Path, description: Description, nets: Nets, dtypes: Mappin
     said = {"v_prediction": "v", "epsilon": "epsilon"}.get(schedule.prediction_type)
     if said is None:
         raise CheckpointError(f"{file}: no such file says that a net predicts the {schedule.prediction_type}")
-    write_tensors(file, made, {"modelspec.prediction_type": said, "format": "pt"})
+    metadata = {"modelspec.prediction_type": said, "format": "pt"}
+    try:
+        write_tensors(file, made, metadata, lambda written: _check_kept(written, description))
+    except _Lost as lost:
+        checkpoint = replace(description.checkpoint, scheduler=description.scheduler_config)
+        metadata[KEY] = Manifest.of(checkpoint).as_json()
+        write_tensors(file, made, metadata, lambda written: _check_kept(written, description))
+        return lost.what
+    return ()
+
+
+class _Lost(CheckpointError):
+    """A file would be read as another model than it was written from."""
+
+    def __init__(self, *what: str) -> None:
+        super().__init__(f"one file does not hold {', '.join(what)}: name a folder")
+        self.what = what
+
+
+def _check_kept(written: Path, description: Description) -> None:
+    """Raise _Lost where what was written is not what it was written from."""
+    try:
+        again = describe(single_checkpoint(written))
+    except CheckpointError as error:
+        raise _Lost(f"what tells its family ({str(error).replace(str(written), 'it')})") from None
+    if lost := tuple(_differences(description, again)):
+        raise _Lost(*lost)
+
+
+def _differences(was: Description, now: Description) -> Iterator[str]:
+    """What of a model is another in its description, in a few words each."""
+    configs: list[tuple[str, Any, Any]] = [("the UNet", was.unet, now.unet), ("the autoencoder", was.vae, now.vae)]
+    names = ["the text encoder"] if len(was.texts) == 1 else ["the first text encoder", "the second text encoder"]
+    configs += zip(names, was.texts, now.texts, strict=True)
+    configs.append(("the noise schedule", was.schedule, now.schedule))
+    for name, one, other in configs:
+        for key in (field.name for field in fields(one)):
+            # The size of the pictures that it was trained on is a default, and changes no net.
+            if key != "sample_size" and getattr(one, key) != getattr(other, key, None):
+                yield f"{key} {getattr(one, key)!s:.60} of {name}"
+    if was.zero_empty_negative != now.zero_empty_negative:
+        yield "what an empty negative prompt is"
+    for name, own, its in zip(names, was.checkpoint.tokenizers, now.checkpoint.tokenizers, strict=True):
+        ours, theirs = own.read(), its.read()
+        if (ours.vocab, ours.merges, ours.words) != (theirs.vocab, theirs.merges, theirs.words):
+            yield f"the vocabulary of {name}"
+        elif (ours.length, ours.pad_token) != (theirs.length, theirs.pad_token):
+            yield f"how long the texts of {name} are, and what fills them up"
 
 
 def _under(prefix: str, tensors: Tensors, prefixes: Mapping[str, str]) -> Tensors:
@@ -180,19 +239,28 @@ def _open_clip(prefix: str, tensors: Tensors, layers: int) -> Tensors:
     return made | _under(prefix, rest, open_clip_prefixes(layers))
 
 
-def write_tensors(file: Path, tensors: Tensors, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file, whole or not at all. Raises OSError where that can't be."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".unfinished-{file.name}")
+def write_tensors(
+    file: Path,
+    tensors: Tensors,
+    metadata: Mapping[str, str] | None = None,
+    check: Callable[[Path], None] = lambda written: None,
+) -> None:
+    """Write a safetensors file, whole or not at all; check: looks at it before it has its name.
+
+    Raises CheckpointError where there is such a file by then, and OSError where it can't be written.
+    """
+    clear_unfinished(file.parent)
     try:
-        contiguous = {name: mx.contiguous(array) for name, array in tensors.items()}
-        mx.save_safetensors(str(unfinished), contiguous, {"format": "pt", **(metadata or {})})
-        read_header(unfinished)  # MLX does not notice a full disk
-        unfinished.replace(file)
-    except (RuntimeError, ValueError) as error:
-        raise OSError(f"{file} could not be written ({error}): is the disk full?") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
+        with written(file, here=True) as unfinished:
+            contiguous = {name: mx.contiguous(array) for name, array in tensors.items()}
+            try:
+                mx.save_safetensors(str(unfinished.at), contiguous, {"format": "pt", **(metadata or {})})
+                read_header(unfinished.at)  # MLX does not notice a full disk
+            except (RuntimeError, ValueError) as error:
+                raise OSError(f"{file} could not be written ({error}): is the disk full?") from None
+            check(unfinished.at)
+    except FileExistsError:
+        raise CheckpointError(f"{file} is there already: name another") from None
 
 
 def _json(path: Path, content: Mapping[str, Any]) -> None:

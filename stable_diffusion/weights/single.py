@@ -17,6 +17,7 @@ from .checkpoint import CONVERT, CheckpointError, TokenizerFiles
 from .family import EMA, NOT_WEIGHTS, OPEN_CLIP, UNET, Family
 from .kinds import family_of, listed
 from .ldm import QKV, open_clip_prefixes, renamed, swapped, unet_prefixes, vae_prefixes
+from .manifest import manifest_in
 from .parts import Checkpoint, Part, Tokenizer
 from .scales import scales_of
 from .shapes import told
@@ -49,7 +50,8 @@ def single_checkpoint(file: Path, without_vae: bool = False) -> Checkpoint:
     for suffix, (naming, prefix) in zip(("", "_2"), family.texts, strict=False):
         parts[f"text_encoder{suffix}"] = _text_part(header, naming, prefix, bool(suffix), asks)
     with told(file, "UNet"):
-        config = configs.unet_config(unet, family, file)
+        said = manifest_in(header)
+        config = configs.unet_config(unet, family, file) if said is None else dict(said.configs["unet"])
         prefixes = swapped(unet_prefixes(UNetConfig.from_diffusers(config)))
     parts["unet"] = _part(header, config, UNET, lambda name: renamed(named[name], prefixes), asks)
     vae = next((prefix for prefix in families.VAES if header.under(prefix)), None)
@@ -68,7 +70,8 @@ def single_checkpoint(file: Path, without_vae: bool = False) -> Checkpoint:
     if family.name == "SD 2.x" and kind == "v_prediction":
         config["sample_size"] = 96
     notes = _notes(header, family, config, sorted(strange))
-    return Checkpoint(file, parts, vocabulary, scheduler_config(kind, zero), file, index, notes, predicts=why)
+    checkpoint = Checkpoint(file, parts, vocabulary, scheduler_config(kind, zero), file, index, notes, predicts=why)
+    return checkpoint if said is None else said.on(checkpoint)
 
 
 def _notes(header: Header, family: Family, config: Mapping[str, Any], strange: list[str]) -> tuple[str, ...]:
