@@ -148,10 +148,10 @@ class Stripes:
         for norm, link in normed(links):
             if norm is not None and y is not x and self.fits(y, x.of):
                 y = self.keep(y)  # it is taken for the norm, and once more for what comes after
-            y = self._through(link if norm is None else partial(link, before=self.norm(norm, y)), window_of(link), y)
+            y = self._link(link if norm is None else partial(link, before=self.norm(norm, y)), window_of(link), y)
         return y
 
-    def _through(self, link: Layer, window: Window | None, x: Rows) -> Rows:
+    def _link(self, link: Layer, window: Window | None, x: Rows) -> Rows:
         if isinstance(link, Whole):
             return whole(link(x.take(0, x.shape[0])))
         if window is None:
