@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 import txt2image  # noqa: E402
 from stable_diffusion.jobs.record import load_record  # noqa: E402
+from stable_diffusion.weights.nets import describe  # noqa: E402
 
 MODEL = str(ROOT / "tests" / "data" / "sd1")
 SENT = {signal.SIGKILL: (-9,), signal.SIGINT: (130,), signal.SIGTERM: (143,)}
@@ -208,6 +209,66 @@ def _refused(folder: Path) -> str:
     return f"told, {said[1]}"
 
 
+def converting(folder: Path, target: str) -> subprocess.Popen[str]:
+    """The conversion of a small model, in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "stable_diffusion.convert", MODEL, target],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def check_model(folder: Path, target: str, there: bool) -> None:
+    """Assert that a model is whole, or not there at all, and that nothing unfinished is left beside it."""
+    if (folder / target).exists():
+        describe(folder / target)
+    else:
+        assert not there, f"{target} was announced, and is not there"
+    left = [path.name for path in folder.iterdir() if path.name != target]
+    assert not left, f"{left} was left behind"
+
+
+def converts(rounds: int, dice: random.Random, folder: Path) -> str:
+    """Signals at random moments of a conversion, some of them twice; what a kill leaves, the next conversion clears."""
+    whole = 0
+    for number in range(2 * rounds):
+        sent, target = dice.choice(list(SENT)), dice.choice(["model.safetensors", "model"])
+        place = folder / str(number)
+        place.mkdir()
+        process = converting(place, target)
+        time.sleep(dice.uniform(0.2, 3))
+        for _ in range(dice.randint(1, 2)):
+            process.send_signal(sent)
+        result = ended(process)
+        about = f"round {number}, {target}: {result}"
+        assert result.status in (0, *SENT[sent]) or not result.began, about
+        assert "Traceback" not in result.err or not result.began, about
+        whole += (place / target).exists()
+        if sent == signal.SIGKILL:
+            after = ended(converting(place, "next.safetensors"))
+            assert after.status == 0, after
+            (place / "next.safetensors").unlink()
+        check_model(place, target, there=target in result.out)
+        shutil.rmtree(place)
+    return f"{2 * rounds} rounds, {whole} models were whole by then"
+
+
+def one_model(folder: Path) -> str:
+    """Of two conversions to one name one wins, and the other says that it is there already."""
+    for target in ("model.safetensors", "model"):
+        results = [ended(process) for process in [converting(folder, target) for _ in range(2)]]
+        assert sorted(result.status for result in results) == [0, 1], results
+        (lost,) = [result for result in results if result.status]
+        assert lost.errors == [f"error: {target} is there already: name another"], lost
+        check_model(folder, target, there=True)
+        shutil.rmtree(folder / target) if (folder / target).is_dir() else (folder / target).unlink()
+    return "a file and a folder, one winner each"
+
+
 def flat_memory(folder: Path) -> str:
     """A hundred pictures in one process take no more memory than twenty."""
     process = started(folder, "--n_images", "100")
@@ -239,6 +300,8 @@ def main() -> int:
         "files of 16 kB": partial(small_files, args.rounds),
         "eight processes, one name": one_name,
         "read-only folder": closed_folder,
+        "convert, signals": partial(converts, args.rounds, dice),
+        "convert, twice at once": one_model,
         "100 pictures": flat_memory,
     }
     return sum(_fails(name, check) for name, check in checks.items()) and 1

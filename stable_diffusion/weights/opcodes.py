@@ -39,7 +39,7 @@ _ATOMS = {
     "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE",
     "SHORT_BINUNICODE", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES",
 }  # fmt: skip
-_TABLES = {"EMPTY_DICT", "EMPTY_LIST"}
+_TABLES = {"EMPTY_DICT", "EMPTY_LIST", "EMPTY_SET"}
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _PUTS, _GETS = {"BINPUT", "LONG_BINPUT"}, {"BINGET", "LONG_BINGET"}
 
@@ -92,6 +92,12 @@ class _Stack:
         self.hold(items)
 
 
+def _add_items(stack: _Stack, items: list[_Value]) -> None:
+    if not all(item.names_something for item in items):
+        raise Unneeded("its pickle has a set of what is no word and no number")
+    stack.hold(items)
+
+
 def _call(stack: _Stack) -> None:
     function, arguments = stack.pop(2)
     if function.kind != "name" or arguments.kind != "tuple":
@@ -133,6 +139,7 @@ _DO: dict[str, Callable[[_Stack], object]] = {
 _FILL: dict[str, Callable[[_Stack, list[_Value]], None]] = {
     "APPENDS": _Stack.hold,
     "SETITEMS": _Stack.set_items,
+    "ADDITEMS": _add_items,
 }
 
 
