@@ -1,6 +1,7 @@
 """The floors of the package: who may import whom, and the one home of each library."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,9 +76,18 @@ def floor_of(part: str) -> int:
     return next(level for level, parts in enumerate(FLOORS) if part in parts)
 
 
+def test_the_page_on_architecture_shows_the_floors_as_they_are() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = {
+        int(level): set(re.findall(r"`(\w+)`", rooms))
+        for level, rooms in re.findall(r"^\| (\d+) \| (.*) \|$", page, re.M)
+    }
+    assert drawn == dict(enumerate(FLOORS))
+
+
 def test_every_file_stands_on_a_floor() -> None:
     homeless = [named(path) for path in FILES if not any(part_of(path) in parts for parts in FLOORS)]
-    assert not homeless, f"{homeless} are on no floor of design.md"
+    assert not homeless, f"{homeless} are on no floor of docs/architecture.md"
 
 
 def test_a_file_imports_its_own_folder_and_lower_floors() -> None:

@@ -1,4 +1,4 @@
-"""Every command and every line of Python in the README runs, as it stands there."""
+"""Every command and every line of Python in the README and the documentation runs, as it stands there."""
 
 import re
 import shlex
@@ -21,6 +21,9 @@ from tests.torch_files import whole_file
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
+EVERYTHING = "\n".join(TEXTS.values())
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "txt2image.py": txt2image.main,
     "image2image.py": image2image.main,
@@ -29,15 +32,15 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 }
 
 
-def blocks(language: str) -> list[str]:
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+def blocks(language: str, text: str = EVERYTHING) -> list[str]:
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     return [text for name, text in fenced if name == language]
 
 
 def commands() -> list[list[tuple[str, list[str]]]]:
     """What is run by python, (name, words): the lines of a block together, and those in running text one by one."""
     texts = [block.splitlines() for block in blocks("bash")] + [
-        [line] for line in re.findall(r"`(python [^`]*)`", README)
+        [line] for line in re.findall(r"`(python [^`]*)`", EVERYTHING)
     ]
     found = []
     for lines in texts:
@@ -83,7 +86,7 @@ def _own_files(folder: Path) -> None:
 
 
 def test_the_readme_has_exactly_two_commands_for_a_fresh_machine() -> None:
-    fresh = [line for block in blocks("bash") for line in block.splitlines() if "venv" in line]
+    fresh = [line for block in blocks("bash", README) for line in block.splitlines() if "venv" in line]
     assert len(fresh) == 2
     assert all(line.startswith("python3 -m venv .venv && .venv/bin/pip install ") for line in fresh)
     assert "image2image.py" in fresh[0]
@@ -124,7 +127,7 @@ def test_every_command_runs(
 
 
 def test_its_pictures_were_made_by_the_commands_beside_them_with_the_demo_that_is_here() -> None:
-    shown = re.findall(r"<!-- ([^>]*\.png) -->\n```bash\n(.*?)\n```", README, re.DOTALL)
+    shown = re.findall(r"<!-- ([^>]*\.png) -->\n```bash\n(.*?)\n```", EVERYTHING, re.DOTALL)
     assert len(shown) >= 5
     identity = StableDiffusion("demo", float16=False).identity
     for names, lines in shown:
@@ -136,14 +139,41 @@ def test_its_pictures_were_made_by_the_commands_beside_them_with_the_demo_that_i
             assert f"--seed {recipe.settings.seed} " in lines, name
 
 
-def test_the_lines_of_python_run() -> None:
-    (code,) = blocks("python")
-    assert code.count("steps=20") == 1
+@pytest.mark.parametrize("page", [page for page, text in TEXTS.items() if blocks("python", text)])
+def test_the_lines_of_python_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stable_diffusion").mkdir()
+    (tmp_path / "stable_diffusion" / "demo").symlink_to(DEMO)
     names: dict[str, object] = {}
-    exec(code.replace("steps=20", "steps=2"), names)
-    assert tuple(names["pictures"].shape) == (2, 128, 128, 3)  # type: ignore[attr-defined]
+    for code in blocks("python", TEXTS[page]):
+        assert code.count("steps=20") == 1
+        exec(code.replace("steps=20", "steps=4"), names)
+    if page == "README.md":
+        assert (tmp_path / "painting.png").exists() and len(names["rows"]) == 3  # type: ignore[arg-type]
+    else:
+        assert tuple(names["pictures"].shape) == (2, 128, 128, 3)  # type: ignore[attr-defined]
 
 
-def test_the_pictures_and_files_that_it_names_are_there() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+def _anchors(text: str) -> set[str]:
+    """The names by which the headings of a page are linked to."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_no_link_is_dead(page: str) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", TEXTS[page]):
+        place = (ROOT / page).parent / target if target else ROOT / page
+        assert place.exists(), target
+        if anchor:
+            assert anchor in _anchors(place.read_text(encoding="utf-8")), f"{target}#{anchor}"
+
+
+def test_the_readme_is_short_and_python_comes_early() -> None:
+    lines = README.splitlines()
+    assert len(lines) <= 200 and lines.index("```python") < 80
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = TEXTS["docs/README.md"]
+    assert all(f"({path.name})" in index for path in (ROOT / "docs").glob("*.md") if path.name != "README.md")
