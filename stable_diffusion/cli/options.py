@@ -97,7 +97,7 @@ def add_common(parser: Parser) -> None:
         "--print-completion",
         action=Completion,
         choices=("bash", "zsh", "tcsh"),
-        help="print what a shell needs to complete these options (see the README; needs shtab)",
+        help="print what a shell needs to complete these options (needs shtab)",
     )
     add("--version", action="version", version=f"stable-diffusion-mlx {__version__}", help="print the version")
     add("-v", "--verbose", action="store_true", help="print how long it took, and how much memory")
