@@ -217,6 +217,7 @@ def view_of(args: argparse.Namespace) -> View:
         animate=args.animate,
         html=args.html,
         captions=args.captions,
+        details=args.verbose,
         latents=args.save_latents,
         metadata=args.save_prompt,
         originals=getattr(args, "originals", True),

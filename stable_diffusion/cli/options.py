@@ -100,7 +100,12 @@ def add_common(parser: Parser) -> None:
         help="print what a shell needs to complete these options (needs shtab)",
     )
     add("--version", action="version", version=f"stable-diffusion-mlx {__version__}", help="print the version")
-    add("-v", "--verbose", action="store_true", help="print how long it took, and how much memory")
+    add(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="print the noise levels before a run, and how long it took and how much memory after it",
+    )
     add(
         "-h",
         "--help",

@@ -84,6 +84,8 @@ def show(events: Generator[Event, None, None]) -> None:
             stop = None
             try:
                 if isinstance(event, Progress):
+                    if event.total == 0:  # nothing is run, and there is nothing to count
+                        continue
                     if steps is None:
                         quiet = sys.stderr is None
                         steps = tqdm(total=event.total, desc="steps", unit="step", leave=False, disable=quiet)

@@ -18,22 +18,68 @@ from .request import Request
 def announcement(layout: Layout, tables: bool) -> Iterator[str]:
     """The plan in one line, or in one for each strength, place of a grid or line of a file; with tables, all levels."""
     alike = layout.kind in ("pictures", "children") and not layout.of_lines  # which differ in their noise alone
-    known: dict[tuple[float, ...], list[str]] = {}
     said: dict[str, list[int]] = {}
     for which, run in enumerate([layout.runs[layout.only or 0]] if alike else layout.runs):
         line = _line(run, layout)
         said.setdefault(line if layout.of_lines else f"{which}{line}", []).append(which)
-        known.setdefault(run.plan.sigmas, []).append(layout.headings[which])
     for indices in said.values():
         run = layout.runs[indices[0] if not alike else layout.only or 0]
         line = _line(run, layout)
         yield line if alike else f"{_several([layout.headings[i] for i in indices])}: {line}"
         if tables and run.plan.steps_run:
             yield run.plan.table(run.hats)
-        if alike and run.plan.strengths:
-            low, high = run.plan.strengths
-            text = f"every strength from {low:.4g} to just below {high:.4g} gives this same run"
-            yield f"note: with --strength-mode skip, {text}"
+    yield from same_runs(layout)
+
+
+def summary(request: Request, layout: Layout) -> str:
+    """What is about to be made, in a line for somebody who knows nothing of noise levels."""
+    run = layout.runs[layout.only or 0]
+    s, n = run.settings, len(layout.runs)
+    words = [_steps(layout)] if run.plan.steps_run else []
+    if run.plan.image_weight is not None and layout.kind in ("pictures", "children") and not layout.of_lines:
+        words.append(_kept(run))
+    words.append(_seeds(layout))
+    made = {
+        "triangle": f"{n} strengths",
+        "grid": f"a grid of {n} pictures",
+        "children": "",  # they stand with the seed
+        "pictures": f"{n} pictures" if n > 1 and layout.only is None else "",
+    }[layout.kind]
+    size = f"{s.width} x {s.height}"
+    return f"{_short(request.model.name)}: {', '.join(filter(None, (made, size, *words)))}"
+
+
+def _short(model: str) -> str:
+    """The name of a model without the folders that it lies in."""
+    return Path(model).name or model
+
+
+def _steps(layout: Layout) -> str:
+    counts = sorted({run.plan.steps_run for run in layout.runs})
+    if len(counts) > 1:
+        return f"{counts[0]} to {counts[-1]} steps"
+    return f"{counts[0]} step" if counts[0] == 1 else f"{counts[0]} steps"
+
+
+def _kept(run: Run) -> str:
+    """How much of the picture stays."""
+    if run.plan.steps_run == 0:
+        return "your picture comes back as it is"
+    if run.plan.image_weight == 0:
+        return "from noise alone, without your picture"
+    return f"strength {run.plan.strength:.2g} (about {run.plan.image_left:.0%} of your picture stays)"
+
+
+def same_runs(layout: Layout) -> Iterator[str]:
+    """Strengths that lead to one and the same run, where somebody might expect them to differ."""
+    known: dict[tuple[float, ...], list[str]] = {}
+    for which, run in enumerate(layout.runs):
+        known.setdefault(run.plan.sigmas, []).append(layout.headings[which])
+    first = layout.runs[layout.only or 0]
+    if layout.kind in ("pictures", "children") and not layout.of_lines and first.plan.strengths:
+        low, high = first.plan.strengths
+        text = f"every strength from {low:.4g} to just below {high:.4g} gives this same run"
+        yield f"note: with --strength-mode skip, {text}"
     if layout.kind == "triangle":
         for headings in known.values():
             if len(headings) > 1:
@@ -159,8 +205,11 @@ def _unused(request: Request, layout: Layout) -> Iterator[str]:
         yield "there is no sheet whose size could be limited"
 
 
-def _line(run: Run, layout: Layout) -> str:
-    s, n = run.settings, len(layout.runs)
+def _seeds(layout: Layout, run: Run | None = None) -> str:
+    """The seeds of the pictures, and their lineage; run: the one of several that is told of."""
+    if layout.of_lines and run is None:
+        return ""
+    s, n = (run or layout.runs[layout.only or 0]).settings, len(layout.runs)
     if layout.kind == "children":
         s = layout.base
     together = layout.kind == "pictures" and layout.only is None and n > 1 and not layout.of_lines
@@ -170,6 +219,11 @@ def _line(run: Run, layout: Layout) -> str:
     if isinstance(layout.view.kind, Children):
         amount, n = layout.view.kind.perturb, layout.view.n_images or 1
         seeds += f", {n} variations of {amount:.4g}" if n > 1 else f", a variation of {amount:.4g}"
+    return seeds
+
+
+def _line(run: Run, layout: Layout) -> str:
+    s, seeds = run.settings, _seeds(layout, run)
     times = "1 network call" if run.calls == 1 else f"{run.calls} network calls"
     if s.start == "inversion":
         times += " and those of the inversion"

@@ -11,7 +11,7 @@ from ..pipeline import Planner, Run, StableDiffusion
 from ..pipeline.laboratory import way_up
 from ..pipeline.memory import Weights, check_memory, fitting, needed, precision, tight, tiling
 from ..weights.nets import sized_nets
-from .announcements import announcement, cautions, exactness
+from .announcements import announcement, cautions, exactness, same_runs, summary
 from .events import Answer, Event, Note, Progress
 from .files import Output
 from .films import check_films
@@ -160,7 +160,11 @@ def _paint(
         yield Note(f"note: {output.path.suffix} files keep no settings: name it .png, .jpg or .webp for --from to work")
     elif request.view.metadata and request.inputs is not None and output.path.suffix.lower() != ".png":
         yield Note(f"note: {output.path.suffix} files keep the settings, but not the picture that they started from")
-    yield from map(Note, announcement(layout, tables=False))
+    if request.view.details:
+        yield from map(Note, announcement(layout, tables=False))
+    else:
+        yield Note(summary(request, layout))
+        yield from map(Note, same_runs(layout))
     yield from (Note(f"note: {said}") for said in request.model.changed_since(sd, layout.runs))
     yield from map(Note, cautions(request, layout))
     if _has_made_room(sd, layout):

@@ -93,6 +93,7 @@ class View:
     sheet_size: int | None = declared(
         None, whole(200).strictly(), "longest side of a sheet at most (default: 6000)", "PIXELS"
     )
+    details: bool = False  # said of the noise levels before a run
     # What is kept
     latents: bool = False  # of all steps, in a file
     metadata: bool = True  # in the pictures' files
