@@ -13,6 +13,7 @@ from ..jobs.view import VIEW_ROWS
 from ..presets import DEFAULT_MODEL, PRESETS
 from ..settings import ROWS
 from ..values import line
+from .guesses import answer, unquoted
 
 Reader = Callable[[str], Any]
 
@@ -119,10 +120,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """One line, and not the whole usage before it."""
-        unknown, _, words = message.partition("unrecognized arguments: ")
-        for word in words.split():
+        before, _, listed = message.partition("unrecognized arguments: ")
+        words = listed.split() if not before else []
+        if unquoted(words):
+            message += ": put the prompt in quotes"
+        for word in filter(lambda word: word.startswith("-"), words):
             near = get_close_matches(word.partition("=")[0].replace("_", "-"), self._spellings(), n=1)
-            if word.startswith("-") and not unknown and near:
+            if said := answer(word):
+                message += f"; {word.partition('=')[0]}: {said}"
+            elif near:
                 message += f"; did you mean {near[0]}?"
         self.exit(2, f"{self.prog}: {line(message)} (see {self.prog} --help)\n")
 
