@@ -316,3 +316,19 @@ def test_another_file_of_a_repo_is_not_taken_for_the_one_that_is_named(downloade
     with fake_hub(**{"some/both": Repo(FILES)}) as hub:
         assert "some/both" in ask(hub, downloaded, "some/both/missing.safetensors").error
     assert ask(FakeHub(port=hub.port), downloaded, "some/both/missing.safetensors").folder is None
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("flux", "Flux is another family of models"),
+        ("sd3.5-medium", "Stable Diffusion 3 is another family"),
+        ("sd15", r"did you mean sd1\.5"),
+        ("sdx1", "did you mean sdxl"),
+        ("nowhere.safetensors", "there is no such file here"),
+        ("zzz", "name one of demo, "),
+    ],
+)
+def test_a_model_that_is_not_there_is_told_by_what_it_may_be(model: str, said: str) -> None:
+    with pytest.raises(CheckpointError, match=said):
+        locate(model, False)

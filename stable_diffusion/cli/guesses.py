@@ -52,7 +52,7 @@ _KNOWN = {guess: f"that is {ours} here" for ours, guesses in _NAMES.items() for 
 
 
 def answer(word: str) -> str | None:
-    """What to say to an option that does not exist, such as "--cfg-scale=7"; None for one that no tool is known to have.
+    """What to say to an option that does not exist, such as "--cfg-scale=7"; None where nothing is known.
 
     Returns the rest of a sentence.
     """

@@ -5,6 +5,7 @@ takes longer to import than all else together.
 """
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 
 from ..devices import DEVICE, is_device
@@ -13,6 +14,27 @@ from .checkpoint import CheckpointError
 from .repo import ENDING, INDEX, extra_in
 
 HUB_FILE = re.compile(rf"([\w.-]+/[\w.-]+)/((?:[\w.-]+/)*[\w. -]+{re.escape(ENDING)})")  # a file in a repo
+
+
+# Other families of models, by what their names begin with.
+_FAMILIES = {
+    "flux": "Flux", "sd3": "Stable Diffusion 3", "stable-diffusion-3": "Stable Diffusion 3", "qwen": "Qwen-Image",
+    "z-image": "Z-Image", "hunyuan": "Hunyuan", "wan": "Wan", "pixart": "PixArt", "kolors": "Kolors",
+    "hidream": "HiDream", "chroma": "Chroma", "lumina": "Lumina", "auraflow": "AuraFlow", "sana": "Sana",
+    "cascade": "Stable Cascade", "stable-cascade": "Stable Cascade", "svd": "Stable Video Diffusion", "ltx": "LTX", "dall": "DALL-E",
+}  # fmt: skip
+
+
+def _no_model(model: str) -> str:
+    """What to say of a model that is not there."""
+    said, low = f"there is no model {model!r}", model.lower()
+    if low.endswith(ENDING):
+        return f"{said}: there is no such file here"
+    if family := next((family for begins, family in _FAMILIES.items() if low.startswith(begins)), None):
+        return f"{said}: {family} is another family of models; this package runs Stable Diffusion 1.x, 2.x and XL"
+    near = get_close_matches(low, PRESETS, n=2, cutoff=0.6)
+    others = f"name one of {', '.join(PRESETS)}, a folder, a .safetensors file, or a repo"
+    return f"{said}: did you mean {' or '.join(near)}? Or {others}" if near else f"{said}: {others}"
 
 
 def locate(model: str, half: bool, weights: bool = True) -> Path:
@@ -38,9 +60,7 @@ def locate(model: str, half: bool, weights: bool = True) -> Path:
 
         return hub_file(*found.groups())
     if place.count("/") != 1 or place.startswith((".", "/", "~")) or place.endswith(ENDING):
-        raise CheckpointError(
-            f"there is no model {model!r}: name one of {', '.join(PRESETS)}, a folder, a .safetensors file, or a repo"
-        )
+        raise CheckpointError(_no_model(model))
     from .hub import hub_folder
 
     return hub_folder(place, half, weights)

@@ -68,7 +68,7 @@ def save_folder(folder: Path, description: Description, nets: Nets, dtypes: Mapp
     empty, and OSError where it can't be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise CheckpointError(f"{folder} is there already: name a folder that is not, or is empty")
+        raise CheckpointError(f"{folder} is there already: name another")
     with folder_beside(folder) as unfinished:
         made = unfinished / folder.name
         _write_folder(made, description, nets, dtypes)
