@@ -21,7 +21,8 @@ _FAMILIES = {
     "flux": "Flux", "sd3": "Stable Diffusion 3", "stable-diffusion-3": "Stable Diffusion 3", "qwen": "Qwen-Image",
     "z-image": "Z-Image", "hunyuan": "Hunyuan", "wan": "Wan", "pixart": "PixArt", "kolors": "Kolors",
     "hidream": "HiDream", "chroma": "Chroma", "lumina": "Lumina", "auraflow": "AuraFlow", "sana": "Sana",
-    "cascade": "Stable Cascade", "stable-cascade": "Stable Cascade", "svd": "Stable Video Diffusion", "ltx": "LTX", "dall": "DALL-E",
+    "cascade": "Stable Cascade", "stable-cascade": "Stable Cascade", "svd": "Stable Video Diffusion",
+    "ltx": "LTX", "dall": "DALL-E",
 }  # fmt: skip
 
 
