@@ -306,8 +306,7 @@ def test_what_a_replay_has_no_use_for_is_told(image: str, capsys: pytest.Capture
         (["--model", "in"], "model_index.json is missing"),
         (["-o", f"{__file__}/a.png"], "is no folder"),
         (["-o", "a.txt"], "must end in .png"),
-        (["-o", "in"], "in is a folder"),
-        (["-o", ""], "is a folder"),
+        (["-o", ""], "the name of the output is empty"),
         (["-o", "~nobody_at_all/a.png"], "there is no user 'nobody_at_all'"),
     ],
 )

@@ -85,13 +85,19 @@ def test_a_name_without_ending_is_a_png(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.png"]
 
 
-def test_a_folder_is_no_name_for_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_takes_the_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sub.png").mkdir()
-    for name in ("", ".", "..", "/", str(tmp_path), "sub.png", "missing/"):
-        with pytest.raises(ValueError, match="is a folder"):
-            output(name, overwrite=True)
-    assert names(tmp_path) == ["sub.png"]
+    for name in (".", str(tmp_path), "sub.png", "missing/", "missing/deep/"):
+        assert output(name).path == Path(name) / "out.png"
+    assert names(tmp_path) == ["sub.png"]  # nothing is made before there is a picture
+    output("missing/deep/").write(RED, "")
+    assert (tmp_path / "missing" / "deep" / "out.png").exists()
+
+
+def test_an_empty_name_is_none() -> None:
+    with pytest.raises(ValueError, match="is empty"):
+        output("")
 
 
 @pytest.mark.parametrize("name", ["~nobody_at_all/a.png", "nu\0ll.png", "a" * 246 + ".png", "a.gifx"])

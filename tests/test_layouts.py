@@ -95,6 +95,15 @@ def test_a_triangle_has_a_row_for_each_strength(planner: Planner) -> None:
     assert layout.base.strength == 0.75 and layout.sheet == "-triangle"
 
 
+def test_strengths_have_as_few_digits_as_tell_them_apart(planner: Planner) -> None:
+    def headings(*values: float) -> list[str]:
+        view = View(kind=Triangle(values))
+        return list(layout_of(Request(settings=Settings(steps=4), inputs=PICTURE, view=view), planner).headings)
+
+    assert headings(1 / 3, 2 / 3, 1.0) == ["strength 0.33", "strength 0.67", "strength 1"]
+    assert headings(0.331, 0.334) == ["strength 0.331", "strength 0.334"]
+
+
 def test_a_picture_of_a_batch_is_made_again_with_the_others(planner: Planner) -> None:
     runs = tuple(planner.completed(Settings(seed=seed)) for seed in (1, 2, 3))
     again = Request(settings=runs[1], batch=Batch(runs, 1, 2, 1))

@@ -281,7 +281,7 @@ def test_standard_input_and_random_seeds(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr("stable_diffusion.settings.random", SimpleNamespace(randrange=lambda n: 77))
     assert txt("--prompts", "-", "-o", "a.png") == 0
     assert made(()) == ["a-line1.png", "a-line2.png"]
-    assert "line 1, line 2: 4 of 4 steps" in (err := capsys.readouterr().err) and "seed 77" in err
+    assert "sd1: 2 pictures of 2 lines, 32 x 32, 4 steps, seed 77\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

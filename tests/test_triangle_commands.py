@@ -67,7 +67,7 @@ def test_the_way_up_is_a_strip(folder: Path, kind: str) -> None:
 def test_a_triangle_is_a_sheet_and_a_picture_for_each_strength(
     folder: Path, align: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["in.png", "a", *COMMON, "-gt", "0,0.4,1", "--triangle-align", align]
+    words = ["in.png", "a", *COMMON, "-gt", "0,0.4,1", "--triangle-align", align, "-v"]
     assert image2image.main(words) == 0
     rows = [f"out-strength{s}.png" for s in ("0", "0.4", "1")]
     assert made(folder) == sorted([*rows, "out-triangle.png"])

@@ -83,8 +83,8 @@ def add_common(parser: Parser) -> None:
         "--output",
         default="out.png",
         metavar="FILE",
-        help="where the picture goes; several go into out-seed7.png, ..., and a sheet of them into this file "
-        "(default: %(default)s)",
+        help="where the picture goes; a name that ends in / is a folder. Several pictures go into out-seed7.png, ..., "
+        "and a sheet of them into this file (default: %(default)s)",
     )
     _add(group, "--n_rows")
     add("--overwrite", action="store_true", help="replace files that exist, instead of finding a free name")

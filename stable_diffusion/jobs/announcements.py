@@ -35,7 +35,7 @@ def summary(request: Request, layout: Layout) -> str:
     """What is about to be made, in a line for somebody who knows nothing of noise levels."""
     run = layout.runs[layout.only or 0]
     s, n = run.settings, len(layout.runs)
-    words = [_steps(layout)] if run.plan.steps_run else []
+    words = [_steps(layout)] if any(one.plan.steps_run for one in layout.runs) else []
     if run.plan.image_weight is not None and layout.kind in ("pictures", "children") and not layout.of_lines:
         words.append(_kept(run))
     words.append(_seeds(layout))
@@ -46,6 +46,8 @@ def summary(request: Request, layout: Layout) -> str:
         "pictures": f"{n} pictures" if n > 1 and layout.only is None else "",
     }[layout.kind]
     size = f"{s.width} x {s.height}"
+    if layout.of_lines:
+        made = f"{n} pictures of {len(request.lines)} lines"
     return f"{_short(request.model.name)}: {', '.join(filter(None, (made, size, *words)))}"
 
 
@@ -208,7 +210,8 @@ def _unused(request: Request, layout: Layout) -> Iterator[str]:
 def _seeds(layout: Layout, run: Run | None = None) -> str:
     """The seeds of the pictures, and their lineage; run: the one of several that is told of."""
     if layout.of_lines and run is None:
-        return ""
+        every = {one.settings.seed for one in layout.runs}
+        return f"seed {min(every)}" if len(every) == 1 else f"{len(every)} seeds"
     s, n = (run or layout.runs[layout.only or 0]).settings, len(layout.runs)
     if layout.kind == "children":
         s = layout.base

@@ -37,12 +37,17 @@ class Output:
     """Where the files of a job go: each is written as soon as it is there, under a name that was free."""
 
     def __init__(self, name: str, overwrite: bool = False) -> None:
-        """name: of the picture, or of the sheet. Raises ValueError for one that can't be a picture's."""
+        """name: of the picture or of the sheet, or a folder for them, which is made where it is missing.
+
+        Raises ValueError for a name that no picture can have.
+        """
         if name == "-":
             raise ValueError("- is no file: pictures are not written to standard output, name a file")
         path = Path(os.path.expanduser(name))
+        if not name:
+            raise ValueError("the name of the output is empty: name a file, or a folder")
         if path.is_dir() or name.endswith("/"):
-            raise ValueError(f"{path} is a folder: name a file in it, such as {path / 'out.png'}")
+            path = path / "out.png"
         self.path = path if path.suffix else path.with_suffix(".png")
         self.overwrite = overwrite
 

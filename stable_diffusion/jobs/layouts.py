@@ -193,17 +193,27 @@ def _triangle(kind: Triangle, view: View, planner: Planner, settings: Settings, 
             raise ValueError(f"image_weight is {settings.image_weight:g}: the way in of a pyramid is for 1")
     again = view.only(*names)
     runs = [planner.run(row, inputs) for row in triangle_settings(settings, values)]
+    words = _told_apart(values)
     return Layout(
         kind="triangle",
         base=planner.completed(settings, inputs),
         runs=runs,
-        endings=[f"-strength{value:g}" for value in values],
-        headings=[f"strength {value:g}" for value in values],
+        endings=[f"-strength{word}" for word in words],
+        headings=[f"strength {word}" for word in words],
         batch_size=view.batch_size,
         view=_every(view).over(replace(again, highlight=highlight)),
         sheet="-triangle",
         strengths=values,
     )
+
+
+def _told_apart(values: Sequence[float]) -> list[str]:
+    """Numbers with as few digits behind the point as tell them apart, two or more: 0.33 for a third."""
+    for digits in range(2, 7):
+        words = [f"{round(value, digits):g}" for value in values]
+        if len(set(words)) == len(words):
+            return words
+    return [f"{value:g}" for value in values]
 
 
 def row_of(strength: float, values: Sequence[float]) -> float:
