@@ -310,7 +310,7 @@ def test_a_sampler_with_options_of_its_own_has_them() -> None:
         ("UNETLoader", {"unet_name": "wan2.1_t2v_14B.safetensors"}, "with Wan"),
         ("CheckpointLoaderSimple", {"ckpt_name": "sd3_medium.safetensors"}, "with Stable Diffusion 3"),
         ("CLIPLoader", {"clip_name": "x.safetensors", "type": "qwen_image"}, "with Qwen"),
-        ("GeminiImageNode", {}, "made by a service"),
+        ("GeminiImageNode", {}, "a service made it"),
         ("SaveVideo", {}, "makes a video"),
     ],
 )
@@ -362,7 +362,7 @@ def test_the_editors_form_is_read_where_the_graph_is_missing() -> None:
     found = comfyui.read_workflow(drawn())
     assert found is not None
     assert found.settings == {**read(graph()).settings, "steps": 9}
-    assert found.not_understood == ["which graph was run: its workflow was read, as it stood in the editor"]
+    assert found.not_understood == ["the graph that was run is missing, so the editor's workflow was read"]
 
 
 def test_a_graph_within_a_graph_is_read() -> None:

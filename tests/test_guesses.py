@@ -18,7 +18,7 @@ from stable_diffusion.cli.parser import Parser
         (["--scheduler", "karras"], "that is --sampler, and --spacing for the noise levels here"),
         (["--ckpt", "x"], "that is --model here"),
         (["--prompt", "a"], "write the prompt without a flag"),
-        (["--init-img", "a.png"], "image2image takes the picture first"),
+        (["--init-img", "a.png"], "give the picture to image2image"),
         (["--hires", "2"], "--hires: it is not here"),
         (["--controlnet", "x"], "ControlNet, T2I-Adapter and IP-Adapter are not built yet"),
         (["--medvram"], "that is --low-memory here"),

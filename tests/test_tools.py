@@ -114,7 +114,7 @@ def test_comfys_graph_with_one_sampler_is_read() -> None:
 @pytest.mark.parametrize(
     ("texts", "words"),
     [
-        ({"prompt": json.dumps({"4": GRAPH["4"]})}, "no sampler that is known here: its picture comes from Checkpoint"),
+        ({"prompt": json.dumps({"4": GRAPH["4"]})}, "without a sampler that is known here: the picture comes from"),
         ({"parameters": '{"wombo": 3}'}, "are not settings that are understood here"),
         ({"parameters": '{"prompt": "a house"'}, "are not settings that are understood here"),
         ({"parameters": "{" * 5000}, "are not settings that are understood here"),

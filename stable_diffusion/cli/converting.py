@@ -101,5 +101,5 @@ def _saved(args: argparse.Namespace, source: str, target: Path) -> Generator[Eve
     yield from (Note(f"note: {said}") for said in sd.notes)
     if said := sd.save(target, DTYPES[args.dtype] if args.dtype else "read"):
         some = ", ".join(said[:4]) + (f" and {len(said) - 4} more" if len(said) > 4 else "")
-        yield Note(f"note: other tools read this file as another model, since it is theirs to guess {some}")
+        yield Note(f"note: other tools will read this file as a different model: its form cannot tell them {some}")
     yield Written(target)

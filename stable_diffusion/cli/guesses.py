@@ -34,7 +34,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 _ELSEWHERE = {
     "write the prompt without a flag, in quotes": ("prompt", "p", "positive", "positive-prompt"),
-    "image2image takes the picture first: image2image.py photo.jpg \"a prompt\"": (
+    "give the picture to image2image as its first word: image2image.py photo.jpg \"a prompt\"": (
         "init-img", "init-image", "image", "i", "img", "input", "init", "image-path", "init-image-path",
     ),
     "it is not here: larger pictures are not made in two passes yet": (

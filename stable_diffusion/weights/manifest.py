@@ -71,4 +71,4 @@ def manifest_in(header: Header) -> Manifest | None:
         configs = {str(name): dict(config) for name, config in said["configs"].items()}
         return Manifest(configs, dict(said["scheduler"]), dict(said["index"]), tokenizers)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise damaged(header.file, f"what it says under {KEY!r} is no description of a model") from None
+        raise damaged(header.file, f"the description of the model under {KEY!r} is wrong") from None

@@ -55,7 +55,7 @@ class _Stack:
     def pop(self, count: int = 1) -> list[_Value]:
         least = self.marks[-1] if self.marks else 0
         if len(self.values) - least < count:
-            raise Unneeded("its pickle takes what it has not made")
+            raise Unneeded("its pickle uses a value that it never made")
         first = len(self.values) - count
         taken = self.values[first:]
         del self.values[first:]
@@ -63,7 +63,7 @@ class _Stack:
 
     def since_mark(self) -> list[_Value]:
         if not self.marks:
-            raise Unneeded("its pickle takes what it has not made")
+            raise Unneeded("its pickle uses a value that it never made")
         mark = self.marks.pop()
         taken = self.values[mark:]
         del self.values[mark:]
@@ -71,14 +71,14 @@ class _Stack:
 
     def push(self, value: _Value) -> None:
         if value.depth > DEEPEST:
-            raise Unneeded(f"its pickle nests more than {DEEPEST} things in each other")
+            raise Unneeded(f"its pickle nests values more than {DEEPEST} deep")
         self.values.append(value)
 
     def hold(self, items: list[_Value]) -> None:
         """Put items into the thing on top."""
         (holder,) = self.pop()
         if holder.kind != "thing":
-            raise Unneeded("its pickle fills what is no table and no list")
+            raise Unneeded("its pickle fills something that is neither a table nor a list")
         holder.depth = max([holder.depth, *(1 + item.depth for item in items)])
         self.push(holder)
 
@@ -88,27 +88,27 @@ class _Stack:
 
     def set_items(self, items: list[_Value]) -> None:
         if len(items) % 2 or not all(key.names_something for key in items[::2]):
-            raise Unneeded("its pickle has keys that are no words and no numbers")
+            raise Unneeded("its pickle has keys other than words, numbers and short tuples")
         self.hold(items)
 
 
 def _add_items(stack: _Stack, items: list[_Value]) -> None:
     if not all(item.names_something for item in items):
-        raise Unneeded("its pickle has a set of what is no word and no number")
+        raise Unneeded("its pickle has a set of other things than words and numbers")
     stack.hold(items)
 
 
 def _call(stack: _Stack) -> None:
     function, arguments = stack.pop(2)
     if function.kind != "name" or arguments.kind != "tuple":
-        raise Unneeded("its pickle calls what has no name")
+        raise Unneeded("its pickle calls something that has no name")
     stack.push(_Value("thing", arguments.depth))
 
 
 def _storage(stack: _Stack) -> None:
     (name,) = stack.pop()
     if not name.names_something:
-        raise Unneeded("its pickle names a storage by more than a few words")
+        raise Unneeded("its pickle refers to a storage by something other than a few words")
     stack.push(_ATOM)
 
 
@@ -166,11 +166,11 @@ def check_program(program: bytes) -> None:
         elif name in _PUTS or name == "MEMOIZE":
             place = len(stack.memo) if name == "MEMOIZE" else int(argument)
             if place > count or not stack.values:
-                raise Unneeded(f"its pickle asks for {place} places to remember things in")
+                raise Unneeded(f"its pickle asks for {place} places in its memory")
             stack.memo[place] = stack.values[-1]
         elif name in _GETS:
             if (value := stack.memo.get(int(argument))) is None:
-                raise Unneeded("its pickle takes what it has not made")
+                raise Unneeded("its pickle uses a value that it never made")
             stack.push(value)
         elif name in _FILL:
             items = stack.since_mark()

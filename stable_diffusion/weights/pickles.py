@@ -84,7 +84,7 @@ def _tensor(storage: tuple[str, str], offset: int, shape: Any, strides: Any, *_:
 
 def _table(*entries: Any) -> OrderedDict[Any, Any]:
     if entries:
-        raise Refused("it makes a table of what is not a table yet")
+        raise Refused("it makes a table out of something else")
     return OrderedDict()
 
 
@@ -129,11 +129,13 @@ def read_pickle(file: Path) -> dict[str, mx.array]:
             stored = dict(_tensors(_Reader(io.BytesIO(program)).load()))
             order = f"{root}/byteorder"
             if order in archive.namelist() and archive.read(order).strip() != b"little":
-                raise Refused("its numbers are in the byte order of another kind of machine: save it on this kind")
+                raise Refused(
+                    "its numbers are in another byte order than here: save it again on a machine of this kind"
+                )
             for one in set(stored.values()):
                 _check_reach(one, archive.getinfo(f"{root}/data/{one.key}").file_size // _width(one))
             if sum(math.prod(one.shape) * _width(one) for one in stored.values()) > SHARING * size + 2**20:
-                raise Refused("its tensors share their numbers, and would be many times as large as the file")
+                raise Refused("its tensors share their numbers and would take many times the size of the file")
             return _read_all(archive, root, stored)
     except CheckpointError:
         raise
@@ -166,7 +168,7 @@ def _root(archive: zipfile.ZipFile, file: Path) -> str:
     if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
         raise CheckpointError(f"{file} is no PyTorch file: it is packed, which PyTorch's are not")
     if sum(member.file_size for member in archive.infolist()) > file.stat().st_size:
-        raise CheckpointError(f"{file} is no PyTorch file: its parts are larger than itself")
+        raise CheckpointError(f"{file} is no PyTorch file: its parts are larger than the file")
     return roots.pop()
 
 

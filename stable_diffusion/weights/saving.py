@@ -188,7 +188,7 @@ class _Lost(CheckpointError):
     """A file would be read as another model than it was written from."""
 
     def __init__(self, *what: str) -> None:
-        super().__init__(f"one file does not hold {', '.join(what)}: name a folder")
+        super().__init__(f"one file cannot hold {', '.join(what)}: name a folder")
         self.what = what
 
 

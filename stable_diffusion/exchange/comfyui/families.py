@@ -43,7 +43,7 @@ def another_family(nodes: Iterable[Node]) -> str | None:
         if speaks and (family := _family(node.kind)) is not None:
             return f"it was made by ComfyUI with {family} (the node {node.kind:.60}), which is another family"
         if _SERVICES.match(node.kind):
-            return f"it was made by a service that ComfyUI asked (the node {node.kind:.60}), and by no model here"
+            return f"a service made it for ComfyUI (the node {node.kind:.60}), and not a model that can run here"
         video = video or next((what for kind, what in _KINDS.items() if re.search(kind, node.kind)), None)
     return f"its graph makes {video}, and no picture" if video else None
 

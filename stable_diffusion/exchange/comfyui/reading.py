@@ -33,7 +33,7 @@ def read(words: Words) -> ParsedParameters | None:
     if not passes:
         kinds = ", ".join(dict.fromkeys(node.kind[:40] for node in graph.upstream(end)))
         raise ValueError(
-            f"it was made by ComfyUI with no sampler that is known here: its picture comes from {kinds:.200}"
+            f"it was made by ComfyUI without a sampler that is known here: the picture comes from {kinds:.200}"
         )
     first, *later = passes
     strange = [*doubt, *remarks, *(f"another pass after it: {one}" for one in later), *first.remarks]

@@ -71,13 +71,13 @@ def read_workflow(words: Words) -> ParsedParameters | None:
         return None
     graph = prompt_of(words)
     if not graph:
-        raise ValueError("it carries ComfyUI's workflow, without the graph that was run, and that has no nodes")
+        raise ValueError("it carries an empty workflow of ComfyUI's, without the graph that was run")
     try:
         said = read(graph)
     except ValueError as error:
-        raise ValueError(f"{error} (its workflow was read: the graph that was run is missing)") from None
+        raise ValueError(f"{error} (the graph that was run is missing, so the editor's workflow was read)") from None
     if said is not None:
-        said.not_understood.append("which graph was run: its workflow was read, as it stood in the editor")
+        said.not_understood.append("the graph that was run is missing, so the editor's workflow was read")
     return said
 
 
@@ -107,7 +107,7 @@ class _Flat:
         """
         nodes = {node["id"]: node for node in _dicts(graph.get("nodes")) if isinstance(node.get("id"), str | int)}
         if len(self.made) + len(nodes) > MOST_NODES or depth > DEEPEST:
-            raise ValueError("its workflow is larger than any that a person draws")
+            raise ValueError("its workflow has more nodes than are read")
         links = dict(_links(graph.get("links")))
         ends: dict[str | int, dict[int, Any]] = {}  # of graphs within this one: what their outputs are
 
