@@ -101,7 +101,7 @@ def test_numbers_in_another_order_of_bytes_are_refused(tmp_path: Path, order: st
     file = whole_file(tmp_path / "m.pt", TABLE)
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr("model/byteorder", order)
-    with pytest.raises(CheckpointError, match="another byte order than this"):
+    with pytest.raises(CheckpointError, match="another byte order"):
         read_pickle(file)
 
 
