@@ -22,7 +22,7 @@ def test_each_round_is_the_run_from_the_picture_before(capsys: pytest.CaptureFix
     assert img("in.png", "a", "--seed", "4", "--strength", "0.5", "--loopback", "3", "--animate", "film.webp") == 0
     assert made() == ["film.webp", "out-round1.png", "out-round2.png", "out-round3.png", "out.png"]
     said = capsys.readouterr().err
-    assert [f"seed {seed}" in said for seed in (4, 5, 6)] == [True] * 3 and said.count("2 of 4 steps") == 3
+    assert [f"seed {seed}" in said for seed in (4, 5, 6)] == [True] * 3 and said.count("2 steps, strength 0.5") == 3
     assert img("out-round2.png", "a", "--seed", "6", "--strength", "0.5", "-o", "alone.png") == 0
     assert same("alone.png", "out-round3.png") and not same("out-round2.png", "out-round3.png")
 
