@@ -319,6 +319,12 @@ def test_another_family_is_refused_by_name(kind: str, inputs: dict[str, Any], wo
         comfyui.read(graph(model=node(kind, **inputs)))
 
 
+def test_a_model_of_no_family_that_is_known_is_refused_by_its_name() -> None:
+    words = graph(model=node("UNETLoader", unet_name="boogu.safetensors"), good=node("TextEncodeBoogu", text="a"))
+    with pytest.raises(ValueError, match=r"with 'boogu\.safetensors', whose family is not known here"):
+        comfyui.read(words)
+
+
 @pytest.mark.parametrize("name", ["swan.safetensors", "fluxion_sd15.safetensors.bak", "aurora.safetensors", "wander"])
 def test_a_model_of_our_families_may_have_a_like_name(name: str) -> None:
     found = comfyui.read(graph(model=node("CheckpointLoaderSimple", ckpt_name=name))) if "flux" not in name else None

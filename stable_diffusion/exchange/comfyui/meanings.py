@@ -15,6 +15,7 @@ class Net:
     file: str | Unknown
     loras: tuple[tuple[str, float, float], ...] = ()  # names, and how much in the UNet and in the text encoders
     clip_skip: int | None = None  # as ComfyUI counts, from 1
+    alone: bool = False  # a diffusion model without its text encoders, which may be of any family
     remarks: Remarks = ()
 
     def with_remark(self, text: str) -> "Net":

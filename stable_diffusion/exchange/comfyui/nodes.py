@@ -71,7 +71,7 @@ def _checkpoint(at: At) -> Any:
 
 
 def _unet(at: At) -> Any:
-    return Net(at.text("unet_name"))
+    return Net(at.text("unet_name"), alone=True)
 
 
 def _loose(at: At) -> Any:

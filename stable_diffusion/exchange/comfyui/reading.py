@@ -36,8 +36,20 @@ def read(words: Words) -> ParsedParameters | None:
             f"it was made by ComfyUI without a sampler that is known here: the picture comes from {kinds:.200}"
         )
     first, *later = passes
+    _check_family(first)
     strange = [*doubt, *remarks, *(f"another pass after it: {one}" for one in later), *first.remarks]
     return _parsed(first, strange)
+
+
+def _check_family(one: Pass) -> None:
+    """Raise ValueError for a model of no family that is known: neither what it is nor what it was told is."""
+    net, told = one.guiding.model, one.guiding.positive
+    prompt = told.prompt if isinstance(told, Told) else told
+    if isinstance(net, Net) and net.alone and isinstance(prompt, Unknown):
+        file = net.file if isinstance(net.file, str) else "a model"
+        raise ValueError(
+            f"it was made by ComfyUI with {file!r:.60}, whose family is not known here, nor its prompt ({prompt.why})"
+        )
 
 
 def _end(graph: Graph) -> tuple[Node, list[str]]:
