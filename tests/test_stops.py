@@ -1,16 +1,20 @@
 """A stop before the first step, whatever is being made, and files whose tensors have no shape that is known."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import mlx.core as mx
 import pytest
 from PIL import Image
 
+from stable_diffusion.cli import terminal
 from stable_diffusion.cli.terminal import Terminated
+from stable_diffusion.jobs.events import Event, Progress
 from stable_diffusion.models.unet import UNet2DConditionModel
 from stable_diffusion.weights.autoencoders import autoencoder_part
 from stable_diffusion.weights.checkpoint import CheckpointError
@@ -172,3 +176,31 @@ def test_tensors_of_any_rank_are_a_sentence(sides: tuple[int, ...]) -> None:
     mx.save_safetensors(str(file), {"emb_params": mx.zeros(sides)})
     with pytest.raises(CheckpointError, match=r"odd\.safetensors"):
         read_embedding(file, None, [768], "SD 1.x")
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_that_native_code_swallows_is_taken_at_the_next_step(
+    sent: int, status: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[str] = []
+
+    def job() -> Generator[Event, None, None]:
+        try:
+            for done in range(5):
+                yield Progress(done, 5)
+                seen.append(f"step {done}")
+                if done == 1:
+                    with contextlib.suppress(KeyboardInterrupt):
+                        signal.raise_signal(sent)
+        except KeyboardInterrupt:
+            seen.append("kept")
+            raise
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert terminal.run(job) == status
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == ["step 0", "step 1", "kept"]
+    assert capfd.readouterr().err.rstrip().endswith("stopped")

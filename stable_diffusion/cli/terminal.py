@@ -74,8 +74,12 @@ def tell(text: str) -> None:
     _streams.write(text, "stdout")
 
 
-def show(events: Generator[Event, None, None]) -> None:
-    """Show what a job says as it says it. Ctrl-C, wherever it comes, lets the job keep what is finished."""
+def show(events: Generator[Event, None, None], pressed: list[KeyboardInterrupt] | None = None) -> None:
+    """Show what a job says as it says it. Ctrl-C, wherever it comes, lets the job keep what is finished.
+
+    pressed: the stops that have come so far, raised or not. A job that goes on stepping after one never saw it: native
+    code swallows what is raised in a Python function that it calls.
+    """
     steps: tqdm[Any] | None = None
     stop: KeyboardInterrupt | None = None
     try:
@@ -84,6 +88,9 @@ def show(events: Generator[Event, None, None]) -> None:
             stop = None
             try:
                 if isinstance(event, Progress):
+                    if pressed:
+                        stop = pressed.pop()
+                        continue
                     if event.total == 0:  # nothing is run, and there is nothing to count
                         continue
                     if steps is None:
@@ -94,8 +101,10 @@ def show(events: Generator[Event, None, None]) -> None:
                     note(event.text)
                 else:
                     tell(event.text if isinstance(event, Answer) else str(event.path))
-            except KeyboardInterrupt as pressed:  # while it was being shown
-                stop = pressed
+            except KeyboardInterrupt as shown:  # while it was being shown
+                stop = shown
+                if pressed:
+                    pressed.clear()
     except StopIteration:
         pass
     finally:
@@ -113,21 +122,28 @@ def _fill_closed_descriptors() -> None:
 
 
 @contextlib.contextmanager
-def _terminating() -> Iterator[None]:
-    """For as long as it lasts, SIGTERM ends what is done as Ctrl-C would."""
+def _stoppable(ready: Callable[[], None]) -> Iterator[list[KeyboardInterrupt]]:
+    """For as long as it lasts, SIGTERM ends what is done as Ctrl-C would, and both are kept in a list as they come.
 
-    def terminated(*_: object) -> None:
-        raise Terminated
+    ready: called once SIGTERM is caught; it may give SIGINT its handler back.
+    """
+    pressed: list[KeyboardInterrupt] = []
 
+    def stopped(number: int, *_: object) -> None:
+        pressed.append(Terminated() if number == signal.SIGTERM else KeyboardInterrupt())
+        raise pressed[-1]
+
+    before: dict[int, Any] = {}
     try:
-        before = signal.signal(signal.SIGTERM, terminated)
-    except ValueError:  # not in the main thread, where signals do not come
-        yield
-        return
-    try:
-        yield
+        with contextlib.suppress(ValueError):  # outside of the main thread, where signals do not come
+            before[signal.SIGTERM] = signal.signal(signal.SIGTERM, stopped)
+        ready()
+        if before and signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell ignores it
+            before[signal.SIGINT] = signal.signal(signal.SIGINT, stopped)
+        yield pressed
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run(
@@ -140,14 +156,14 @@ def run(
     started = time.perf_counter()
     _streams.lost = False
     _fill_closed_descriptors()
-    with warnings.catch_warnings(), _terminating():
+    with warnings.catch_warnings(), contextlib.ExitStack() as stack:
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_, **__: note(f"note: {message}")
         try:
-            ready()
+            pressed = stack.enter_context(_stoppable(ready))
             if backend.advice:
                 note(f"note: {backend.advice}")
-            show(job())
+            show(job(), pressed)
         except KeyboardInterrupt as stop:
             note("stopped")
             return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
